@@ -1,0 +1,3 @@
+#ifndef BOOT_H
+#define BOOT_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef ETCD_H
+#define ETCD_H
+#endif

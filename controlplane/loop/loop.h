@@ -1,0 +1,3 @@
+#ifndef LOOP_H
+#define LOOP_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef MEMBERSHIP_H
+#define MEMBERSHIP_H
+#endif

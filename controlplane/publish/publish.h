@@ -1,0 +1,3 @@
+#ifndef PUBLISH_H
+#define PUBLISH_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef RESOLVER_H
+#define RESOLVER_H
+#endif

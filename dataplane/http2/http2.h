@@ -1,0 +1,157 @@
+/* http2: RFC 9113 and RFC 7541 without I/O: bytes in, events out; calls in, bytes out.
+ *
+ * Owns:   connections, streams, dynamic tables, flow-control windows.
+ * Uses:   base, stats.  Knows no TCP, no packet, no gRPC.
+ * Thread: one struct http2 a worker; nothing shared.
+ * Time:   none (rates are the session's business).
+ * Memory: slabs from the arena at start-up.  A connection takes table blocks as its tables grow (512 B to 4 KiB classes), so that
+ *         an idle connection costs little.  Nothing a peer sends makes it exceed http2_config.
+ * Errors: a broken peer gives HTTP2_EVENT_FATAL (connection error: GOAWAY is pending in the control output) or a stream error
+ *         (RST_STREAM is pending, and the event HTTP2_EVENT_RESET with `local` set tells the user). All counted.
+ *
+ * Input:  call http2_input() with what arrived; it consumes some of it and reports at most one event; go on until all is
+ *         consumed.  What an event points to is valid until the next call on the same struct http2.
+ * Output: http2_control_write() first (preface, SETTINGS, acknowledgements, RST_STREAM, WINDOW_UPDATE, GOAWAY: whatever is pending), then
+ *         HEADERS and DATA of streams.  All write into memory that the caller brings, whole frames only.
+ *         A header block is encoded when it is written, never before: encoded and unsent it would break the peer's table.
+ * Flow control: the connection window is credited by the user when it has buffered (or passed on) DATA, the stream window when the DATA has
+ *         left again; see http2_conn_credit(), http2_stream_credit(). */
+#ifndef HTTP2_H
+#define HTTP2_H
+
+#include "stats/stats.h"
+
+struct http2;      /* a worker's: slabs and the stream table (connection, id) -> stream */
+struct http2_conn;
+
+enum http2_role { HTTP2_SERVER, HTTP2_CLIENT };
+
+enum http2_error { /* RFC 9113 section 7 */
+    HTTP2_NO_ERROR, HTTP2_PROTOCOL_ERROR, HTTP2_INTERNAL_ERROR, HTTP2_FLOW_CONTROL_ERROR, HTTP2_SETTINGS_TIMEOUT,
+    HTTP2_STREAM_CLOSED, HTTP2_FRAME_SIZE_ERROR, HTTP2_REFUSED_STREAM, HTTP2_CANCEL, HTTP2_COMPRESSION_ERROR,
+    HTTP2_CONNECT_ERROR, HTTP2_ENHANCE_YOUR_CALM, HTTP2_INADEQUATE_SECURITY, HTTP2_HTTP_1_1_REQUIRED
+};
+
+struct http2_limits { /* a worker's slabs */
+    uint32_t connections;
+    uint32_t streams;
+    uint32_t blocks; /* header blocks in reassembly at once (16 KiB each) */
+};
+
+struct http2_config { /* a connection's */
+    enum http2_role role;
+    uint32_t max_concurrent_streams; /* announced by a server; a client ignores it */
+    uint32_t initial_window;         /* SETTINGS_INITIAL_WINDOW_SIZE that we announce */
+    uint32_t conn_window;            /* raised by WINDOW_UPDATE right after the preface; >= 65,535 */
+    uint32_t max_frame_size;         /* announced; 16,384 */
+    uint32_t max_header_list_size;   /* announced and enforced */
+    uint32_t header_table_size;      /* announced for the peer's encoder; <= 4,096 */
+    uint32_t encoder_table_size;     /* most that our encoder uses; <= 4,096 */
+};
+void http2_config_defaults(struct http2_config *c, enum http2_role role);
+
+/* One stream.  Fields are read by the user; only `user` is written by it. */
+struct http2_stream {
+    uint32_t id;
+    uint8_t state;          /* enum http2_stream_state */
+    bool headers_in;        /* the peer's final (non-1xx) HEADERS have come */
+    bool headers_out;       /* ours have been written */
+    bool reset;             /* RST_STREAM sent or received: nothing more will come or may be sent */
+    int32_t send_window;    /* may be negative after a SETTINGS change (section 6.9.2) */
+    int32_t recv_window;
+    uint32_t recv_credit;   /* consumed and not yet announced */
+    void *user;
+    struct http2_conn *conn;
+    /* http2's own links follow in the implementation's struct */
+};
+
+enum http2_stream_state { /* RFC 9113 section 5.1; reserved states never occur: push is refused */
+    HTTP2_STREAM_IDLE, HTTP2_STREAM_OPEN, HTTP2_STREAM_HALF_LOCAL, HTTP2_STREAM_HALF_REMOTE, HTTP2_STREAM_CLOSED_STATE
+};
+
+enum http2_event_type {
+    HTTP2_EVENT_NONE,     /* nothing to tell yet */
+    HTTP2_EVENT_HEADERS,  /* new request, response, 1xx or trailers; validated by section 8 */
+    HTTP2_EVENT_DATA,     /* a piece of a DATA frame, padding taken off */
+    HTTP2_EVENT_RESET,    /* the stream is over by RST_STREAM; `code`; `local`: our own stream error */
+    HTTP2_EVENT_GOAWAY,   /* `last_id`, `code`, `debug`: streams of ours above last_id were not processed */
+    HTTP2_EVENT_SETTINGS, /* the peer's settings changed (first or later); limits and windows may have grown */
+    HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
+    HTTP2_EVENT_PING_ACK, /* `opaque` */
+    HTTP2_EVENT_FATAL     /* connection error `code`; write the control output, then close */
+};
+
+struct http2_event {
+    enum http2_event_type type;
+    struct http2_stream *stream;
+    bool end_stream; /* HEADERS, DATA: the peer's last */
+    bool trailers;   /* HEADERS: a trailer section */
+    bool opened;     /* HEADERS: a server's new stream; `user` is NULL */
+    bool too_large;  /* HEADERS: header list above the limit; `headers` holds what fitted. The user answers or resets */
+    bool local;
+    const struct base_headers *headers;
+    const uint8_t *data;
+    uint32_t len;
+    uint32_t flow; /* DATA: flow-controlled bytes this event stands for, padding included: what is to be credited */
+    uint32_t code;
+    uint32_t last_id;
+    uint64_t opaque;
+};
+
+size_t http2_footprint(const struct http2_limits *l);
+struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *l, struct stats *stats);
+
+/* NULL: full.  The preface and SETTINGS are pending in the control output. */
+struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config *config, void *user);
+/* Every stream is released with it; their `user` pointers are the user's to clean up first. */
+void http2_conn_destroy(struct http2_conn *c);
+void *http2_conn_user(const struct http2_conn *c);
+
+size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
+
+bool http2_control_pending(const struct http2_conn *c);
+/* Writes as many pending control frames as fit. Returns bytes. */
+size_t http2_control_write(struct http2_conn *c, uint8_t *out, size_t room);
+
+/* Client: a stream number for a request; NULL: the peer's limit or ours is reached, or GOAWAY was seen, or ids have run out. */
+struct http2_stream *http2_stream_open(struct http2_conn *c, void *user);
+/* Client: how many more http2_stream_open() would give now. Before the peer's first SETTINGS: 100 less those open. */
+uint32_t http2_streams_available(const struct http2_conn *c);
+/* Room that http2_headers_write() may need at the most for these fields, CONTINUATION frames included. */
+size_t http2_headers_bound(const struct base_headers *h);
+/* HEADERS (+ CONTINUATION). Returns bytes; 0: room < bound, nothing changed. */
+size_t http2_headers_write(struct http2_stream *s, const struct base_headers *h, bool end_stream, uint8_t *out, size_t room);
+/* DATA that windows and the peer's frame size allow in one frame now (0: blocked; see http2_stream_blocked). */
+uint32_t http2_data_allowed(const struct http2_stream *s);
+/* One DATA frame header for n bytes (n <= allowed; n == 0 only with end_stream), 9 bytes into out; windows are charged. The
+ * caller puts the n bytes right behind it. */
+#define HTTP2_FRAME_HEADER 9
+void http2_data_begin(struct http2_stream *s, uint32_t n, bool end_stream, uint8_t out[HTTP2_FRAME_HEADER]);
+/* RST_STREAM becomes pending; the stream counts as closed. Harmless on a closed one. */
+void http2_stream_reset(struct http2_stream *s, enum http2_error code);
+/* The user has done with a stream that is closed (both ends, or reset). s is dead afterwards. */
+void http2_stream_release(struct http2_stream *s);
+bool http2_stream_closed(const struct http2_stream *s);
+
+void http2_conn_credit(struct http2_conn *c, uint32_t n);
+void http2_stream_credit(struct http2_stream *s, uint32_t n);
+
+/* last_id 2^31-1 warns (section 6.8); http2_last_id() is the real one. debug: <= 64 bytes, copied. */
+void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code, const char *debug);
+uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
+/* False: one is on its way already. */
+bool http2_ping(struct http2_conn *c, uint64_t opaque);
+/* Server: announce another limit (overload). */
+void http2_max_streams_set(struct http2_conn *c, uint32_t n);
+
+uint32_t http2_streams_active(const struct http2_conn *c);
+bool http2_goaway_received(const struct http2_conn *c);
+bool http2_goaway_sent(const struct http2_conn *c);
+bool http2_settings_received(const struct http2_conn *c);
+/* Walk: the stream after `s`, or the first for NULL. The current one may be released after its successor was taken. */
+struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream *s);
+
+/* Asserts what must hold between two calls. */
+void http2_conn_check(const struct http2_conn *c);
+
+#endif

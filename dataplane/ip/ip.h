@@ -1,0 +1,3 @@
+#ifndef IP_H
+#define IP_H
+#endif

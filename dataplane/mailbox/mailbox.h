@@ -1,0 +1,3 @@
+#ifndef MAILBOX_H
+#define MAILBOX_H
+#endif

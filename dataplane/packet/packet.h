@@ -1,0 +1,76 @@
+/* packet: buffers with ownership.
+ *
+ * A packet is one buffer: headroom, data, tailroom, a reference count, and a scratch area of PACKET_SCRATCH bytes
+ * that belongs to whichever room holds the packet.  Frames that a device delivers in several segments are
+ * made linear by port before anybody else sees them.
+ *
+ * Owns:   buffers and pools.  Two back ends behind this header: rte_mbuf (the only room that knows it), and,
+ *         with -DPACKET_MALLOC, one malloc'd object a buffer, so that sanitizers see every overrun and every use after free.
+ * Uses:   base, stats; rte_mbuf, rte_mempool.
+ * Thread: a buffer is used and freed by the worker whose pool it came from.
+ * Time:   none.
+ * Memory: pools made at start-up, bounded; packet_alloc() gives NULL when one is empty (a refusal).
+ * Errors: NULL. Misuse (append beyond tailroom) is a bug: an assertion. */
+#ifndef PACKET_H
+#define PACKET_H
+
+#include "base/base.h"
+
+#define PACKET_HEADROOM 128 /* Ethernet + VLAN + IPv6 + TCP with options, and to spare */
+#define PACKET_SCRATCH  64
+#define PACKET_ROOM     2048 /* data bytes of an ordinary buffer behind the headroom */
+
+struct packet;
+struct packet_pool;
+
+/* What the device found, and what it is asked to do.  Flags as port set them on receive: */
+enum {
+    PACKET_RX_IP_GOOD = 1,
+    PACKET_RX_IP_BAD = 2,
+    PACKET_RX_L4_GOOD = 4,
+    PACKET_RX_L4_BAD = 8, /* neither good nor bad: not checked, software must */
+    PACKET_RX_VLAN = 16,  /* the tag was stripped, packet_vlan() has it */
+    PACKET_RX_HASH = 32,  /* packet_hash() has the device's RSS hash */
+};
+/* and as ip sets them on transmit: */
+enum {
+    PACKET_TX_IP_CSUM = 1,
+    PACKET_TX_TCP_CSUM = 2,
+    PACKET_TX_IPV6 = 4,
+};
+
+#ifdef PACKET_MALLOC
+#include "malloc.h"
+#else
+#include "mbuf.h"
+#endif
+
+/* Both back ends give, inline where it is a field access:
+ *
+ *   struct packet *packet_alloc(struct packet_pool *)           one reference, empty, PACKET_HEADROOM; NULL: pool empty
+ *   void           packet_free(struct packet *)                 drops one reference
+ *   void           packet_ref(struct packet *)                  adds one
+ *   bool           packet_shared(const struct packet *)         more than one reference: contents must not be edited
+ *   uint8_t       *packet_data(struct packet *)
+ *   uint32_t       packet_len(const struct packet *)
+ *   uint32_t       packet_headroom(const struct packet *), packet_tailroom(const struct packet *)
+ *   uint8_t       *packet_prepend(struct packet *, uint32_t n)  returns the new start
+ *   uint8_t       *packet_append(struct packet *, uint32_t n)   returns the start of the n new bytes
+ *   void           packet_adj(struct packet *, uint32_t n)      drops n bytes at the front
+ *   void           packet_trim(struct packet *, uint32_t n)     drops n bytes at the end
+ *   void           packet_reset(struct packet *)                empty, full headroom again
+ *   void          *packet_scratch(struct packet *)              PACKET_SCRATCH bytes, 8-byte aligned
+ *   uint32_t       packet_rx_flags(const struct packet *)
+ *   uint16_t       packet_vlan(const struct packet *);  uint32_t packet_hash(const struct packet *)
+ *   void           packet_tx_offload(struct packet *, uint32_t flags, l2_len, l3_len, l4_len)
+ *   struct packet_pool *packet_pool_create(name, count, room, socket)     start-up only; room: data bytes a buffer
+ *   void           packet_pool_destroy(struct packet_pool *)
+ *   uint32_t       packet_pool_in_use(const struct packet_pool *), packet_pool_size(const struct packet_pool *)
+ */
+
+/* A packet that is to be kept beyond this turn of the loop.  Returns `p` itself while fewer than a quarter of its
+ * pool's buffers are in use; above that a copy from `spare`, and `p` is freed; NULL (and `p` freed) when
+ * `spare` is empty too.  So whoever keeps data never starves the receive ring. */
+struct packet *packet_keep(struct packet *p, struct packet_pool *spare);
+
+#endif

@@ -1,0 +1,3 @@
+#ifndef PICKER_H
+#define PICKER_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef POOL_H
+#define POOL_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef PORT_H
+#define PORT_H
+#endif

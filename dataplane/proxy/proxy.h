@@ -1,0 +1,3 @@
+#ifndef PROXY_H
+#define PROXY_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef ROUTER_H
+#define ROUTER_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+#endif

@@ -1,0 +1,98 @@
+/* One list of every reason for which something is dropped or refused, one of every plain counter.
+ * X(NAME, "label"): the label is what penstock_drops_total{reason} and the admin API show. */
+#ifndef STATS_LISTS_H
+#define STATS_LISTS_H
+
+#define STATS_DROPS(X)                                                                                                 \
+    /* port */                                                                                                         \
+    X(PORT_TX_FULL, "port_tx_full")                                                                                    \
+    X(PORT_NO_BUFFER, "port_no_buffer")                                                                                \
+    /* ip */                                                                                                           \
+    X(ETH_SHORT, "eth_short")                                                                                          \
+    X(ETH_UNKNOWN_TYPE, "eth_unknown_type")                                                                            \
+    X(ETH_NOT_FOR_US, "eth_not_for_us")                                                                                \
+    X(ETH_VLAN, "eth_vlan")                                                                                            \
+    X(ARP_MALFORMED, "arp_malformed")                                                                                  \
+    X(ND_MALFORMED, "nd_malformed")                                                                                    \
+    X(IP_MALFORMED, "ip_malformed")                                                                                    \
+    X(IP_TRUNCATED, "ip_truncated")                                                                                    \
+    X(IP_CHECKSUM, "ip_checksum")                                                                                      \
+    X(IP_NOT_FOR_US, "ip_not_for_us")                                                                                  \
+    X(IP_BAD_SOURCE, "ip_bad_source")                                                                                  \
+    X(IP_FRAGMENT, "ip_fragment")                                                                                      \
+    X(IP_UNKNOWN_PROTOCOL, "ip_unknown_protocol")                                                                      \
+    X(IP_NO_ROUTE, "ip_no_route")                                                                                      \
+    X(ICMP_MALFORMED, "icmp_malformed")                                                                                \
+    X(ICMP_RATE, "icmp_rate")                                                                                          \
+    X(NEIGHBOUR_TABLE_FULL, "neighbour_table_full")                                                                    \
+    X(NEIGHBOUR_QUEUE_FULL, "neighbour_queue_full")                                                                    \
+    X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
+    X(L4_CHECKSUM, "l4_checksum")                                                                                      \
+    /* tcp */                                                                                                          \
+    X(TCP_MALFORMED, "tcp_malformed")                                                                                  \
+    X(TCP_NO_LISTENER, "tcp_no_listener")                                                                              \
+    X(TCP_CONNECTIONS_FULL, "tcp_connections_full")                                                                    \
+    X(TCP_SYN_BACKLOG, "tcp_syn_backlog")                                                                              \
+    X(TCP_BAD_RST, "tcp_bad_rst")                                                                                      \
+    X(TCP_BAD_ACK, "tcp_bad_ack")                                                                                      \
+    X(TCP_BAD_SYN, "tcp_bad_syn")                                                                                      \
+    X(TCP_OUT_OF_WINDOW, "tcp_out_of_window")                                                                          \
+    X(TCP_PAWS, "tcp_paws")                                                                                            \
+    X(TCP_DUPLICATE, "tcp_duplicate")                                                                                  \
+    X(TCP_REASSEMBLY_FULL, "tcp_reassembly_full")                                                                      \
+    X(TCP_CHALLENGE_RATE, "tcp_challenge_rate")                                                                        \
+    X(TCP_NO_BUFFER, "tcp_no_buffer")                                                                                  \
+    X(TCP_NO_PORT, "tcp_no_port")                                                                                      \
+    X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
+    X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
+    /* http2 */                                                                                                        \
+    X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
+    X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
+    X(H2_FLOW_CONTROL, "h2_flow_control")                                                                              \
+    X(H2_COMPRESSION, "h2_compression")                                                                                \
+    X(H2_STREAM_CLOSED, "h2_stream_closed")                                                                            \
+    X(H2_STREAMS_FULL, "h2_streams_full")                                                                              \
+    X(H2_REFUSED, "h2_refused_stream")                                                                                 \
+    X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
+    X(H2_FLOOD, "h2_flood")                                                                                            \
+    X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
+    /* session and above */                                                                                            \
+    X(SESSION_FULL, "session_full")                                                                                    \
+    X(STREAM_FULL, "stream_full")                                                                                      \
+    X(BUFFER_FULL, "buffer_full")                                                                                      \
+    X(RPC_FULL, "rpc_full")                                                                                            \
+    X(MAILBOX_FULL, "mailbox_full")                                                                                    \
+    X(LOG_FULL, "log_full")
+
+#define STATS_COUNTERS(X)                                                                                              \
+    X(PORT_RX_PACKETS, "port_rx_packets")                                                                              \
+    X(PORT_TX_PACKETS, "port_tx_packets")                                                                              \
+    X(PORT_RX_BYTES, "port_rx_bytes")                                                                                  \
+    X(PORT_TX_BYTES, "port_tx_bytes")                                                                                  \
+    X(ARP_REQUESTS, "arp_requests")                                                                                    \
+    X(ARP_REPLIES, "arp_replies")                                                                                      \
+    X(ND_SOLICITS, "nd_solicits")                                                                                      \
+    X(ND_ADVERTS, "nd_adverts")                                                                                        \
+    X(ICMP_ECHOES, "icmp_echoes")                                                                                      \
+    X(TCP_ACTIVE_OPENS, "tcp_active_opens")                                                                            \
+    X(TCP_PASSIVE_OPENS, "tcp_passive_opens")                                                                          \
+    X(TCP_RETRANSMITS_RTO, "rto")                                                                                      \
+    X(TCP_RETRANSMITS_FAST, "fast")                                                                                    \
+    X(TCP_RETRANSMITS_TLP, "tlp")                                                                                      \
+    X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
+    X(TCP_PROBES, "tcp_window_probes")                                                                                 \
+    X(TCP_CHALLENGE_ACKS, "tcp_challenge_acks")                                                                        \
+    X(TCP_RSTS_IN, "tcp_rsts_in")                                                                                      \
+    X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
+    X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
+    X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
+    X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
+    X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
+    X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
+    X(HANDOVERS, "handovers")                                                                                          \
+    X(TURNS, "turns")                                                                                                  \
+    X(BUSY_NS, "busy_ns")                                                                                              \
+    X(IDLE_NS, "idle_ns")
+
+#endif

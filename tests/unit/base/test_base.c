@@ -1,0 +1,116 @@
+/* base: addresses, the wheel, slabs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "base/base.h"
+
+static void endpoints_are_read_and_written(void **state)
+{
+    (void)state;
+    struct base_endpoint e;
+    char text[BASE_ENDPOINT_TEXT];
+    assert_true(base_endpoint_parse("198.18.0.2:50051", &e));
+    assert_string_equal(base_endpoint_format(&e, text), "198.18.0.2:50051");
+    assert_true(base_addr_is_v4(&e.addr));
+    assert_true(base_endpoint_parse("[2001:db8::2]:1", &e));
+    assert_string_equal(base_endpoint_format(&e, text), "[2001:db8::2]:1");
+    assert_false(base_addr_is_v4(&e.addr));
+    static const char *const bad[] = {"",      ":1",          "1.2.3.4",     "1.2.3.4:",       "1.2.3.4:0",   "1.2.3.4:99999", "1.2.3.4:65536",
+                                      "::1:1", "[1.2.3.4]:1", "[::1]",       "[::1]:",         "1.2.3.4:1 ",  "1.2.3.4:+1",    "1.2.3:1",
+                                      "a:1",   "[::1:1",      "1.2.3.4:1x",  "1.2.3.4:000001"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_false(base_endpoint_parse(bad[i], &e));
+}
+
+static void siphash_matches_the_reference_vector(void **state)
+{
+    (void)state;
+    /* The vector of the SipHash paper's appendix A: key 00..0f, message 00..0e. */
+    struct base_hash_key key;
+    uint8_t in[15];
+    for (int i = 0; i < 16; i++)
+        ((uint8_t *)&key)[i] = (uint8_t)i;
+    for (int i = 0; i < 15; i++)
+        in[i] = (uint8_t)i;
+    assert_true(base_siphash(&key, in, 15) == 0xa129ca6149be45e5ull);
+}
+
+static void wheel_agrees_with_a_naive_twin(void **state)
+{
+    (void)state;
+    enum { N = 2000 };
+    static struct base_wheel w;
+    static struct base_timer t[N];
+    static uint64_t due[N];
+    uint64_t now = 12345678901ull;
+    base_wheel_init(&w, now);
+    srand(1);
+    for (int i = 0; i < N; i++)
+        base_timer_init(&t[i]);
+    for (int step = 0; step < 20000; step++) {
+        int i = rand() % N;
+        if (rand() % 4 == 0) {
+            base_wheel_cancel(&w, &t[i]);
+            due[i] = 0;
+        } else {
+            static const uint64_t span[] = {3000000ull, 300000000ull, 90000000000ull, 40000000000000ull};
+            due[i] = now + (uint64_t)rand() % span[rand() % 4];
+            base_wheel_arm(&w, &t[i], due[i]);
+        }
+        now += (uint64_t)rand() % (step % 1000 == 0 ? 60000000000ull : 2000000ull);
+        for (struct base_timer *e; (e = base_wheel_expire(&w, now)) != NULL;) {
+            int k = (int)(e - t);
+            assert_true(due[k] != 0 && due[k] <= now);
+            due[k] = 0;
+        }
+        uint64_t tick = (uint64_t)1 << BASE_WHEEL_TICK_SHIFT;
+        for (int k = 0; k < N && step % 100 == 0; k++)
+            if (due[k] != 0)
+                assert_true(due[k] + tick > now);
+    }
+    uint32_t armed = 0;
+    for (int k = 0; k < N; k++)
+        armed += due[k] != 0;
+    assert_int_equal(armed, w.armed);
+}
+
+static void slab_refuses_when_full_and_reuses(void **state)
+{
+    (void)state;
+    size_t n = base_slab_footprint(24, 3);
+    struct base_arena a;
+    void *memory = aligned_alloc(64, n);
+    base_arena_init(&a, memory, n);
+    struct base_slab s;
+    base_slab_init(&s, &a, "test", 24, 3);
+    void *x = base_slab_alloc(&s), *y = base_slab_alloc(&s), *z = base_slab_alloc(&s);
+    assert_true(x && y && z && base_slab_alloc(&s) == NULL);
+    assert_int_equal(s.in_use, 3);
+    base_slab_free(&s, y);
+    assert_ptr_equal(base_slab_alloc(&s), y);
+    assert_int_equal(base_slab_index(&s, z), 2);
+    base_unpoison(memory, n);
+    free(memory);
+}
+
+static void tokens_name_themselves(void **state)
+{
+    (void)state;
+    for (int t = 1; t < BASE_HEADER_TOKEN_COUNT; t++) {
+        const char *name = base_header_name((enum base_header_token)t);
+        assert_int_equal(base_header_token((const uint8_t *)name, strlen(name)), t);
+    }
+    assert_int_equal(base_header_token((const uint8_t *)"x-none", 6), BASE_HEADER_OTHER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(endpoints_are_read_and_written), cmocka_unit_test(siphash_matches_the_reference_vector),
+        cmocka_unit_test(wheel_agrees_with_a_naive_twin), cmocka_unit_test(slab_refuses_when_full_and_reuses),
+        cmocka_unit_test(tokens_name_themselves)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
