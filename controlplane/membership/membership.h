@@ -1,3 +1,90 @@
+/* membership: the set of endpoints of each cluster: merge, diff, guard; identity is the address; slots.  Knows no etcd.
+ *
+ * Owns:   clusters, endpoints, slots and their life, what workers reported about each endpoint.
+ * Uses:   base, snapshot (limits), config.
+ * Thread: the control plane's.
+ * Time:   `now` in nanoseconds (monotonic), an argument.
+ * Memory: the heap; at most SNAPSHOT_SLOTS_MAX endpoints over all clusters: further ones are refused, counted and logged once.
+ * Errors: verdicts as counts in membership_stats of a cluster.
+ *
+ * An endpoint's life: absent -> present (slot given, serial new) -> leaving (gone from the registry; workers drain it) -> slot free
+ * after every worker reported it empty.  An address that comes back while it is leaving is present again in its old slot.
+ * A changed weight, metadata or lease never changes slot or serial. */
 #ifndef MEMBERSHIP_H
 #define MEMBERSHIP_H
+
+#include "config/config.h"
+#include "snapshot/snapshot.h"
+
+struct membership;
+
+#define MEMBERSHIP_NO_OVERRIDE UINT32_MAX
+
+enum membership_life { MEMBERSHIP_PRESENT, MEMBERSHIP_LEAVING };
+
+struct membership_endpoint {
+    uint32_t slot, serial;
+    uint16_t cluster; /* id */
+    struct base_endpoint address;
+    uint32_t weight;   /* the registry's; 0 = drain */
+    uint32_t override_weight; /* by hand: MEMBERSHIP_NO_OVERRIDE, or a weight (0 = drained) that beats the registry's */
+    enum membership_life life;
+    uint8_t worker_state[SNAPSHOT_WORKERS_MAX]; /* enum mailbox_state as last reported */
+    uint64_t empty_workers;                     /* bit w: worker w holds nothing of it */
+    struct base_list link;                      /* in its cluster's list, in order of address */
+};
+
+struct membership_cluster {
+    uint16_t id;      /* for life of the name */
+    bool configured;  /* false: taken out of the configuration, endpoints leaving */
+    char name[64];
+    char source[128]; /* "etcd:///services/echo/" */
+    bool answered;    /* the source has given its first answer */
+    int64_t revision; /* of the registry; 0 = has none */
+    uint64_t fresh_ns; /* when the source last proved that the set is current */
+    uint64_t version; /* rises with every change of the set that workers must see */
+    uint64_t added, removed, changed; /* endpoints, since start */
+    uint64_t bad_values;
+    uint32_t present; /* endpoints in life PRESENT */
+    struct base_list endpoints; /* struct membership_endpoint.link; present and leaving */
+};
+
+/* One entry of a source's full answer. */
+struct membership_entry {
+    struct base_endpoint address;
+    uint32_t weight; /* 0 = drain */
+    bool renewed;    /* its key was written anew (new lease or create_revision): reset the connection back-off */
+};
+
+struct membership *membership_create(uint32_t workers);
+void membership_destroy(struct membership *m);
+/* Brings the list of clusters in line with the configuration; ids stay with names. */
+void membership_configure(struct membership *m, const struct config *c, uint64_t now);
+
+struct membership_cluster *membership_cluster(struct membership *m, uint16_t id); /* NULL: never used */
+struct membership_cluster *membership_find(struct membership *m, const char *name);
+uint32_t membership_cluster_count(const struct membership *m); /* ids are below this */
+struct membership_endpoint *membership_slot(struct membership *m, uint32_t slot); /* NULL: free */
+struct membership_endpoint *membership_endpoint(struct membership_cluster *c, const struct base_endpoint *address);
+uint32_t membership_slot_count(const struct membership *m); /* slots are below this */
+
+/* The whole set as its source sees it now (duplicates by address are merged: the first one counts): the difference is applied as one change. Returns how
+ * many endpoints were added, removed or changed: 0 = nothing for workers to see. */
+unsigned membership_set(struct membership *m, struct membership_cluster *c, const struct membership_entry *entries, unsigned n,
+                        int64_t revision, uint64_t now);
+/* The set is known to be current (a progress notice, an equal answer). */
+void membership_fresh(struct membership_cluster *c, int64_t revision, uint64_t now);
+/* An endpoint whose key was written anew: a callback-free list that publish turns into MAILBOX_RESET_BACKOFF orders. */
+bool membership_renewed_next(struct membership *m, uint32_t *slot, uint32_t *serial);
+
+/* By hand. False: no such endpoint. */
+bool membership_override(struct membership *m, struct membership_cluster *c, const struct base_endpoint *address, uint32_t weight);
+uint32_t membership_weight(const struct membership_endpoint *e); /* effective */
+
+/* What workers say. */
+void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state);
+void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial);
+/* The best state over all workers: READY before CONNECTING before TRANSIENT_FAILURE before IDLE; DRAINING when its weight is 0 or it leaves. */
+const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e);
+
 #endif
