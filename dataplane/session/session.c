@@ -53,6 +53,7 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     stats_object_add(stats, "session", &ss->session_slab.in_use, c->sessions);
     stats_object_add(stats, "session_stream", &ss->stream_slab.in_use, c->streams);
     base_list_init(&ss->dirty);
+    base_list_init(&ss->retry);
     base_list_init(&ss->broken);
     base_list_init(&ss->all[SESSION_DOWN]);
     base_list_init(&ss->all[SESSION_UP]);

@@ -82,6 +82,7 @@ struct sessions {
     struct base_slab session_slab, stream_slab, held_slab[3];
     uint32_t held_size[3];
     struct base_list dirty;
+    struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
     struct base_list all[2]; /* by role */
     uint32_t count[2];

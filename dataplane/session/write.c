@@ -178,7 +178,7 @@ bool session_data(struct session_stream *st, const uint8_t *data, uint32_t n, bo
     return true;
 }
 
-enum pump { PUMP_DONE, PUMP_AGAIN, PUMP_STREAM_BLOCKED, PUMP_STOP };
+enum pump { PUMP_DONE, PUMP_AGAIN, PUMP_STREAM_BLOCKED, PUMP_CONN_BLOCKED, PUMP_NO_ROOM };
 
 #define PUMP_QUANTUM 16384 /* bytes of one stream before the next one's turn */
 
@@ -188,7 +188,7 @@ static enum pump pump(struct session_stream *st)
     struct sessions *ss = st->session->home;
     if (st->headers != NULL) {
         if (!write_held(st, st->headers))
-            return PUMP_STOP;
+            return PUMP_NO_ROOM;
         st->ended = st->headers->end;
         held_free(ss, st->headers);
         st->headers = NULL;
@@ -204,8 +204,10 @@ static enum pump pump(struct session_stream *st)
         credit(st, done);
         if (done < n) {
             if (st->session->broken || transport_room(&st->session->transport) < HTTP2_FRAME_HEADER + 1)
-                return PUMP_STOP;
-            return st->h2->send_window <= 0 ? PUMP_STREAM_BLOCKED : PUMP_STOP;
+                return PUMP_NO_ROOM;
+            if (http2_data_allowed(st->h2) > 0)
+                return PUMP_NO_ROOM;
+            return st->h2->send_window <= 0 ? PUMP_STREAM_BLOCKED : PUMP_CONN_BLOCKED;
         }
         st->head = ((struct session_link *)packet_scratch(p))->next;
         if (st->head == NULL)
@@ -216,7 +218,7 @@ static enum pump pump(struct session_stream *st)
     }
     if (st->trailers != NULL) {
         if (!write_held(st, st->trailers))
-            return PUMP_STOP;
+            return PUMP_NO_ROOM;
         st->ended = true;
         held_free(ss, st->trailers);
         st->trailers = NULL;
@@ -224,7 +226,7 @@ static enum pump pump(struct session_stream *st)
     if (st->end && !st->ended) {
         write_data(st, NULL, 0, true);
         if (!st->ended)
-            return PUMP_STOP;
+            return PUMP_NO_ROOM;
     }
     return PUMP_DONE;
 }
@@ -245,10 +247,10 @@ static bool start_waiting(struct session *s)
     return true;
 }
 
-static void flush(struct session *s)
+/* False: the transport could take no more. */
+static bool flush_ready(struct session *s)
 {
-    bool open = write_control(s) && start_waiting(s);
-    while (open && !s->broken && !base_list_empty(&s->ready)) {
+    while (!s->broken && !base_list_empty(&s->ready)) {
         struct session_stream *st = base_container(s->ready.next, struct session_stream, queue);
         base_list_remove(&st->queue);
         switch (pump(st)) {
@@ -262,26 +264,40 @@ static void flush(struct session *s)
         case PUMP_STREAM_BLOCKED:
             base_list_push_back(&s->blocked, &st->queue);
             break;
-        case PUMP_STOP:
+        case PUMP_CONN_BLOCKED: /* WINDOW_UPDATE of the connection makes the session dirty again */
             base_list_push_front(&s->ready, &st->queue);
-            open = false;
-            break;
+            return true;
+        case PUMP_NO_ROOM:
+            base_list_push_front(&s->ready, &st->queue);
+            return false;
         }
     }
+    return true;
+}
+
+#define FLUSH_LOW 32768 /* below this much room the transport will tell; above it was a buffer that lacked */
+
+static void flush(struct session *s)
+{
+    bool fits = write_control(s) && start_waiting(s) && flush_ready(s);
     /* stream_finish() may have left RST_STREAM behind. */
-    if (!s->broken && (!write_control(s) || !open))
+    if (s->broken || (write_control(s) && fits))
+        return;
+    if (transport_room(&s->transport) < FLUSH_LOW)
         transport_want(&s->transport);
+    else
+        base_list_push_back(&s->home->retry, &s->dirty);
 }
 
 void sessions_flush(struct sessions *ss)
 {
-    struct base_list turn;
-    base_list_init(&turn);
-    base_list_splice_back(&turn, &ss->dirty);
-    for (struct base_list *l; (l = base_list_pop_front(&turn)) != NULL;)
-        flush(base_container(l, struct session, dirty));
-    /* Crediting a neighbour makes it dirty again: its WINDOW_UPDATE leaves in this turn too. */
-    base_list_splice_back(&turn, &ss->dirty);
-    for (struct base_list *l; (l = base_list_pop_front(&turn)) != NULL;)
-        flush(base_container(l, struct session, dirty));
+    base_list_splice_back(&ss->dirty, &ss->retry);
+    /* Crediting a neighbour makes it dirty again: in the second round its WINDOW_UPDATE leaves in this turn too. */
+    for (int round = 0; round < 2; round++) {
+        struct base_list turn;
+        base_list_init(&turn);
+        base_list_splice_back(&turn, &ss->dirty);
+        for (struct base_list *l; (l = base_list_pop_front(&turn)) != NULL;)
+            flush(base_container(l, struct session, dirty));
+    }
 }
