@@ -129,6 +129,11 @@ void session_break(struct session *s)
     base_list_push_back(&s->home->broken, &s->dirty);
 }
 
+void session_abandon(struct session *s)
+{
+    session_break(s);
+}
+
 struct session *sessions_broken_next(struct sessions *ss)
 {
     struct base_list *l = base_list_pop_front(&ss->broken);

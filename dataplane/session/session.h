@@ -141,6 +141,9 @@ static inline uint32_t session_available(const struct session *s)
     return http2_streams_available(s->h2);
 }
 
+/* Given up by its user (a connect timeout): comes out of sessions_broken_next(). */
+void session_abandon(struct session *s);
+
 /* End of turn: writes what sessions have to write. */
 void sessions_flush(struct sessions *ss);
 /* A session whose transport or peer failed inside a write, or NULL. The user destroys it. */
