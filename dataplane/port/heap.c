@@ -77,10 +77,16 @@ bool port_heap_open(struct port_heap *h, const char *name, size_t bytes, int num
     h->base = region_map(h->size, error, error_len);
     if (h->base == NULL)
         return false;
-    int rc = rte_malloc_heap_create(h->name) != 0 ? -rte_errno : heap_add(h);
+    int rc = rte_malloc_heap_create(h->name) != 0 ? -rte_errno : 0;
+    bool made = rc == 0;
+    if (made)
+        rc = heap_add(h);
     if (rc != 0) {
         snprintf(error, error_len, "DPDK refuses %zu MiB as heap \"%s\": %s", h->size >> 20, h->name, strerror(-rc));
-        port_heap_close(h);
+        if (made)
+            port_heap_close(h);
+        else /* the name is another's, and so is what is there */
+            munmap(h->base, h->size);
         return false;
     }
     h->socket = rte_malloc_heap_get_socket(h->name);

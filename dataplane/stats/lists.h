@@ -32,6 +32,7 @@
     X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
     X(IP_NO_BUFFER, "ip_no_buffer")                                                                                    \
     X(L4_CHECKSUM, "l4_checksum")                                                                                      \
+    X(DEVICE_CHECKSUM, "device_checksum_lied")                                                                         \
     /* tcp */                                                                                                          \
     X(TCP_MALFORMED, "tcp_malformed")                                                                                  \
     X(TCP_NO_LISTENER, "tcp_no_listener")                                                                              \
