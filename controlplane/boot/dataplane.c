@@ -104,7 +104,7 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
                  "limits.streams", (size_t)(b->config->limits.memory >> 20), sum >> 20, text);
         return false;
     }
-    log_info("memory: at most %zu MiB of %zu (%s)", sum >> 20, (size_t)(b->config->limits.memory >> 20), text);
+    loop_log(LOOP_LOG_INFO, "memory: at most %zu MiB of %zu (%s)", sum >> 20, (size_t)(b->config->limits.memory >> 20), text);
     return true;
 }
 
