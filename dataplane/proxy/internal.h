@@ -7,6 +7,7 @@
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
     uint64_t started_ns;
+    uint64_t bytes; /* of response messages */
     struct base_timer deadline;
     uint32_t slot, serial;
     uint16_t cluster, listener;
@@ -53,8 +54,9 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
 
 /* rpc.c */
 void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now);
-void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code);
-void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc);
+/* The backend's stream is reset, or let go of; the picker learns the outcome.  Harmless where there is none. */
+void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, enum picker_outcome outcome, uint64_t now);
+void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now);
 void rpc_free(struct proxy *p, struct proxy_rpc *rpc);
 
 #endif

@@ -64,8 +64,11 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     stats_add(&p->stats->clusters[r->cluster].started[session->listener % STATS_LISTENERS], 1);
     uint32_t slot;
     struct session *up = NULL;
-    if (picker_pick(p->picker, r->cluster, &slot))
+    if (picker_pick(p->picker, r->cluster, &slot)) {
         up = pool_session(p->pool, slot);
+        if (up == NULL)
+            picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
+    }
     if (up == NULL) {
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
         return;
@@ -74,6 +77,7 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     arm_deadline(p, rpc, h, r->timeout_ns);
     rpc->up = session_open(up, h, ev->end_stream, rpc);
     if (rpc->up == NULL) {
+        picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
         return;
     }
@@ -88,7 +92,7 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
 /* Out of buffers in the middle of an RPC: both sides are told. */
 static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
-    rpc_drop_up(p, rpc, HTTP2_CANCEL);
+    rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
 }
 
@@ -96,7 +100,7 @@ static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, uint64_t now)
 {
     rpc_settle(p, rpc, GRPC_CANCELLED, now);
-    rpc_drop_up(p, rpc, HTTP2_CANCEL);
+    rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
     struct session_stream *down = rpc->down;
     rpc->down = NULL;
     down->user = NULL;
@@ -155,7 +159,7 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
 static void finish(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now)
 {
     rpc_settle(p, rpc, code, now);
-    rpc_release_up(p, rpc);
+    rpc_release_up(p, rpc, PICKER_OK, now);
     struct session_stream *down = rpc->down;
     rpc->down = NULL;
     session_release(down);
@@ -181,16 +185,10 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
     finish(p, rpc, rpc->grpc || status != NULL ? grpc_status_parse(status) : GRPC_OK, now);
 }
 
-/* The backend ended the RPC without trailers: towards the client there is always a status, never a bare reset. */
-static void lost(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, enum stats_reason reason, const char *message, uint64_t now)
-{
-    proxy_answer(p, rpc, code, reason, message, now);
-}
-
 static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
-    rpc_release_up(p, rpc);
-    lost(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
+    rpc_release_up(p, rpc, PICKER_FAILED, now);
+    proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
          ev->local ? "the backend broke HTTP/2 on this stream" : "the backend reset the stream", now);
 }
 
@@ -203,8 +201,8 @@ static void up_goaway(struct proxy *p, struct session *session, uint32_t last_id
         struct proxy_rpc *rpc = st->user;
         if (rpc == NULL || (st->h2 != NULL && st->h2->id <= last_id))
             continue;
-        rpc_drop_up(p, rpc, HTTP2_CANCEL);
-        lost(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_RESET, "the backend is going away and did not process this call", now);
+        rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
+        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_RESET, "the backend is going away and did not process this call", now);
     }
 }
 
@@ -225,13 +223,14 @@ void proxy_up_event(struct proxy *p, struct session *session, struct session_str
     switch (ev->type) {
     case HTTP2_EVENT_HEADERS:
         if (ev->too_large) {
-            rpc_drop_up(p, rpc, HTTP2_CANCEL);
-            lost(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE, "the backend's header list is too large", now);
+            rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
+            proxy_answer(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE, "the backend's header list is too large", now);
         } else {
             response_headers(p, rpc, ev, now);
         }
         return;
     case HTTP2_EVENT_DATA:
+        rpc->bytes += ev->len;
         if (!session_data(rpc->down, ev->data, ev->len, ev->end_stream))
             overload(p, rpc, now);
         else if (ev->end_stream)
@@ -259,8 +258,8 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
             continue;
         }
         failed++;
-        rpc_drop_up(p, rpc, HTTP2_CANCEL);
-        lost(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_LOST, "the connection to the backend was lost", now);
+        rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
+        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_LOST, "the connection to the backend was lost", now);
     }
     if (session->role == SESSION_UP) {
         char text[BASE_ENDPOINT_TEXT];
@@ -273,7 +272,7 @@ void proxy_tick(struct proxy *p, uint64_t now)
 {
     for (struct base_timer *t; (t = base_wheel_expire(&p->wheel, now)) != NULL;) {
         struct proxy_rpc *rpc = base_container(t, struct proxy_rpc, deadline);
-        rpc_drop_up(p, rpc, HTTP2_CANCEL);
+        rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_DEADLINE_EXCEEDED, STATS_REASON_DEADLINE, "the deadline passed at the gateway", now);
     }
 }

@@ -38,29 +38,31 @@ void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uin
         stats_add(&c->own_answers[code], 1);
 }
 
-static void unbind(struct proxy *p, struct proxy_rpc *rpc)
+static void unbind(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
 {
     rpc->up = NULL;
-    if (rpc->bound)
+    if (rpc->bound) {
         pool_stream_ended(p->pool, rpc->slot);
+        picker_done(p->picker, rpc->slot, outcome, rpc->bytes, now - rpc->started_ns);
+    }
     rpc->bound = false;
 }
 
-void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code)
+void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, enum picker_outcome outcome, uint64_t now)
 {
     if (rpc->up == NULL)
         return;
     rpc->up->user = NULL;
     session_reset(rpc->up, code);
-    unbind(p, rpc);
+    unbind(p, rpc, outcome, now);
 }
 
-void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc)
+void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
 {
     if (rpc->up == NULL)
         return;
     session_release(rpc->up);
-    unbind(p, rpc);
+    unbind(p, rpc, outcome, now);
 }
 
 void rpc_free(struct proxy *p, struct proxy_rpc *rpc)

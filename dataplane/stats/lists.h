@@ -49,6 +49,7 @@
     X(TCP_NO_BUFFER, "tcp_no_buffer")                                                                                  \
     X(TCP_NO_PORT, "tcp_no_port")                                                                                      \
     X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
+    X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
