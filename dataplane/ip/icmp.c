@@ -87,7 +87,7 @@ static uint32_t mtu4(const uint8_t *m)
 
 static enum ip_verdict error_result(struct ip *ip, struct frame *f, bool understood)
 {
-    if (!understood || !port_owns(f->port, &f->result->flow.local))
+    if (!understood || !ip_is_local(ip, &f->result->flow.local))
         return drop(ip, f->packet, STATS_DROP_ICMP_MALFORMED);
     f->result->flow.port = f->index;
     packet_free(f->packet);

@@ -177,6 +177,20 @@ static bool is_station(const struct base_addr *a)
     return !is_multicast6(a) && a->q[0] != 0;
 }
 
+/* The operator's gateway is on the link even where no prefix covers it: clouds give a host /32 and a gateway outside of it. */
+static bool is_gateway(const struct port_state *port, const struct base_addr *a)
+{
+    return base_addr_eq(a, &port->c.gateway4) || base_addr_eq(a, &port->c.gateway6);
+}
+
+static const struct base_addr *first_of_family(const struct port_state *port, const struct base_addr *like)
+{
+    for (uint32_t i = 0; i < port->c.addresses; i++)
+        if (base_addr_is_v4(&port->c.address[i].addr) == base_addr_is_v4(like))
+            return &port->c.address[i].addr;
+    return NULL;
+}
+
 const struct base_addr *port_source(const struct port_state *port, const struct base_addr *neighbour)
 {
     if (!is_station(neighbour))
@@ -186,7 +200,7 @@ const struct base_addr *port_source(const struct port_state *port, const struct 
     for (uint32_t i = 0; i < port->c.addresses; i++)
         if (prefix_covers(&port->c.address[i].addr, &port->mask[i], neighbour))
             return is_broadcast(port, i, neighbour) ? NULL : &port->c.address[i].addr;
-    return NULL;
+    return is_gateway(port, neighbour) ? first_of_family(port, neighbour) : NULL;
 }
 
 static const struct base_addr *gateway_for(const struct port_state *port, const struct base_addr *remote)
@@ -200,7 +214,7 @@ static bool on_link(const struct port_state *port, const struct base_addr *a)
     for (uint32_t i = 0; i < port->c.addresses; i++)
         if (prefix_covers(&port->c.address[i].addr, &port->mask[i], a))
             return true;
-    return !base_addr_is_v4(a) && is_link_local(a);
+    return is_gateway(port, a) || (!base_addr_is_v4(a) && is_link_local(a));
 }
 
 bool port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop)
@@ -216,16 +230,11 @@ bool port_next_hop(const struct port_state *port, const struct base_addr *remote
     return true;
 }
 
-/* The address to speak from through a gateway: of its prefix; a link-local gateway leaves the choice: the first global one. */
+/* The address to speak from through a gateway: of its prefix; a link-local gateway leaves the choice: the first of the family. */
 static const struct base_addr *source_via(const struct port_state *port, const struct base_addr *gateway)
 {
     const struct base_addr *source = port_source(port, gateway);
-    if (source != &port->link_local)
-        return source;
-    for (uint32_t i = 0; i < port->c.addresses; i++)
-        if (!base_addr_is_v4(&port->c.address[i].addr))
-            return &port->c.address[i].addr;
-    return NULL;
+    return source == &port->link_local ? first_of_family(port, gateway) : source;
 }
 
 bool ip_source_for(const struct ip *ip, const struct base_addr *remote, struct base_addr *local, uint16_t *port)
