@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Builds with meson and ninja, with progress and with the compiler's words if it fails.  Needs say.sh, and $top.
 
 build_child=

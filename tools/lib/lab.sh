@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # A network and process namespace of one's own, without a name: it ends with its last process, so that nothing of it
 # can be left behind, whatever happens to whoever made it (kill -9 included).  Needs say.sh.
 #

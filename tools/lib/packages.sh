@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Installs the Debian packages that are missing, and only those.  Needs say.sh, and $top: the top of the tree.
 
 # packages_missing GROUP…

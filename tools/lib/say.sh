@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Words for people: colours and lines redrawn in place only where a terminal reads them.
 
 if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then
