@@ -27,8 +27,12 @@ static const struct snapshot_route *route(const struct snapshot *s, const struct
     const struct snapshot_listener *l = s != NULL && session->listener < s->listener_count ? &s->listener[session->listener] : NULL;
     if (l == NULL || path == NULL)
         return NULL;
-    return router_match(s, l, a != NULL ? (const char *)a->value : "", a != NULL ? a->value_len : 0, (const char *)path->value,
-                        path->value_len);
+    struct router_request q = {.path = path->value, .path_len = path->value_len};
+    if (a != NULL) {
+        q.authority = a->value;
+        q.authority_len = a->value_len;
+    }
+    return router_match(l, &q);
 }
 
 /* The earlier of what the client asked for (grpc-timeout) and the route's cap. */
