@@ -1,7 +1,7 @@
 /* membership: the set of endpoints of each cluster: merge, diff, guard; identity is the address; slots.  Knows no etcd.
  *
  * Owns:   clusters, endpoints, slots and their life, what workers reported about each endpoint.
- * Uses:   base, snapshot (limits), config.
+ * Uses:   base, snapshot (limits), mailbox (names of states), config.
  * Thread: the control plane's.
  * Time:   `now` in nanoseconds (monotonic), an argument.
  * Memory: the heap; at most SNAPSHOT_SLOTS_MAX endpoints over all clusters: further ones are refused, counted and logged once.
@@ -9,7 +9,9 @@
  *
  * An endpoint's life: absent -> present (slot given, serial new) -> leaving (gone from the registry; workers drain it) -> slot free
  * after every worker reported it empty.  An address that comes back while it is leaving is present again in its old slot.
- * A changed weight, metadata or lease never changes slot or serial. */
+ * A changed weight, metadata or lease never changes slot or serial.
+ *
+ * Errors of a source never come here: a set stays as it was last given until another one is. */
 #ifndef MEMBERSHIP_H
 #define MEMBERSHIP_H
 
@@ -45,6 +47,7 @@ struct membership_cluster {
     uint64_t version; /* rises with every change of the set that workers must see */
     uint64_t added, removed, changed; /* endpoints, since start */
     uint64_t bad_values;
+    uint64_t refused; /* endpoints that found no free slot, since start; each answer counts anew */
     uint32_t present; /* endpoints in life PRESENT */
     struct base_list endpoints; /* struct membership_endpoint.link; present and leaving */
 };
