@@ -108,6 +108,7 @@ static void beat(void *user)
     uint64_t now = loop_now(b->loop);
     publish_turn(b->publish, now);
     drain_logs(b);
+    boot_observe_pools(b);
     watch_workers(b, now);
     loop_timer_set(b->beat, BEAT_NS);
 }
@@ -118,7 +119,7 @@ static void changed(void *user)
     publish_turn(b->publish, loop_now(b->loop));
 }
 
-static void drain(struct boot *b)
+void boot_drain(struct boot *b)
 {
     b->terms++;
     if (b->draining)
@@ -140,7 +141,7 @@ static void on_signal(void *user, uint32_t events)
         if (info.ssi_signo == SIGHUP)
             loop_log(LOOP_LOG_WARN, "SIGHUP: live reload comes with a later version; restart to change the configuration");
         else
-            drain(b);
+            boot_drain(b);
     }
 }
 
@@ -157,11 +158,6 @@ static bool block_signals(int *fd)
     return *fd >= 0;
 }
 
-static void shut_down(void *user)
-{
-    drain(user);
-}
-
 static bool create_controlplane(struct boot *b, char *error, size_t error_len)
 {
     b->membership = membership_create(b->workers);
@@ -169,7 +165,7 @@ static bool create_controlplane(struct boot *b, char *error, size_t error_len)
     b->publish = publish_create(b->door, b->membership, b->mailbox, b->workers);
     publish_config(b->publish, b->config);
     b->resolvers = resolvers_create(b->loop, b->membership, changed, b);
-    struct admin_view view = boot_admin_view(b, shut_down);
+    struct admin_view view = boot_admin_view(b);
     b->admin = admin_create(b->loop, &view, error, error_len);
     if (b->admin == NULL)
         return false;
@@ -188,6 +184,7 @@ static void destroy_controlplane(struct boot *b)
         publish_destroy(b->publish);
     if (b->membership != NULL)
         membership_destroy(b->membership);
+    free(b->process);
     if (b->beat != NULL)
         loop_timer_remove(b->beat);
     if (b->signals != NULL)
