@@ -50,6 +50,8 @@ void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns)
         *sent_once_ns = 0;
     c->bytes_out += ack - c->snd_una;
     c->snd_una = ack;
+    if (c->snd_head != NULL && tcp_tx_outstanding(c, tcp_buf(c->snd_head)) == 0)
+        tcp_buf(c->snd_head)->flags &= ~(uint32_t)BUF_LOST; /* all of it that was ever sent has arrived */
 }
 
 void tcp_tx_free(struct tcp_conn *c)

@@ -129,12 +129,10 @@ static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow,
 
 static bool link_loses(struct tcp_net *n, struct tcp_net_link *l)
 {
-    if (l->burst_left > 0) {
-        l->burst_left--;
+    if (n->now < l->burst_until)
         return true;
-    }
     if (tcp_net_chance(n, l->burst_ppm)) {
-        l->burst_left = tcp_net_random(n, l->burst_len);
+        l->burst_until = n->now + tcp_net_random(n, (uint32_t)l->burst_ns);
         return true;
     }
     return tcp_net_chance(n, l->loss_ppm);
@@ -228,4 +226,17 @@ void tcp_net_step(struct tcp_net *n, uint64_t ns)
         tcp_tick(n->host[i].tcp, n->now);
     if (!n->quiet_checks)
         tcp_net_check(n);
+}
+
+uint64_t tcp_net_next(const struct tcp_net *n, uint64_t most)
+{
+    uint64_t d = most;
+    if (n->frames != NULL)
+        d = n->frames->at > n->now ? n->frames->at - n->now : 0;
+    return d < most ? d : most;
+}
+
+bool tcp_net_idle(const struct tcp_net *n, int h)
+{
+    return tcp_idle(n->host[h].tcp);
 }

@@ -12,13 +12,13 @@ struct tcp_net_link { /* one direction */
     uint64_t delay_ns, jitter_ns; /* jitter reorders */
     uint32_t loss_ppm, dup_ppm, reorder_ppm;
     uint32_t burst_ppm; /* chance that a segment begins a burst of losses */
-    uint32_t burst_len;
+    uint64_t burst_ns;   /* that lasts so long at most */
     uint64_t rate_bps; /* 0: none */
     uint32_t queue_bytes;
     uint32_t mtu; /* larger ones vanish, with an ICMP error; 0: none */
     /* state */
     uint64_t free_at;
-    uint32_t burst_left;
+    uint64_t burst_until;
     uint64_t sent, lost;
 };
 
@@ -57,6 +57,9 @@ void tcp_net_flush(struct tcp_net *n, int h);
 /* Delivers what is due, ticks both. */
 void tcp_net_step(struct tcp_net *n, uint64_t ns);
 void tcp_net_check(struct tcp_net *n);
+/* Nanoseconds until the next segment arrives, `most` at most. */
+uint64_t tcp_net_next(const struct tcp_net *n, uint64_t most);
+bool tcp_net_idle(const struct tcp_net *n, int h);
 struct base_flow tcp_net_flow(const struct tcp_net *n, int from, uint16_t remote_port);
 uint32_t tcp_net_random(struct tcp_net *n, uint32_t below);
 bool tcp_net_chance(struct tcp_net *n, uint32_t ppm);
