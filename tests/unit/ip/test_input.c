@@ -50,6 +50,78 @@ static void cut_off_frames_are_dropped_and_counted(void **state)
     host_close(&h);
 }
 
+/* Packets that are short but say so, with right checksums: the parsers behind IP see every length, flush against the buffer's end. */
+static void short_packets_that_say_so_are_not_over_read(void **state)
+{
+    (void)state;
+    struct host h;
+    struct frame_bytes f[8];
+    static const uint8_t upper[8] = {6, 6, 1, 58, 58, 58, 1, 58};
+    host_open(&h, 16, 64);
+    frame_tcp4(&f[0], 10);
+    frame_tcp6(&f[1], 10);
+    frame_echo4(&f[2], 9);
+    frame_echo6(&f[3], 9);
+    frame_ns(&f[4], "2001:db8::1", "2001:db8::2", peer_mac);
+    frame_na(&f[5], "2001:db8::1", peer_mac, NA_S | NA_O);
+    frame_error4(&f[6], 3, 1, 0);
+    frame_error6(&f[7], 2, 0, 1400);
+    for (int k = 0; k < 8; k++) {
+        bool v6 = f[k].b[12] == 0x86;
+        uint32_t at = v6 ? 54 : 34, head = upper[k] == 6 ? 20 : 4;
+        for (uint32_t n = at; n < f[k].n; n++) {
+            struct frame_bytes m = f[k];
+            m.n = n;
+            m.b[v6 ? 18 : 16] = 0;
+            m.b[v6 ? 19 : 17] = (uint8_t)(v6 ? n - 54 : n - 14);
+            if (!v6)
+                reseal_ip4(&m, 14);
+            if (n >= at + head)
+                seal(&m, 14, at, upper[k]);
+            uint64_t before = all_drops(&h);
+            enum ip_verdict v = feed_frame(&h, &m);
+            assert_int_equal(v, k < 2 && n >= at + 20 ? IP_TCP : IP_DONE); /* never an error: what it is about is cut off */
+            bool echo = (k == 2 || k == 3) && n >= at + 8, nd = (k == 4 || k == 5) && n == at + 24;
+            assert_int_equal(all_drops(&h) - before, v == IP_DONE && !echo && !nd);
+            host_discard(&h);
+        }
+    }
+    host_close(&h);
+}
+
+/* Chains of extension headers, cut off at every byte, in a packet that says so. */
+static void short_extension_headers_are_not_over_read(void **state)
+{
+    (void)state;
+    struct host h;
+    host_open(&h, 16, 16);
+    static const uint8_t chain[40] = {60, 0, 1, 4, 0, 0, 0, 0, 44, 1, 0x1e, 6, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0,
+                                      43, 0, 0, 0, 0, 0, 0, 0, 59, 0, 0, 0};
+    for (uint32_t n = 0; n < sizeof(chain); n++) {
+        struct frame_bytes f;
+        put_eth(&f, our_mac, peer_mac, 0x86dd);
+        put_ip6(&f, "2001:db8::1", "2001:db8::2", 0, 64, n);
+        put(&f, chain, n);
+        uint64_t before = drops(&h, STATS_DROP_IP_TRUNCATED);
+        assert_int_equal(feed_frame(&h, &f), IP_DONE);
+        assert_int_equal(drops(&h, STATS_DROP_IP_TRUNCATED), before + 1);
+    }
+    /* options that end beyond their header, by one byte and more */
+    for (uint8_t len = 3; len < 255; len++) {
+        struct frame_bytes f;
+        put_eth(&f, our_mac, peer_mac, 0x86dd);
+        put_ip6(&f, "2001:db8::1", "2001:db8::2", 60, 64, 8);
+        put(&f, (uint8_t[8]){59, 0, 0, 0, 0, 0x1e, len, 0}, 8);
+        feed_frame(&h, &f);
+        put_eth(&f, our_mac, peer_mac, 0x86dd);
+        put_ip6(&f, "2001:db8::1", "2001:db8::2", 60, 64, 8);
+        put(&f, (uint8_t[8]){59, 0, 0, 0, 0, 0, 0, 0x1e}, 8); /* its length lies outside */
+        feed_frame(&h, &f);
+    }
+    assert_int_equal(drops(&h, STATS_DROP_IP_MALFORMED), 2 * 252);
+    host_close(&h);
+}
+
 /* Whether the naive reader finds a right TCP checksum in what ip calls a segment. */
 static void believe(const struct host *h, const struct frame_bytes *f)
 {
@@ -403,6 +475,8 @@ static void icmp_errors_name_the_segment(void **state)
 const struct CMUnitTest input_tests[] = {
     cmocka_unit_test(segments_come_out_with_their_flow),
     cmocka_unit_test(cut_off_frames_are_dropped_and_counted),
+    cmocka_unit_test(short_packets_that_say_so_are_not_over_read),
+    cmocka_unit_test(short_extension_headers_are_not_over_read),
     cmocka_unit_test(mutated_frames_are_never_believed_wrongly),
     cmocka_unit_test(bad_ipv4_headers_have_a_reason),
     cmocka_unit_test(options_of_ipv4_are_passed_over),

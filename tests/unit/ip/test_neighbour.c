@@ -225,6 +225,9 @@ static void the_unknown_do_not_push_out_the_known(void **state)
     host_open(&h, 64, 64);
     send_to(&h, "2001:db8::2", "2001:db8::9", 0, &p);
     answer(&h, "2001:db8::9", peer_mac);
+    struct frame_bytes idle; /* known, and not in use */
+    frame_ns(&idle, "2001:db8::8", "2001:db8::2", peer_mac);
+    feed_frame(&h, &idle);
     host_discard(&h);
     for (uint32_t i = 0; i < 5000; i++) {
         struct base_flow f = flow_to("2001:db8::2", "2001:db8::1");
@@ -239,6 +242,7 @@ static void the_unknown_do_not_push_out_the_known(void **state)
     }
     ip_check(h.ip);
     assert_int_equal(ip_neighbours(h.ip), 64);
+    assert_int_equal(state_of(&h, "2001:db8::8"), IP_NEIGHBOUR_STALE);
     assert_int_equal(state_of(&h, "2001:db8::9"), IP_NEIGHBOUR_REACHABLE);
     assert_true(send_to(&h, "2001:db8::2", "2001:db8::9", 0, &p));
     packet_free(p);
