@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define KEEPALIVE_TIMEOUT_NS 2000000000ull /* a hung member is left while the lease still lives */
+
 static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static char *text(const char *format, ...)
 {
@@ -58,7 +60,13 @@ static void keepalive_reply(struct etcd_call *c, cJSON *root, const struct etcd_
 
 struct etcd_call *etcd_lease_keepalive(struct etcd *e, int64_t lease, etcd_done_fn *done, void *user)
 {
-    return start(e, "/v3/lease/keepalive", text("{\"ID\":\"%" PRId64 "\"}", lease), keepalive_reply, done, user);
+    struct etcd_call *c = etcd_call_new(e, "/v3/lease/keepalive", text("{\"ID\":\"%" PRId64 "\"}", lease), done, user);
+    if (c == NULL)
+        return NULL;
+    c->reply = keepalive_reply;
+    c->timeout_ns = KEEPALIVE_TIMEOUT_NS;
+    etcd_call_send(c);
+    return c;
 }
 
 static void plain_reply(struct etcd_call *c, cJSON *root, const struct etcd_error *error)

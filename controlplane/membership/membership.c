@@ -102,7 +102,6 @@ static struct membership_cluster *cluster_create(struct membership *m, const cha
 static void leave(struct membership_cluster *c, struct membership_endpoint *e)
 {
     e->life = MEMBERSHIP_LEAVING;
-    e->empty_workers = 0;
     c->present--;
     c->removed++;
 }
@@ -192,7 +191,6 @@ static bool update(struct membership *m, struct membership_cluster *c, struct me
     e->weight = entry->weight;
     if (back) {
         e->life = MEMBERSHIP_PRESENT;
-        e->empty_workers = 0;
         c->present++;
         c->added++;
     } else {

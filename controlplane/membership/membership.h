@@ -86,7 +86,12 @@ uint32_t membership_weight(const struct membership_endpoint *e); /* effective */
 
 /* What workers say. */
 void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state);
+/* That it holds nothing of an endpoint that it was told is leaving. */
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial);
+/* Workers are told that it is there (again): what they reported as empty is so no longer. */
+void membership_known_present(struct membership_endpoint *e);
+/* Frees it and its slot if it leaves and every worker reported it empty. */
+void membership_release(struct membership *m, struct membership_endpoint *e);
 /* The best state over all workers: READY before CONNECTING before TRANSIENT_FAILURE before IDLE; DRAINING when its weight is 0 or it leaves. */
 const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e);
 

@@ -39,12 +39,22 @@ void membership_report_state(struct membership *m, uint32_t worker, uint32_t slo
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial)
 {
     struct membership_node *n = reported(m, worker, slot, serial);
-    if (n == NULL || n->e.life != MEMBERSHIP_LEAVING)
+    if (n == NULL)
         return;
     n->e.empty_workers |= UINT64_C(1) << worker;
+    membership_release(m, &n->e);
+}
+
+void membership_known_present(struct membership_endpoint *e)
+{
+    e->empty_workers = 0;
+}
+
+void membership_release(struct membership *m, struct membership_endpoint *e)
+{
     uint64_t all = m->workers == 64 ? UINT64_MAX : (UINT64_C(1) << m->workers) - 1;
-    if (n->e.empty_workers == all)
-        membership_node_free(m, n);
+    if (e->life == MEMBERSHIP_LEAVING && e->empty_workers == all)
+        membership_node_free(m, base_container(e, struct membership_node, e));
 }
 
 const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e)

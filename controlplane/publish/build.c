@@ -144,10 +144,33 @@ static bool cluster_equal(const struct snapshot_cluster *a, const struct snapsho
     return memcmp(&x, &y, sizeof(x)) == 0;
 }
 
+/* An endpoint that left, came back and leaves again: workers must have seen it back first.  One that skipped that generation would have
+ * nothing new to report, and its slot would never be free. */
+static bool must_wait(const struct publish *p, const struct membership_endpoint *e)
+{
+    if (e->life != MEMBERSHIP_LEAVING || p->back[e->slot] == 0 || p->gone[e->slot] != 0)
+        return false;
+    for (uint32_t w = 0; w < p->workers; w++)
+        if (p->applied[w] < p->back[e->slot])
+            return true;
+    return false;
+}
+
+static bool any_must_wait(const struct publish *p, const struct membership_cluster *m)
+{
+    base_list_each(it, &m->endpoints)
+        if (must_wait(p, base_container(it, struct membership_endpoint, link)))
+            return true;
+    return false;
+}
+
 static void cluster_build(struct build *b, const struct membership_cluster *m)
 {
     struct publish *p = b->p;
     bool differs = false;
+    p->deferred[m->id] = any_must_wait(p, m);
+    if (p->deferred[m->id])
+        return;
     base_list_each(it, &m->endpoints)
     {
         const struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
@@ -206,7 +229,7 @@ struct snapshot *publish_build(struct publish *p, bool *failed)
         b.s->cluster_count = clusters;
     for (uint32_t i = 0; i < clusters; i++) {
         const struct membership_cluster *m = membership_cluster(p->membership, (uint16_t)i);
-        if (m->version != p->built[i] || p->config_changed)
+        if (m->version != p->built[i] || p->deferred[i] || p->config_changed)
             cluster_build(&b, m);
     }
     pages_cover(&b);

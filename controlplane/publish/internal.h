@@ -39,6 +39,7 @@ struct publish {
     const struct config *config;
     const struct config_cluster *by_id[SNAPSHOT_CLUSTERS_MAX]; /* of config; NULL: gone */
     bool config_changed, drain_changed, draining;
+    bool deferred[SNAPSHOT_CLUSTERS_MAX]; /* the current snapshot lacks a departure: built again next turn */
     uint64_t built[SNAPSHOT_CLUSTERS_MAX]; /* membership_cluster.version that the current snapshot has */
     struct snapshot *current;
     struct publish_settings *settings;
@@ -49,7 +50,8 @@ struct publish {
     uint32_t listener_names_count;
     /* reports */
     uint64_t applied[SNAPSHOT_WORKERS_MAX];      /* generation that the worker said it took up; 0: it does not say */
-    uint64_t gone[SNAPSHOT_SLOTS_MAX];           /* generation with which the slot's endpoint left; 0: has not */
+    uint64_t gone[SNAPSHOT_SLOTS_MAX];           /* generation in which the slot's endpoint left; 0: workers know it as there */
+    uint64_t back[SNAPSHOT_SLOTS_MAX];           /* generation in which it was last there again after it had left */
     uint64_t drained_workers;
     struct base_list orders;
     uint32_t next_order;

@@ -68,21 +68,30 @@ static bool new_settings(struct publish *p)
     return true;
 }
 
-/* From here on workers are told which endpoints leave: their reports about those count. */
-static void note_gone(struct publish *p)
+/* What workers are told from this generation on about an endpoint's coming and going: their reports are judged by it. */
+static void note_endpoint(struct publish *p, struct membership_endpoint *e)
+{
+    const struct snapshot_endpoint *told = snapshot_endpoint(p->current, e->slot);
+    bool there = told->serial == e->serial && (told->flags & SNAPSHOT_PRESENT);
+    if (there && p->gone[e->slot] != 0) {
+        p->back[e->slot] = p->generation;
+        p->gone[e->slot] = 0;
+        membership_known_present(e);
+    } else if (!there && p->gone[e->slot] == 0) {
+        p->gone[e->slot] = p->generation;
+    } else if (!there) {
+        membership_release(p->membership, e); /* it came back and left again, and no worker knew */
+    }
+}
+
+static void note_built(struct publish *p)
 {
     for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++) {
         struct membership_cluster *c = membership_cluster(p->membership, (uint16_t)i);
-        if (c->version == p->built[i] && !p->config_changed)
+        if (p->deferred[i] || (c->version == p->built[i] && !p->config_changed))
             continue;
-        base_list_each(it, &c->endpoints)
-        {
-            const struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
-            if (e->life == MEMBERSHIP_PRESENT)
-                p->gone[e->slot] = 0;
-            else if (p->gone[e->slot] == 0)
-                p->gone[e->slot] = p->generation;
-        }
+        base_list_each_safe(it, &c->endpoints)
+            note_endpoint(p, base_container(it, struct membership_endpoint, link));
         p->built[i] = c->version;
     }
     p->config_changed = p->drain_changed = false;
@@ -93,7 +102,7 @@ static bool changed(const struct publish *p)
     if (p->config_changed || p->drain_changed)
         return true;
     for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++)
-        if (membership_cluster(p->membership, (uint16_t)i)->version != p->built[i])
+        if (membership_cluster(p->membership, (uint16_t)i)->version != p->built[i] || p->deferred[i])
             return true;
     return false;
 }
@@ -113,7 +122,7 @@ static void build_and_swap(struct publish *p, uint64_t now)
         p->current = next;
         p->generation = next->generation;
     }
-    note_gone(p);
+    note_built(p);
 }
 
 uint64_t publish_turn(struct publish *p, uint64_t now)

@@ -8,15 +8,12 @@
 #define ORDERS_MAX      SNAPSHOT_SLOTS_MAX
 #define ORDER_AGAIN_NS  200000000ull
 
-/* An endpoint that came back and left again may have a report under way from the first time.  Reports of a worker come in the order in
- * which it made them, so one that follows "I took up the generation in which it left" is about this time. */
+/* An endpoint that came back and left again may have a report under way from the first time: a report counts when it was made under the
+ * generation of the last departure, or a later one. */
 static void slot_empty(struct publish *p, uint32_t worker, const struct mailbox_message *m)
 {
-    if (m->slot >= SNAPSHOT_SLOTS_MAX || p->gone[m->slot] == 0)
-        return; /* workers do not know yet that it leaves */
-    if (p->applied[worker] != 0 && p->applied[worker] < p->gone[m->slot])
-        return;
-    membership_report_empty(p->membership, worker, m->slot, m->serial);
+    if (m->slot < SNAPSHOT_SLOTS_MAX && p->gone[m->slot] != 0 && m->a >= p->gone[m->slot])
+        membership_report_empty(p->membership, worker, m->slot, m->serial);
 }
 
 static void order_done(struct publish *p, uint32_t worker, uint32_t id)
