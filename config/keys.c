@@ -39,7 +39,7 @@ static const struct config_key port_keys[] = {
      .high = CONFIG_ADDRESSES_MAX, .example = "[ \"198.18.0.2/24\", \"2001:db8::2/64\" ]", .help = "The port's own addresses, each with the length of its prefix."},
     {"gateway", CONFIG_KEY_ADDRESSES, .offset = offsetof(struct config_port, gateway), .count_offset = offsetof(struct config_port, gateway_count), .initial = "",
      .high = 2, .example = "[ \"198.18.0.1\" ]", .help = "The next hop for what is not on-link: one for each family at most, itself on-link."},
-    {"vlan", CONFIG_KEY_INT, .state = CONFIG_NO_EFFECT, .offset = offsetof(struct config_port, vlan), .initial = "0", .high = 4094, .example = "42",
+    {"vlan", CONFIG_KEY_INT, .offset = offsetof(struct config_port, vlan), .initial = "0", .high = 4094, .example = "42",
      .help = "The 802.1Q tag; 0: untagged."},
     {"mtu", CONFIG_KEY_INT, .offset = offsetof(struct config_port, mtu), .initial = "1500", .low = 576, .high = 9216, .restart = "ports[].mtu", .example = "1500",
      .help = "The largest IP packet. IPv6 addresses need 1280 or more."},
