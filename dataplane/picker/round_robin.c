@@ -36,7 +36,8 @@ void picker_rr_leave(struct picker *p, struct picker_cluster *c, uint32_t slot)
         at = c->cursor;
     }
     c->count--;
-    put(p, c, at, c->entry[c->count]);
+    if (at < c->count)
+        put(p, c, at, c->entry[c->count]);
     p->slot[slot].member = false;
 }
 
