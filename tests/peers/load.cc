@@ -82,9 +82,10 @@ Load::Load(Options &options)
     request.set_payload(payload_make(size_t(options.number("size", 32)), 3));
     request.set_response_size(uint32_t(options.number("response-size", 32)));
     request.set_delay_ms(uint32_t(options.number("delay-ms", 0)));
+    bool retries = options.flag("retries");
     options.done();
     for (size_t i = 0; i < channel_count; i++) {
-        channels.push_back(channel_open(target));
+        channels.push_back(channel_open(target, retries));
         stubs.push_back(echo::Echo::NewStub(channels.back()));
     }
 }
