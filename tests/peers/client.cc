@@ -9,7 +9,7 @@ namespace {
 const char help_text[] =
     "usage: echo-client MODE --target IP:PORT [options]     output: one JSON object a line\n"
     "  load   unary calls: --rate N (a second) or closed loop; --in-flight N, --channels K, --count N, --seconds S,\n"
-    "         --interval-ms N, --size B, --response-size B, --delay-ms N, --deadline-ms N.\n"
+    "         --interval-ms N, --size B, --response-size B, --delay-ms N, --deadline-ms N, --retries.\n"
     "         SIGUSR1 begins a new window: each window's calls are those begun in it, and it is summed up on its own.\n"
     "         SIGTERM ends the load as --seconds does\n"
     "  ping   --count N --pause-ms N: one call at a time, the latency of each\n"

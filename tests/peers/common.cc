@@ -62,14 +62,14 @@ void Options::done()
     exit(2);
 }
 
-std::shared_ptr<grpc::Channel> channel_open(const std::string &target)
+std::shared_ptr<grpc::Channel> channel_open(const std::string &target, bool retries)
 {
     static std::atomic<int> number{0};
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1); // a connection of its own
     args.SetInt("penstock.peer.channel", number++);
     args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0); // a failure shall be seen, not mended
+    args.SetInt(GRPC_ARG_ENABLE_RETRIES, retries);
     args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
     args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);

@@ -28,8 +28,9 @@ private:
 
 [[noreturn]] void usage_error(const std::string &message);
 
-// A channel with one TCP connection of its own, without retries, without limits on message sizes.
-std::shared_ptr<grpc::Channel> channel_open(const std::string &target);
+// A channel with one TCP connection of its own, without limits on message sizes; without the library's transparent
+// retries unless asked for: a failure shall be seen.
+std::shared_ptr<grpc::Channel> channel_open(const std::string &target, bool retries = false);
 bool channel_wait_ready(grpc::Channel &channel, double seconds); // with a word on stderr when it does not come up
 
 const char *status_name(grpc::StatusCode code);

@@ -14,6 +14,13 @@
 
 namespace {
 
+sigset_t signals()
+{
+    sigset_t set;
+    sigemptyset(&set), sigaddset(&set, SIGUSR1), sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT);
+    return set;
+}
+
 struct Tally {
     uint64_t begun = 0, ok = 0, failed = 0;
     std::map<std::string, uint64_t> backends, failures;
@@ -82,9 +89,10 @@ Load::Load(Options &options)
     request.set_payload(payload_make(size_t(options.number("size", 32)), 3));
     request.set_response_size(uint32_t(options.number("response-size", 32)));
     request.set_delay_ms(uint32_t(options.number("delay-ms", 0)));
+    bool retries = options.flag("retries");
     options.done();
     for (size_t i = 0; i < channel_count; i++) {
-        channels.push_back(channel_open(target));
+        channels.push_back(channel_open(target, retries));
         stubs.push_back(echo::Echo::NewStub(channels.back()));
     }
 }
@@ -178,8 +186,7 @@ void Load::report_windows(bool all) // those that are over and whose calls have 
 
 void Load::watch_signals()
 {
-    sigset_t set;
-    sigemptyset(&set), sigaddset(&set, SIGUSR1), sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT);
+    sigset_t set = signals();
     struct timespec tenth = {0, 100000000};
     while (!over) {
         int number = sigtimedwait(&set, nullptr, &tenth);
@@ -205,9 +212,6 @@ void Load::watch_channel(grpc::Channel &channel)
 
 int Load::run()
 {
-    sigset_t set;
-    sigemptyset(&set), sigaddset(&set, SIGUSR1), sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
     for (auto &channel : channels)
         if (!channel_wait_ready(*channel, 10))
             return 1;
@@ -264,6 +268,8 @@ int Load::run()
 
 int mode_load(Options &options)
 {
+    sigset_t set = signals(); // blocked before the library makes its threads, so that only watch_signals sees them
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
     Load load(options);
     return load.run();
 }
