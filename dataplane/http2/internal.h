@@ -232,6 +232,6 @@ bool http2_validate(const struct base_headers *h, enum section section, struct m
 bool http2_flood(struct http2_conn *c, enum flood kind, struct http2_event *ev);
 void http2_flood_progress(struct http2_conn *c); /* DATA or HEADERS that mean something, either way */
 void http2_flood_answered(struct http2_conn *c);
-void http2_flood_turn(struct http2_conn *c); /* the control output was asked for */
+void http2_flood_turn(struct http2_conn *c); /* the control output was taken, all of it */
 
 #endif

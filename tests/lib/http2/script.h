@@ -123,7 +123,8 @@ static inline void script_input(struct script *s, const uint8_t *bytes, size_t n
 {
     uint8_t *at = s->page + GUARDED - n;
     assert_true(n <= GUARDED);
-    memcpy(at, bytes, n);
+    if (n > 0)
+        memcpy(at, bytes, n);
     for (size_t done = 0; done < n;) {
         struct http2_event ev;
         done += http2_input(s->conn, at + done, n - done, &ev);
@@ -142,7 +143,8 @@ static inline void script_feed(struct script *s)
             script_input(s, s->in.bytes + i, 1);
     else {
         script_input(s, s->in.bytes, first);
-        script_input(s, s->in.bytes + first, n - first);
+        if (first < n)
+            script_input(s, s->in.bytes + first, n - first);
     }
     s->in.len = 0;
 }
