@@ -202,8 +202,9 @@ static uint8_t *put_next(struct http2_conn *c, uint8_t *p, size_t room)
 size_t http2_control_write(struct http2_conn *c, uint8_t *out, size_t room)
 {
     uint8_t *p = out, *next;
-    http2_flood_turn(c);
     while ((next = put_next(c, p, room - (size_t)(p - out))) != NULL)
         p = next;
+    if (!http2_control_pending(c))
+        http2_flood_turn(c);
     return (size_t)(p - out);
 }

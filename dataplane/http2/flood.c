@@ -1,7 +1,7 @@
 /* Frames that cost the peer nothing and us something are counted per kind; too many end the connection with ENHANCE_YOUR_CALM.
  *
  * There is no clock here, so a count is worked off by what an honest peer causes: DATA and HEADERS that mean something in either
- * direction, answers, and turns of the caller (each asks for the control output once).  A flood brings dozens of frames a turn
+ * direction, answers, and turns of the caller (each takes the control output).  A flood brings dozens of frames a turn
  * and nothing else.  What is slower than FLOOD_TURN a turn is the session's to police: it knows the time. */
 #include "internal.h"
 

@@ -173,8 +173,11 @@ static bool spill(struct http2_conn *c, bool last, struct http2_event *ev)
     hpack_block_begin(x, 0);
     x->begun = c->block_begun;
     enum hpack_result r = hpack_decode(x, &c->decoder, &at, end, last);
-    if (r == HPACK_OK && !last && at == b->bytes)
-        r = HPACK_ERROR; /* one field of a whole block */
+    if (r == HPACK_OK && !last && at == b->bytes) {
+        at = end;
+        if (!hpack_decode_large(x, &c->decoder, b->bytes, end, &c->block_skip))
+            r = HPACK_ERROR;
+    }
     if (r != HPACK_OK) {
         hpack_failed(c, r, ev);
         return false;
@@ -190,6 +193,10 @@ static void decode_collected(struct http2_conn *c, struct http2_event *ev)
 {
     struct block *b = c->block;
     bool end_stream = c->block_flags & FLAG_END_STREAM;
+    if (c->block_skip > 0) {
+        hpack_failed(c, HPACK_ERROR, ev);
+        return;
+    }
     if (!c->block_spilled) {
         decode_whole(c, b->bytes, b->bytes + b->used, end_stream, ev);
         return;
@@ -285,7 +292,7 @@ void http2_headers_begin(struct http2_conn *c, struct http2_event *ev)
     c->block_id = c->id;
     c->block_flags = c->flags;
     c->block_frames = 0;
-    c->block_total = 0;
+    c->block_total = c->block_skip = 0;
     c->block_spilled = c->block_begun = c->block_self = false;
     c->phase = PHASE_SMALL;
     c->small_have = 0;
@@ -296,10 +303,15 @@ size_t http2_headers_fragment(struct http2_conn *c, const uint8_t *in, size_t n,
 {
     struct block *b = c->block;
     size_t take = n < c->left ? n : c->left;
-    if (take > HPACK_BLOCK - b->used)
-        take = HPACK_BLOCK - b->used;
-    memcpy(b->bytes + b->used, in, take);
-    b->used += (uint32_t)take;
+    if (c->block_skip > 0) {
+        take = take < c->block_skip ? take : c->block_skip;
+        c->block_skip -= (uint32_t)take;
+    } else {
+        if (take > HPACK_BLOCK - b->used)
+            take = HPACK_BLOCK - b->used;
+        memcpy(b->bytes + b->used, in, take);
+        b->used += (uint32_t)take;
+    }
     c->left -= (uint32_t)take;
     if (c->left == 0)
         fragment_end(c, ev);

@@ -134,6 +134,10 @@ void hpack_block_begin(struct hpack_context *x, uint32_t list_limit);
 /* Decodes whole fields; what is left at *at is the beginning of one that is not whole. `last`: such a rest is an error. */
 enum hpack_result hpack_decode(struct hpack_context *x, struct hpack_decoder *d, const uint8_t **at, const uint8_t *end, bool last);
 
+/* The field at p, which a piece [p, end) of HPACK_BLOCK octets does not hold: takes notice of it and says how many octets of its value are to
+ * come. False: it is not such a field. */
+bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const uint8_t *p, const uint8_t *end, uint32_t *rest);
+
 void hpack_encoder_init(struct hpack_encoder *e, uint32_t ceiling);
 /* The peer's SETTINGS_HEADER_TABLE_SIZE. */
 void hpack_encoder_limit(struct hpack_encoder *e, uint32_t limit);

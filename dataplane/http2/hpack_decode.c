@@ -62,7 +62,7 @@ static enum parse string(struct hpack_context *x, const uint8_t **at, const uint
     if (r != PARSE_OK)
         return r;
     if (n > (size_t)(end - *at))
-        return n > HPACK_BLOCK ? PARSE_BAD : PARSE_SHORT;
+        return PARSE_SHORT;
     const uint8_t *p = *at;
     *at += n;
     *s = (struct span){p, n};
@@ -215,6 +215,26 @@ static enum parse literal(struct hpack_context *x, struct hpack_decoder *d, cons
     else if (x->too_large && !x->table_refs)
         x->scratch_used = scratch; /* nothing points to what was just decoded, and nothing was rescued meanwhile */
     return PARSE_OK;
+}
+
+bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const uint8_t *p, const uint8_t *end, uint32_t *rest)
+{
+    bool indexing = (*p & 0xc0) == 0x40;
+    uint32_t index, n;
+    struct name name;
+    if ((*p & 0x80) || (*p & 0xe0) == 0x20 || integer(&p, end, indexing ? 63 : 15, &index) != PARSE_OK)
+        return false;
+    if ((index != 0 ? name_by_index(d, index, &name) : name_literal(x, &p, end, &name)) != PARSE_OK)
+        return false;
+    if (p == end || integer(&p, end, 127, &n) != PARSE_OK || n <= (size_t)(end - p))
+        return false;
+    /* Even Huffman-coded it is larger than any table: section 4.4. */
+    static_assert(HPACK_BLOCK / 4 >= HPACK_TABLE_MAX && (HPACK_BLOCK - 300) * 8 / 30 > HPACK_TABLE_MAX, "a field that fills a block fits no table");
+    if (indexing)
+        hpack_table_evict(&d->table, x, 0);
+    x->begun = x->too_large = true;
+    *rest = n - (uint32_t)(end - p);
+    return true;
 }
 
 /* Section 6.3; section 4.2: only at the start of a block. */

@@ -275,6 +275,12 @@ static uint8_t *put_literal(uint8_t *out, const struct outgoing *o, uint32_t fir
 static uint8_t *put_field(struct hpack_context *x, struct hpack_encoder *e, const struct base_header *f, uint8_t *out)
 {
     struct outgoing o;
+    struct base_header empty;
+    if (f->value == NULL) { /* length 0: nothing that memcmp() may be given */
+        empty = *f;
+        empty.value = (const uint8_t *)"";
+        f = &empty;
+    }
     outgoing_init(x, e, f, &o);
     if (f->flags & BASE_HEADER_SENSITIVE)
         return put_literal(out, &o, 16, 15);

@@ -83,6 +83,7 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
         return NULL;
     memset(c, 0, sizeof(*c));
     c->h = h;
+    c->index = base_slab_index(&h->conns, c);
     c->user = user;
     base_list_init(&c->streams);
     base_list_init(&c->control);

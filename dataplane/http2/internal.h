@@ -49,6 +49,7 @@ struct stream { /* what a struct http2_stream is in here */
     struct base_list link;    /* http2_conn.streams */
     struct base_list control; /* http2_conn.control: RST_STREAM or WINDOW_UPDATE is pending */
     uint64_t length_left;
+    uint32_t index;     /* of this one in its slab: kept, as finding it is a division */
     uint32_t hash_next; /* index + 1 */
     uint16_t flags;
     uint8_t reset_code;
@@ -93,6 +94,7 @@ struct http2_conn {
     bool peer_settings;    /* the peer's first SETTINGS have come */
     bool peer_max_said;    /* and held MAX_CONCURRENT_STREAMS */
     bool padded_pending;   /* DATA: its first event also stands for the padding */
+    uint32_t index;        /* in its slab */
     uint32_t len, id;      /* the frame's */
     uint32_t left;         /* octets of the payload yet to come, but for padding */
     uint32_t pad;
@@ -104,6 +106,7 @@ struct http2_conn {
     uint16_t block_frames;
     uint8_t block_flags;
     bool block_spilled, block_begun, block_self;
+    uint32_t block_skip;   /* octets to come of a field larger than a block */
     uint8_t small[SMALL];
     /* streams */
     uint32_t last_seen;    /* highest id of the peer's streams */
@@ -229,6 +232,6 @@ bool http2_validate(const struct base_headers *h, enum section section, struct m
 bool http2_flood(struct http2_conn *c, enum flood kind, struct http2_event *ev);
 void http2_flood_progress(struct http2_conn *c); /* DATA or HEADERS that mean something, either way */
 void http2_flood_answered(struct http2_conn *c);
-void http2_flood_turn(struct http2_conn *c); /* the control output was asked for */
+void http2_flood_turn(struct http2_conn *c); /* the control output was taken, all of it */
 
 #endif

@@ -3,7 +3,7 @@
 
 static uint32_t bucket_of(const struct http2 *h, const struct http2_conn *c, uint32_t id)
 {
-    uint64_t key = (uint64_t)base_slab_index(&h->conns, c) << 32 | id;
+    uint64_t key = (uint64_t)c->index << 32 | id;
     return (uint32_t)base_mix64(key ^ h->key.k[0]) & h->bucket_mask;
 }
 
@@ -26,13 +26,13 @@ static void table_insert(struct stream *s)
     struct http2 *h = s->s.conn->h;
     uint32_t *bucket = &h->buckets[bucket_of(h, s->s.conn, s->s.id)];
     s->hash_next = *bucket;
-    *bucket = base_slab_index(&h->streams, s) + 1;
+    *bucket = s->index + 1;
 }
 
 static void table_remove(struct stream *s)
 {
     struct http2 *h = s->s.conn->h;
-    uint32_t me = base_slab_index(&h->streams, s) + 1;
+    uint32_t me = s->index + 1;
     uint32_t *link = &h->buckets[bucket_of(h, s->s.conn, s->s.id)];
     while (*link != me) {
         struct stream *other = base_slab_at(&h->streams, *link - 1);
@@ -47,6 +47,7 @@ struct stream *http2_stream_make(struct http2_conn *c, uint32_t id)
     if (s == NULL)
         return NULL;
     memset(s, 0, sizeof(*s));
+    s->index = base_slab_index(&c->h->streams, s);
     s->s.id = id;
     s->s.conn = c;
     s->s.send_window = (int32_t)c->peer_initial;

@@ -72,7 +72,8 @@ static inline uint8_t *pipe_room(struct pipe *p, size_t n)
 
 static inline void pipe_put(struct pipe *p, const void *bytes, size_t n)
 {
-    memcpy(pipe_room(p, n), bytes, n);
+    if (n > 0)
+        memcpy(pipe_room(p, n), bytes, n);
     p->len += n;
 }
 

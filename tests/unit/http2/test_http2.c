@@ -1,4 +1,5 @@
-#include "../../lib/http2/app.h"
+#include "../../lib/http2/script.h"
+#include "cases.h"
 
 /* Two of our own: requests, answers, trailers, flow control, in pieces of every size. */
 static void talk(uint32_t calls, uint32_t most, uint32_t window, uint64_t seed)
@@ -45,10 +46,362 @@ static void two_of_us(void **state)
     talk(20, 1, 100000, 4);
 }
 
+static int failures;
+
+static size_t longest(const char *script)
+{
+    return 80 + 40 * strlen(script) / 20;
+}
+
+static void run_case(struct script *s, const struct script_case *c, bool client, bool raw, enum feed feed, size_t split)
+{
+    script_begin(s, client, feed, split);
+    const char *got = script_run(s, c->script, raw);
+    if (strcmp(got, c->trace) != 0) {
+        print_error("%s %s (feed %d at %zu):\n   expected %s\n   got      %s\n", client ? "client:" : "server:", c->name, feed, split, c->trace, got);
+        failures++;
+    }
+    script_end(s);
+}
+
+static void run_cases(const struct script_case *cases, size_t n, bool client, bool raw)
+{
+    static struct script s;
+    guard_make(&s);
+    failures = 0;
+    for (size_t i = 0; i < n; i++) {
+        int before = failures;
+        run_case(&s, &cases[i], client, raw, FEED_WHOLE, 0);
+        run_case(&s, &cases[i], client, raw, FEED_BYTES, 0);
+        for (size_t split = 1; split < longest(cases[i].script) && failures == before; split++)
+            run_case(&s, &cases[i], client, raw, FEED_SPLIT, split);
+    }
+    munmap(s.page, GUARDED + 4096);
+    assert_int_equal(failures, 0);
+}
+
+static void server_scripts(void **state)
+{
+    (void)state;
+    run_cases(server_cases, sizeof(server_cases) / sizeof(server_cases[0]), false, false);
+    run_cases(raw_server_cases, sizeof(raw_server_cases) / sizeof(raw_server_cases[0]), false, true);
+}
+
+static void client_scripts(void **state)
+{
+    (void)state;
+    run_cases(client_cases, sizeof(client_cases) / sizeof(client_cases[0]), true, false);
+    run_cases(raw_client_cases, sizeof(raw_client_cases) / sizeof(raw_client_cases[0]), true, true);
+}
+
+static struct script sc;
+
+static void begin(bool client)
+{
+    guard_make(&sc);
+    script_begin(&sc, client, FEED_WHOLE, 0);
+    assert_string_equal(script_run(&sc, "", false), "");
+}
+
+static void end(void)
+{
+    script_end(&sc);
+    munmap(sc.page, GUARDED + 4096);
+}
+
+/* What came of it since the last time. */
+static void expect(const char *trace)
+{
+    script_feed(&sc);
+    trace_data(&sc);
+    script_write(&sc, true);
+    sc.trace[sc.traced] = 0;
+    assert_string_equal(sc.trace, trace);
+    sc.traced = 0;
+}
+
+static uint8_t block[1 << 18];
+
+/* A block of n octets or a little more: a request and fields of `value` octets each. first: kind of literal. */
+static size_t big_block(size_t n, uint8_t first, size_t value)
+{
+    static char text[1 << 17];
+    uint8_t *out = block;
+    *out++ = 0x82, *out++ = 0x86, *out++ = 0x84;
+    memset(text, 'v', sizeof(text));
+    for (char name[8] = "x0"; (size_t)(out - block) < n; name[1] = (char)(name[1] == '9' ? '0' : name[1] + 1))
+        out = put_literal(out, first, name, 2, text, value);
+    return (size_t)(out - block);
+}
+
+/* In frames of at most `size` octets. */
+static void put_block(uint32_t id, const uint8_t *bytes, size_t n, size_t size)
+{
+    for (size_t at = 0; at == 0 || at < n; at += size) {
+        size_t len = n - at < size ? n - at : size;
+        put_frame(&sc.in, at == 0 ? 1 : 9, (at == 0 ? 1 : 0) | (at + len >= n ? 4 : 0), id, bytes + at, len);
+    }
+}
+
+static void large_lists(void **state)
+{
+    (void)state;
+    begin(false);
+    put_block(1, block, big_block(14500, 0, 1000), 16384);
+    expect("H1oe(18)"); /* 15 fields of 1034 octets */
+    put_block(3, block, big_block(17000, 0, 1000), 16384);
+    expect("H3oeL(0)");
+    put_block(5, block, big_block(100, 0x40, 50), 100); /* the table is in step before ... */
+    expect("H5oe(5)");
+    pipe_put(&sc.in, "", 0);
+    line_ours(&sc, "> reset 1 8"), line_ours(&sc, "> release 1");
+    line_ours(&sc, "> reset 3 8"), line_ours(&sc, "> release 3");
+    line_ours(&sc, "> reset 5 8"), line_ours(&sc, "> release 5");
+    expect("rst:1:8 rst:3:8 rst:5:8");
+    /* ... during a block of 60 KiB that fills it again and again, in frames that end anywhere ... */
+    put_block(7, block, big_block(60000, 0x40, 100), 3001);
+    expect("H7oeL(0)");
+    /* ... and after: what is newest is a field of it. */
+    line_peer(&sc, "block 9 end 828684be");
+    expect("H9oe(4)");
+    line_ours(&sc, "> reset 7 8"), line_ours(&sc, "> release 7");
+    expect("rst:7:8");
+    end();
+}
+
+/* A single value larger than a block, indexed or not: the list is too large, the table is empty if it was to be indexed. */
+static void giant_fields(void **state)
+{
+    (void)state;
+    for (uint32_t indexing = 0; indexing < 2; indexing++) {
+        for (size_t size = 1000; size < 16384; size += 777) {
+            begin(false);
+            line_peer(&sc, "block 1 end 82868440 0161 0162");
+            expect("H1oe(4)");
+            put_block(3, block, big_block(20000, indexing ? 0x40 : 0, 30000), size);
+            expect("H3oeL(0)");
+            line_peer(&sc, "block 5 end 828684be");
+            expect(indexing ? "!9 goaway:3:9" : "H5oe(4)");
+            end();
+        }
+    }
+    begin(false); /* its end is missing */
+    size_t n = big_block(20000, 0, 30000);
+    put_block(1, block, n - 1, 5000);
+    expect("!9 goaway:0:9");
+    end();
+}
+
+static void too_many_continuations(void **state)
+{
+    (void)state;
+    begin(false);
+    put_block(1, block, big_block(300, 0, 1000), 32);
+    expect("H1oe(4)");
+    put_block(3, block, big_block(300, 0, 1000), 30); /* 34 CONTINUATIONs */
+    expect("!11 goaway:1:11");
+    end();
+    begin(false); /* CVE-2024-27316: never an end */
+    for (int i = 0; i < 100; i++)
+        put_frame(&sc.in, i == 0 ? 1 : 9, 0, 1, "", 0);
+    expect("!11 goaway:0:11");
+    end();
+    begin(false);
+    put_block(1, block, big_block(140000, 0, 1000), 16384);
+    expect("!11 goaway:0:11");
+    end();
+}
+
+static void no_blocks_left(void **state)
+{
+    (void)state;
+    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0}, half[] = {0, 0, 9, 1, 4, 0, 0, 0, 1, 0x82};
+    struct worker w;
+    struct http2_config config;
+    struct http2_conn *c[4];
+    struct http2_event ev;
+    worker_make_limits(&w, &(struct http2_limits){.connections = 3, .streams = 4, .blocks = 2});
+    http2_config_defaults(&config, HTTP2_SERVER);
+    for (int i = 0; i < 3; i++) {
+        c[i] = http2_conn_create(w.h, &config, NULL);
+        assert_non_null(c[i]);
+        assert_int_equal(http2_input(c[i], (const uint8_t *)"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, &ev), 24);
+        assert_int_equal(http2_input(c[i], settings, sizeof(settings), &ev), sizeof(settings));
+        http2_input(c[i], half, sizeof(half), &ev);
+        assert_int_equal(ev.type, i < 2 ? HTTP2_EVENT_NONE : HTTP2_EVENT_FATAL); /* the third has no block to collect in */
+        http2_conn_check(c[i]);
+    }
+    assert_int_equal(ev.code, HTTP2_INTERNAL_ERROR);
+    assert_int_equal(w.stats->drops[STATS_DROP_H2_NO_MEMORY], 1);
+    assert_null(http2_conn_create(w.h, &config, NULL));
+    http2_conn_destroy(c[0]); /* gives its block back */
+    c[3] = http2_conn_create(w.h, &config, NULL);
+    assert_non_null(c[3]);
+    for (int i = 1; i < 4; i++)
+        http2_conn_destroy(c[i]);
+    for (uint32_t i = 0; i < w.stats->object_count; i++)
+        assert_int_equal(*w.stats->objects[i].in_use, 0);
+    worker_free(&w);
+}
+
+/* kind of flood -> line, how many are borne at least, how many never. Nothing is asked of the control output meanwhile but by `turn`. */
+static void flood(const char *before, const char *line, uint32_t borne, uint32_t never)
+{
+    begin(false);
+    script_run(&sc, before, true);
+    sc.traced = 0;
+    for (uint32_t i = 0; i < never && !sc.fatal; i++) {
+        line_peer(&sc, line);
+        if (i % 16 == 15)
+            script_feed(&sc), script_write(&sc, false); /* sixteen a turn: more than a turn works off */
+        if (i < borne)
+            assert_false(sc.fatal);
+        sc.traced = 0;
+    }
+    script_feed(&sc);
+    if (!sc.fatal)
+        fail_msg("\"%s\" goes on for ever", line);
+    assert_true(sc.w.stats->drops[STATS_DROP_H2_FLOOD] == 1);
+    end();
+}
+
+static void floods(void **state)
+{
+    (void)state;
+    flood("", "ping", 900, 4000);
+    flood("", "settings 4=1000", 150, 1000);
+    flood("", "frame 2 0 1 00000003 10", 1500, 4000);
+    flood("request 1", "data 1 0", 900, 4000);
+    flood("request 1", "frame 0 8 1 0400000000", 900, 4000);
+    flood("", "frame 99 0 1 00", 4000, 20000);
+    flood("request 1\n> reset 1 8", "data 1 1", 4000, 20000);
+    flood("", "window 0 1", 19000, 40000);
+}
+
+/* CVE-2023-44487, and its twin that makes us send the resets. */
+static void rapid_reset(void **state)
+{
+    (void)state;
+    for (int twin = 0; twin < 2; twin++) {
+        begin(false);
+        uint32_t id = 1;
+        for (; id < 40000 && !sc.fatal; id += 2) {
+            uint8_t request[] = {0x82, 0x86, 0x84};
+            put_frame(&sc.in, 1, 4, id, request, 3);
+            put_word(&sc.in, twin ? 8 : 3, id, twin ? 0 : 8);
+            struct http2_stream *keep[1] = {NULL};
+            (void)keep;
+            for (size_t done = 0; done < sc.in.len;) {
+                struct http2_event ev;
+                done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+                sc.fatal |= ev.type == HTTP2_EVENT_FATAL;
+                if (ev.type == HTTP2_EVENT_RESET)
+                    http2_stream_release(ev.stream);
+            }
+            sc.in.len = 0;
+            if (id % 32 == 31)
+                script_write(&sc, false);
+        }
+        assert_true(sc.fatal && id > 2000 && id < 20000);
+        script_write(&sc, true);
+        end();
+    }
+}
+
+/* An honest gRPC client: a PING and WINDOW_UPDATEs for every DATA, and every other call cancelled, for a long time. */
+static void honest_client(void **state)
+{
+    (void)state;
+    begin(false);
+    for (uint32_t id = 1; id < 100000 && !sc.fatal; id += 2) {
+        uint8_t request[] = {0x82, 0x86, 0x84};
+        put_frame(&sc.in, 1, 4, id, request, 3);
+        put_frame(&sc.in, 0, 0, id, "xxxxx", 5);
+        put_frame(&sc.in, 6, 0, 0, "12345678", 8);
+        put_word(&sc.in, 8, 0, 5);
+        put_word(&sc.in, 8, id, 5);
+        struct http2_stream *s = NULL;
+        for (size_t done = 0; done < sc.in.len;) {
+            struct http2_event ev;
+            done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+            sc.fatal |= ev.type == HTTP2_EVENT_FATAL;
+            s = ev.opened ? ev.stream : s;
+            if (ev.flow > 0)
+                http2_conn_credit(sc.conn, ev.flow);
+        }
+        assert_non_null(s);
+        sc.in.len = 0;
+        if (id % 4 == 1) {
+            put_word(&sc.in, 3, id, 8);
+        } else {
+            sc.streams[1] = s;
+            line_ours(&sc, "> respond 1 end");
+        }
+        for (size_t done = 0; done < sc.in.len;) {
+            struct http2_event ev;
+            done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+        }
+        sc.in.len = 0;
+        http2_stream_release(s);
+        script_write(&sc, false);
+    }
+    assert_false(sc.fatal);
+    end();
+}
+
+/* Bytes that a connection holds after one RPC as grpc-go makes it. */
+static void idle_connection(void **state)
+{
+    (void)state;
+    struct worker w;
+    worker_make(&w);
+    struct http2_config cc, scfg;
+    http2_config_defaults(&cc, HTTP2_CLIENT);
+    http2_config_defaults(&scfg, HTTP2_SERVER);
+    struct app client, server;
+    app_init(&client, &w, &cc, 1);
+    app_init(&server, &w, &scfg, 2);
+    for (int turn = 0; turn < 5; turn++) {
+        if (turn == 0)
+            assert_true(app_call(&client, 1, 100, 100, true, 0));
+        app_flush(&client);
+        app_feed(&server, client.out.bytes, client.out.len, 0);
+        client.out.len = 0;
+        app_flush(&server);
+        app_feed(&client, server.out.bytes, server.out.len, 0);
+        server.out.len = 0;
+    }
+    assert_int_equal(client.finished + server.finished, 2);
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < w.stats->object_count; i++) {
+        static const struct { const char *kind; size_t size; } sizes[] = {{"http2_connections", 800}, {"hpack_512", 576}, {"hpack_1024", 1152}};
+        for (size_t k = 0; k < 3; k++)
+            if (strcmp(w.stats->objects[i].kind, sizes[k].kind) == 0)
+                bytes += *w.stats->objects[i].in_use * sizes[k].size;
+    }
+    print_message("idle connection after one RPC: about %zu octets\n", bytes / 2);
+    assert_true(bytes / 2 <= 2560);
+    app_free(&client);
+    app_free(&server);
+    for (uint32_t i = 0; i < w.stats->object_count; i++)
+        assert_int_equal(*w.stats->objects[i].in_use, 0);
+    worker_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_of_us),
+        cmocka_unit_test(server_scripts),
+        cmocka_unit_test(client_scripts),
+        cmocka_unit_test(large_lists),
+        cmocka_unit_test(giant_fields),
+        cmocka_unit_test(too_many_continuations),
+        cmocka_unit_test(no_blocks_left),
+        cmocka_unit_test(floods),
+        cmocka_unit_test(rapid_reset),
+        cmocka_unit_test(honest_client),
+        cmocka_unit_test(idle_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
