@@ -91,8 +91,8 @@ static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t h
     if (c == NULL)
         return;
     if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
-        c->iss = c->snd_una = iss_after + 64000;
-        c->snd_nxt = c->snd_end = c->recover = c->rtt_seq = c->iss + 1;
+        c->iss = c->snd_una = c->recover = iss_after + 64000;
+        c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
     }
     c->tag = l->tag;
     c->flags |= CONN_PASSIVE | CONN_HALF_OPEN | CONN_SYN_DUE;
@@ -250,6 +250,7 @@ static bool fin_acked(const struct tcp_conn *c)
 static void fin_wait_2(struct tcp_conn *c, uint64_t now)
 {
     tcp_state_set(c, TCP_FIN_WAIT_2);
+    c->life_at = 0;
     if (!tcp_has(c, CONN_USER)) {
         c->life_at = now + c->tcp->config.fin_wait_ns;
         tcp_timer_arm(c);
