@@ -45,6 +45,8 @@ static void rexmit_fired(struct tcp_conn *c, uint64_t now)
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
         c->flags |= CONN_SYN_DUE;
     } else if (c->snd_wnd == 0 || c->snd_una == c->snd_nxt) {
+        if (c->life_at == 0 && tcp_has(c, CONN_USER)) /* all probes so far were answered */
+            c->progress_ns = now;
         c->flags |= CONN_PROBE_DUE | CONN_PERSIST; /* a peer that answers probes is alive: no congestion, no loss */
     } else {
         tcp_loss_timeout(c);

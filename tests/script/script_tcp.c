@@ -117,8 +117,8 @@ static void turn(struct script *s)
 static void advance(struct script *s, uint64_t to, bool stop_at_output)
 {
     while (s->now < to && !(stop_at_output && s->sent_head != s->sent_tail)) {
-        uint64_t step = to - s->now < MS / 2 ? to - s->now : MS / 2;
-        s->now += step;
+        bool still = to - s->now < MS / 2 || (s->host.stats->objects[1].in_use[0] == 0 && tcp_idle(s->host.tcp));
+        s->now += still ? to - s->now : MS / 2;
         turn(s);
     }
 }
@@ -525,10 +525,9 @@ static void finish(struct script *s)
     if (s->conn != NULL)
         tcp_abort(s->conn, s->now);
     turn(s);
-    s->now += 10000000000000ull; /* orphans give up, TIME_WAIT ends */
-    for (int i = 0; i < 400 && (tcp_connections(s->host.tcp) > 0 || !tcp_idle(s->host.tcp)); i++) {
+    for (int i = 0; i < 400; i++) {
         s->sent_head = s->sent_tail;
-        s->now += 1000000000;
+        s->now += 1000000000; /* orphans give up, TIME_WAIT ends */
         turn(s);
     }
     turn(s);
