@@ -7,7 +7,7 @@
  * Each returns true where it kept the packet. */
 #include "cc.h"
 
-#define TS_OLD_S (24 * 86400u) /* RFC 7323 section 5.5: an idle connection's TS.Recent is no longer compared */
+#define TS_OLD_S (24 * 86400u) /* RFC 7323 section 5.5; of 2^30 ns each */
 
 static uint32_t seconds(uint64_t now)
 {
@@ -91,8 +91,8 @@ static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t h
     if (c == NULL)
         return;
     if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
-        c->iss = c->snd_una = iss_after + 64000;
-        c->snd_nxt = c->snd_end = c->recover = c->rtt_seq = c->iss + 1;
+        c->iss = c->snd_una = c->recover = iss_after + 64000;
+        c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
     }
     c->tag = l->tag;
     c->flags |= CONN_PASSIVE | CONN_HALF_OPEN | CONN_SYN_DUE;
@@ -210,6 +210,12 @@ static void unacceptable(struct tcp_conn *c, const struct tcp_segment *s, uint64
     }
 }
 
+/* Not older than TS.Recent, or TS.Recent says nothing any more (RFC 7323 section 5.5). */
+static bool ts_current(const struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    return (int32_t)(s->tsval - c->ts_recent) >= 0 || seconds(now) - c->ts_recent_s > TS_OLD_S;
+}
+
 /* RFC 7323 section 5.3.  False: dropped. */
 static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
@@ -219,7 +225,7 @@ static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
         stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
         return false;
     }
-    if ((int32_t)(s->tsval - c->ts_recent) >= 0 || seconds(now) - c->ts_recent_s > TS_OLD_S)
+    if (ts_current(c, s, now))
         return true;
     stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
     if (s->len > 0 || (s->flags & TCP_FIN))
@@ -250,6 +256,7 @@ static bool fin_acked(const struct tcp_conn *c)
 static void fin_wait_2(struct tcp_conn *c, uint64_t now)
 {
     tcp_state_set(c, TCP_FIN_WAIT_2);
+    c->life_at = 0;
     if (!tcp_has(c, CONN_USER)) {
         c->life_at = now + c->tcp->config.fin_wait_ns;
         tcp_timer_arm(c);
@@ -277,7 +284,7 @@ static void ack_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     if (base_seq_ge(s->ack, c->snd_una))
         tcp_ack_window(c, s, now);
     if (tcp_has(c, CONN_PERSIST) && tcp_has(c, CONN_USER))
-        c->progress_ns = now; /* RFC 9293 section 3.8.6.1: a peer that answers probes is waited for */
+        c->life_at = 0; /* RFC 9293 section 3.8.6.1: a peer that answers probes is waited for; an orphan has not for ever */
 }
 
 /* What the ACK of our FIN leads to. False: the connection is gone. */
@@ -355,7 +362,7 @@ static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet 
         challenge(c, now);
         return false;
     }
-    if (s->has_ts && tcp_has(c, CONN_TS) && base_seq_le(s->seq, c->last_ack) && (int32_t)(s->tsval - c->ts_recent) >= 0)
+    if (s->has_ts && tcp_has(c, CONN_TS) && base_seq_le(s->seq, c->last_ack) && ts_current(c, s, now))
         ts_take(c, s, now); /* RFC 7323 section 4.3 (2) */
     if (!(s->flags & TCP_ACK)) {
         stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);

@@ -107,7 +107,7 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
     head(c, out, from, flags, now);
     b->flags |= BUF_SENT;
     b->sent_ns = now;
-    if (c->snd_nxt == c->snd_una)
+    if (c->snd_nxt == c->snd_una && !tcp_has(c, CONN_PERSIST))
         c->progress_ns = now;
     uint32_t end = from + n + ((flags & TCP_FIN) != 0);
     if (base_seq_gt(end, c->snd_nxt))
@@ -126,7 +126,7 @@ static struct packet *fin(struct tcp_conn *c, uint64_t now, bool *stuck)
     struct packet *p = bare(c, c->snd_end, TCP_FIN, now, stuck);
     if (p == NULL)
         return NULL;
-    if (c->snd_nxt == c->snd_una)
+    if (c->snd_nxt == c->snd_una && !tcp_has(c, CONN_PERSIST))
         c->progress_ns = now;
     c->flags = (c->flags & ~(uint32_t)CONN_FIN_LOST) | CONN_FIN_SENT;
     c->snd_nxt = c->snd_end + 1;
@@ -160,11 +160,9 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     uint32_t n = least(least(b->seq + b->len - from, c->mss), window_from(c, from));
     if (n == 0 || (!tcp_has(c, CONN_FAST_DUE) && tcp_in_flight(c) > 0 && tcp_in_flight(c) + n > c->cwnd))
         return NULL;
-    uint32_t flight = tcp_in_flight(c);
     struct packet *out = data(c, p, from, n, now, stuck);
     if (out == NULL)
         return NULL;
-    (void)flight;
     c->lost_bytes -= was;
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;

@@ -154,8 +154,9 @@ enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, stru
     if ((s->flags & TCP_FIN) && base_seq_ge(end, c->rcv_nxt) && base_seq_le(end, c->rcv_adv))
         fin_note(c, end);
     if (len > 0) {
-        if (seq != c->rcv_nxt || c->ooo_head != NULL)
-            tcp_ack_now(c); /* RFC 5681 section 4.2: out of order, a duplicate, or (part of) a hole filled */
+        /* RFC 5681 section 4.2: out of order, a duplicate, or (part of) a hole filled; and what the window cuts off */
+        if (seq != c->rcv_nxt || c->ooo_head != NULL || base_seq_gt(end, c->rcv_adv))
+            tcp_ack_now(c);
         if (!trim(c, p, &seq, &len)) {
             stats_drop(c->tcp->stats, base_seq_le(end, c->rcv_nxt) ? STATS_DROP_TCP_DUPLICATE : STATS_DROP_TCP_OUT_OF_WINDOW);
             tcp_ack_now(c);
@@ -257,21 +258,21 @@ void tcp_rx_keep(struct tcp_conn *c)
     }
 }
 
-static uint32_t window_free(const struct tcp_conn *c)
+/* The largest window that there can be. */
+static uint32_t window_most(const struct tcp_conn *c)
 {
-    uint32_t room = c->unread < c->tcp->config.rcvbuf ? c->tcp->config.rcvbuf - c->unread : 0;
-    uint32_t most = (uint32_t)0xffff << c->rcv_wscale; /* that the header can say */
-    return room < most ? room : most;
+    uint32_t said = (uint32_t)0xffff << c->rcv_wscale, buf = c->tcp->config.rcvbuf;
+    return buf < said ? buf : said;
 }
 
 /* RFC 9293 section 3.8.6.2.2: how far the right edge may move, and whether it is worth moving. */
 static uint32_t window_gain(const struct tcp_conn *c)
 {
-    uint32_t edge = c->rcv_nxt + window_free(c), half = c->tcp->config.rcvbuf / 2;
-    if (base_seq_le(edge, c->rcv_adv))
-        return 0;
-    uint32_t gain = edge - c->rcv_adv, least = c->rcv_mss < half ? c->rcv_mss : half;
-    return gain >= least ? gain : 0;
+    uint32_t most = window_most(c), left = tcp_window(c), half = most / 2;
+    uint32_t room = c->unread < c->tcp->config.rcvbuf ? c->tcp->config.rcvbuf - c->unread : 0;
+    room = room < most ? room : most;
+    uint32_t least = c->rcv_mss < half ? c->rcv_mss : half;
+    return room > left && room - left >= least ? room - left : 0;
 }
 
 /* A field that rounds down may show an edge a few bytes left of the promised one (RFC 7323 section 2.4); what lies up to
@@ -286,10 +287,9 @@ uint16_t tcp_rx_window(struct tcp_conn *c)
 /* An ACK for the window's sake alone: when the peer may be waiting for it. */
 bool tcp_rx_update_due(const struct tcp_conn *c)
 {
-    uint32_t gain = window_gain(c), half = c->tcp->config.rcvbuf / 2;
-    if (gain == 0 || tcp_has(c, CONN_FIN_RCVD))
-        return false;
-    return gain >= half || tcp_window(c) < half / 2 || tcp_window(c) < 2 * c->rcv_mss;
+    uint32_t left = tcp_window(c), low = window_most(c) / 4 < 32768 ? window_most(c) / 4 : 32768;
+    bool waiting = left < low || left < 2 * c->rcv_mss;
+    return waiting && c->state >= TCP_ESTABLISHED && !tcp_has(c, CONN_FIN_RCVD) && window_gain(c) > 0;
 }
 
 size_t tcp_read_peek(struct tcp_conn *c, const uint8_t **data)

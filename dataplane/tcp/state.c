@@ -67,7 +67,8 @@ struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint
     c->ts_offset = tcp_ts_offset(t, flow);
     c->iss = tcp_isn(t, flow, now);
     c->snd_una = c->iss;
-    c->snd_nxt = c->snd_end = c->recover = c->rtt_seq = c->iss + 1;
+    c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
+    c->recover = c->iss; /* RFC 6582 section 3.2 */
     c->rto_ns = 1000000000; /* RFC 6298 section 2.1 */
     c->ssthresh = UINT32_MAX;
     c->progress_ns = now;

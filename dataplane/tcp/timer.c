@@ -26,23 +26,16 @@ static uint64_t interval(const struct tcp_conn *c)
     return rto < most ? rto : most;
 }
 
-/* RFC 6298 section 5.1 to 5.3.  While backing off it does not sleep past the user timeout. */
+/* RFC 6298 section 5.1 to 5.3.  While backing off, the user timeout (RFC 9293 section 3.8.3) has a deadline of its own. */
 void tcp_timer_rexmit(struct tcp_conn *c, uint64_t now)
 {
     bool waiting = c->snd_una != c->snd_nxt || tcp_unsent(c) > 0 || tcp_has(c, CONN_SYN_DUE) ||
                    (tcp_has(c, CONN_FIN_QUEUED) && !tcp_has(c, CONN_FIN_SENT));
     c->rexmit_at = waiting ? now + interval(c) : 0;
-    uint64_t end = c->progress_ns + c->tcp->config.user_timeout_ns;
-    if (waiting && c->backoff > 0 && c->state >= TCP_ESTABLISHED && end > now && end < c->rexmit_at)
-        c->rexmit_at = end;
+    if (c->state >= TCP_ESTABLISHED && c->state != TCP_FIN_WAIT_2)
+        c->life_at = waiting && c->backoff > 0 ? c->progress_ns + c->tcp->config.user_timeout_ns : 0;
     if (waiting)
         tcp_timer_arm(c);
-}
-
-static void timed_out(struct tcp_conn *c)
-{
-    stats_count(c->tcp->stats, STATS_TCP_TIMEOUTS, 1);
-    tcp_conn_finish(c, TCP_TIMED_OUT);
 }
 
 static void rexmit_fired(struct tcp_conn *c, uint64_t now)
@@ -52,6 +45,8 @@ static void rexmit_fired(struct tcp_conn *c, uint64_t now)
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
         c->flags |= CONN_SYN_DUE;
     } else if (c->snd_wnd == 0 || c->snd_una == c->snd_nxt) {
+        if (c->life_at == 0 && tcp_has(c, CONN_USER)) /* all probes so far were answered */
+            c->progress_ns = now;
         c->flags |= CONN_PROBE_DUE | CONN_PERSIST; /* a peer that answers probes is alive: no congestion, no loss */
     } else {
         tcp_loss_timeout(c);
@@ -60,28 +55,34 @@ static void rexmit_fired(struct tcp_conn *c, uint64_t now)
     tcp_timer_rexmit(c, now);
 }
 
+/* Connecting took too long, an orphan waited too long for a FIN, or nothing was acknowledged for too long.  False: gone. */
+static bool life_fired(struct tcp_conn *c, uint64_t now)
+{
+    if (c->state == TCP_FIN_WAIT_2) {
+        tcp_conn_finish(c, TCP_OK);
+        return false;
+    }
+    uint64_t end = c->progress_ns + c->tcp->config.user_timeout_ns;
+    if (c->state >= TCP_ESTABLISHED && end > now) { /* the peer was heard of meanwhile */
+        c->life_at = end;
+        return true;
+    }
+    stats_count(c->tcp->stats, STATS_TCP_TIMEOUTS, 1);
+    tcp_conn_finish(c, TCP_TIMED_OUT);
+    return false;
+}
+
 /* May free the connection. */
 void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
 {
-    if (c->life_at != 0 && c->life_at <= now) {
-        if (c->state == TCP_FIN_WAIT_2)
-            tcp_conn_finish(c, TCP_OK);
-        else
-            timed_out(c);
+    if (c->life_at != 0 && c->life_at <= now && !life_fired(c, now))
         return;
-    }
     if (c->delack_at != 0 && c->delack_at <= now) {
         c->delack_at = 0;
         tcp_ack_now(c);
     }
-    if (c->rexmit_at != 0 && c->rexmit_at <= now) {
-        bool young = c->state < TCP_ESTABLISHED; /* life_at ends these */
-        if (!young && now - c->progress_ns >= c->tcp->config.user_timeout_ns) {
-            timed_out(c);
-            return;
-        }
+    if (c->rexmit_at != 0 && c->rexmit_at <= now)
         rexmit_fired(c, now);
-    }
     tcp_timer_arm(c);
 }
 

@@ -41,7 +41,7 @@ void tcp_net_config(struct tcp_config *c, uint64_t seed)
     c->isn_key.k[1] = base_mix64(seed + 2);
 }
 
-static void host_init(struct tcp_net_host *h, const struct tcp_config *c, uint64_t now)
+void tcp_net_host_init(struct tcp_net_host *h, const struct tcp_config *c, uint64_t now)
 {
     struct base_arena a;
     size_t n = base_align(tcp_footprint(c) + stats_footprint(1, 1));
@@ -60,14 +60,14 @@ void tcp_net_init(struct tcp_net *n, const struct tcp_config *a, const struct tc
     memset(n, 0, sizeof(*n));
     n->random = base_mix64(seed);
     n->now = 1000000000000ull + base_mix64(seed) % 1000000000000000ull;
-    host_init(&n->host[0], a, n->now);
-    host_init(&n->host[1], b, n->now);
+    tcp_net_host_init(&n->host[0], a, n->now);
+    tcp_net_host_init(&n->host[1], b, n->now);
     const char *const text[2][2] = {{"198.18.0.1", "198.18.0.2"}, {"2001:db8::1", "2001:db8::2"}};
     for (int i = 0; i < 2; i++)
         base_addr_parse(text[v6][i], &n->host[i].addr);
 }
 
-static void host_fini(struct tcp_net_host *h)
+void tcp_net_host_fini(struct tcp_net_host *h)
 {
     if (packet_pool_in_use(h->pool) != 0 || packet_pool_in_use(h->rx_pool) != 0)
         abort();
@@ -100,8 +100,8 @@ void tcp_net_fini(struct tcp_net *n)
         n->frames = f->next;
         free(f);
     }
-    host_fini(&n->host[0]);
-    host_fini(&n->host[1]);
+    tcp_net_host_fini(&n->host[0]);
+    tcp_net_host_fini(&n->host[1]);
 }
 
 struct base_flow tcp_net_flow(const struct tcp_net *n, int from, uint16_t remote_port)

@@ -48,6 +48,8 @@ struct tcp_net {
     void *ctx;
 };
 
+void tcp_net_host_init(struct tcp_net_host *h, const struct tcp_config *c, uint64_t now);
+void tcp_net_host_fini(struct tcp_net_host *h);
 void tcp_net_config(struct tcp_config *c, uint64_t seed);
 void tcp_net_init(struct tcp_net *n, const struct tcp_config *a, const struct tcp_config *b, uint64_t seed, bool v6);
 /* Frees everything; checks that no packet is left in any pool. */
