@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -52,6 +53,19 @@ static bool is_pci(const char *name)
 
 /* ---- finding ---- */
 
+static bool check_interface(struct opening *o)
+{
+    const char *at = strstr(o->config->device, "iface=");
+    char interface[IF_NAMESIZE] = "";
+    if (at != NULL)
+        snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(at + 6, ","), at + 6);
+    if (interface[0] == '\0')
+        return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
+    if (if_nametoindex(interface) == 0)
+        return fail(o, "there is no kernel interface \"%s\" here; \"ip link\" lists them, and another network namespace has others", interface);
+    return true;
+}
+
 /* What can be known before the driver is asked, whose own message would be terse. */
 static bool check_before(struct opening *o)
 {
@@ -61,8 +75,8 @@ static bool check_before(struct opening *o)
         if (access("/dev/net/tun", R_OK | W_OK) != 0)
             return fail(o, "no right to open /dev/net/tun: %s; run as root or with CAP_NET_ADMIN", strerror(errno));
     }
-    if ((starts(o->name, "net_af_packet") || starts(o->name, "net_af_xdp")) && strstr(o->config->device, "iface=") == NULL)
-        return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
+    if (starts(o->name, "net_af_packet") || starts(o->name, "net_af_xdp"))
+        return check_interface(o);
     return true;
 }
 
