@@ -56,11 +56,14 @@ struct path {
 };
 _Static_assert(sizeof(struct path) == 2 * BASE_CACHE_LINE, "two lines a packet sent");
 
+#define ANNOUNCE_LINK_LOCAL (1u << IP_ADDRESSES_MAX)
+
 struct port_state {
     struct ip_port_config c;
     bool configured;
     uint8_t l2_len;
-    uint8_t announcements; /* still to make */
+    uint8_t announcements; /* still to make, of the addresses in `fresh` */
+    uint32_t fresh;        /* bit i: address[i] is new here; ANNOUNCE_LINK_LOCAL */
     uint8_t unverified;    /* device verdicts still to be checked before they are believed */
     struct base_addr mask[IP_ADDRESSES_MAX];
     struct base_addr link_local;

@@ -127,22 +127,35 @@ static void announce(struct ip *ip, uint16_t index, const struct base_addr *a)
         nd_announce(ip, index, a);
 }
 
-static void announce_all(struct ip *ip, uint16_t index, uint64_t now)
+static void announce_fresh(struct ip *ip, uint16_t index, uint64_t now)
 {
     struct port_state *port = &ip->ports[index];
     for (uint32_t i = 0; i < port->c.addresses; i++)
-        announce(ip, index, &port->c.address[i].addr);
-    if (has_v6(port))
+        if (port->fresh & 1u << i)
+            announce(ip, index, &port->c.address[i].addr);
+    if (port->fresh & ANNOUNCE_LINK_LOCAL)
         announce(ip, index, &port->link_local);
     if (--port->announcements > 0)
         base_wheel_arm(&ip->wheel, &port->announce, now + ANNOUNCE_NS);
+    else
+        port->fresh = 0;
 }
 
-void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *config, uint64_t now)
+/* Which addresses of `now` nobody has been told of: not in `before`, or there but announced only in part. */
+static uint32_t fresh_of(const struct port_state *before, const struct port_state *now)
 {
-    assert(index < ip->config.ports && config->addresses <= IP_ADDRESSES_MAX);
-    struct port_state *port = &ip->ports[index];
-    bool moved = !port->configured || !mac_eq(port->c.mac, config->mac) || port->c.vlan != config->vlan;
+    uint32_t fresh = has_v6(now) && (!has_v6(before) || (before->fresh & ANNOUNCE_LINK_LOCAL)) ? ANNOUNCE_LINK_LOCAL : 0;
+    for (uint32_t i = 0; i < now->c.addresses; i++) {
+        bool told = false;
+        for (uint32_t k = 0; k < before->c.addresses; k++)
+            told |= base_addr_eq(&before->c.address[k].addr, &now->c.address[i].addr) && !(before->fresh & 1u << k);
+        fresh |= told ? 0 : 1u << i;
+    }
+    return fresh;
+}
+
+static void port_set(struct port_state *port, const struct ip_port_config *config)
+{
     port->c = *config;
     port->configured = true;
     port->l2_len = config->vlan != 0 ? ETH_LEN + VLAN_LEN : ETH_LEN;
@@ -151,12 +164,24 @@ void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *co
     port->link_local = has_v6(port) ? ip_link_local(config->mac) : (struct base_addr){.b = {0xff, 0xff}};
     for (uint32_t i = 0; i < config->addresses; i++)
         port->mask[i] = mask_of(&config->address[i]);
+}
+
+void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *config, uint64_t now)
+{
+    assert(index < ip->config.ports && config->addresses <= IP_ADDRESSES_MAX);
+    struct port_state *port = &ip->ports[index], before = *port;
+    bool moved = !port->configured || !mac_eq(port->c.mac, config->mac) || port->c.vlan != config->vlan;
+    if (moved) /* another station, or another link: nobody there knows us */
+        before.c.addresses = 0;
+    port_set(port, config);
     if (moved)
         neighbour_flush(ip, index);
     ip->epoch++;
-    port->announcements = ANNOUNCEMENTS;
+    port->fresh = fresh_of(&before, port);
     base_wheel_cancel(&ip->wheel, &port->announce);
-    announce_all(ip, index, now);
+    port->announcements = ANNOUNCEMENTS;
+    if (port->fresh != 0)
+        announce_fresh(ip, index, now);
 }
 
 /* ---- routes ---- */
@@ -264,7 +289,7 @@ void ip_tick(struct ip *ip, uint64_t now)
     for (struct base_timer *t; (t = base_wheel_expire(&ip->wheel, now)) != NULL;) {
         size_t at = (size_t)((uintptr_t)t - (uintptr_t)ip->ports); /* a port's timer lies in the object, a neighbour's elsewhere */
         if (at < sizeof(ip->ports))
-            announce_all(ip, (uint16_t)(at / sizeof(ip->ports[0])), now);
+            announce_fresh(ip, (uint16_t)(at / sizeof(ip->ports[0])), now);
         else
             neighbour_timer(ip, base_container(t, struct neighbour, timer), now);
     }

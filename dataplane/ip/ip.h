@@ -70,7 +70,7 @@ struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, s
 /* Frees the packets that it holds.  The memory is the arena's. */
 void ip_destroy(struct ip *ip);
 
-/* What the port is from now on; at start-up and again at any time.  New addresses are announced.  Neighbours stay, unless MAC address
+/* What the port is from now on; at start-up and again at any time.  New addresses are announced, twice.  Neighbours stay, unless MAC address
  * or VLAN changed. */
 void ip_configure(struct ip *ip, uint16_t port, const struct ip_port_config *config, uint64_t now);
 
