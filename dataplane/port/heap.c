@@ -13,7 +13,7 @@
 #include <rte_errno.h>
 #include <rte_malloc.h>
 
-#define HUGE ((size_t)2 << 20)
+#define HUGE          ((size_t)2 << 20)
 #define PAGES_AT_ONCE 512
 
 static size_t round_up(size_t n)
@@ -57,9 +57,9 @@ void port_arena_close(void *memory, size_t bytes)
     region_unmap(memory, round_up(bytes));
 }
 
-/* The region goes in as runs of pages, so that the table of I/O addresses stays small.  rte_malloc joins adjacent runs into one
- * heap, but a single object does not span two: a pool's chunks do not care.  It writes zeros over all of it, so no page is
- * missing later, when packets flow. */
+/* The region goes in as runs of pages, so that the table of I/O addresses stays small.  rte_malloc joins adjacent runs
+ * into one heap, but a single object does not span two: a pool's chunks do not care.  It writes zeros over all of it,
+ * so no page is missing later, when packets flow. */
 static int heap_add(const struct port_heap *h)
 {
     rte_iova_t iova[PAGES_AT_ONCE];
@@ -110,7 +110,8 @@ void port_heap_close(struct port_heap *h)
     size_t run = PAGES_AT_ONCE * HUGE;
     bool removed = true;
     for (size_t at = 0; at < h->size; at += run)
-        removed &= rte_malloc_heap_memory_remove(h->name, (uint8_t *)h->base + at, h->size - at < run ? h->size - at : run) == 0;
+        removed &= rte_malloc_heap_memory_remove(h->name, (uint8_t *)h->base + at,
+                                                 h->size - at < run ? h->size - at : run) == 0;
     (void)rte_malloc_heap_destroy(h->name);
     if (removed) /* else something still lives there: leaked rather than pulled away */
         region_unmap(h->base, h->size);

@@ -1,5 +1,5 @@
-/* What a packet costs in port and ip: TSC cycles, hot, on one core, with --no-huge and the heap of transparent huge pages.
- * The median and the best of ROUNDS rounds are printed: this is a figure, not a test. */
+/* What a packet costs in port and ip: TSC cycles, hot, on one core, with --no-huge and the heap of transparent huge
+ * pages. The median and the best of ROUNDS rounds are printed: this is a figure, not a test. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,10 +11,10 @@
 #include "ip/ip.h"
 #include "port/port.h"
 
-#define POOL    8192
-#define BATCH   64
-#define ROUNDS  2001
-#define PEERS   256
+#define POOL   8192
+#define BATCH  64
+#define ROUNDS 2001
+#define PEERS  256
 
 static struct packet_pool *pool;
 static struct stats *stats;
@@ -31,7 +31,8 @@ static int by_value(const void *a, const void *b)
 static void print(const char *what, uint32_t bytes)
 {
     qsort(samples, ROUNDS, sizeof(*samples), by_value);
-    printf("%-34s %5u B   %6.1f cycles a packet   (best %.1f)\n", what, bytes, (double)samples[ROUNDS / 2] / BATCH, (double)samples[0] / BATCH);
+    printf("%-34s %5u B   %6.1f cycles a packet   (best %.1f)\n", what, bytes, (double)samples[ROUNDS / 2] / BATCH,
+           (double)samples[0] / BATCH);
 }
 
 static struct base_addr address(const char *text)
@@ -103,11 +104,17 @@ static void introduce6(const struct base_addr *peer)
 static struct base_flow flow_to(uint32_t i, bool v6)
 {
     if (v6) {
-        struct base_flow g = {.local = address("2001:db8::2"), .remote = address("2001:db8::100"), .local_port = (uint16_t)(1024 + i), .remote_port = 50051};
+        struct base_flow g = {.local = address("2001:db8::2"),
+                              .remote = address("2001:db8::100"),
+                              .local_port = (uint16_t)(1024 + i),
+                              .remote_port = 50051};
         g.remote.b[15] = (uint8_t)i;
         return g;
     }
-    struct base_flow f = {.local = address("198.18.0.2"), .remote = address("198.18.1.0"), .local_port = (uint16_t)(1024 + i), .remote_port = 50051};
+    struct base_flow f = {.local = address("198.18.0.2"),
+                          .remote = address("198.18.1.0"),
+                          .local_port = (uint16_t)(1024 + i),
+                          .remote_port = 50051};
     f.remote.b[15] = (uint8_t)i;
     return f;
 }
@@ -249,7 +256,8 @@ int main(void)
 {
     char prefix[40], error[256];
     snprintf(prefix, sizeof(prefix), "penstock-bench-net-%d", (int)getpid());
-    char *args[] = {"bench", "--no-huge", "-m", "64", "--no-pci", "-l", "0", "--log-level", "error", "--file-prefix", prefix, NULL};
+    char *args[] = {"bench", "--no-huge",     "-m",   "64", "--no-pci", "-l", "0", "--log-level",
+                    "error", "--file-prefix", prefix, NULL};
     struct port_heap heap;
     if (rte_eal_init(11, args) < 0)
         return 1;

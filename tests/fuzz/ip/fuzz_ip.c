@@ -1,7 +1,8 @@
 /* ip_input() and what follows from it, fed by a stranger.
  *
- * The input is a list of deeds: time passes, we send, or a frame comes in; for frames the fuzzer may have the headers' addresses and
- * checksums made right, as it would not guess them.  After each deed ip_check() must hold; a segment must have the checksum that a byte-wise twin computes. */
+ * The input is a list of deeds: time passes, we send, or a frame comes in; for frames the fuzzer may have the headers'
+ * addresses and checksums made right, as it would not guess them.  After each deed ip_check() must hold; a segment must
+ * have the checksum that a byte-wise twin computes. */
 #include "ip/ip.h"
 
 #define FRAME_MAX 400
@@ -77,7 +78,8 @@ static void believe(const struct ip_result *r, struct packet *p)
 {
     bool v4 = base_addr_is_v4(&r->flow.local);
     uint32_t n = packet_len(p), sum = 6 + n;
-    sum += naive_sum(r->flow.local.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0) + naive_sum(r->flow.remote.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0);
+    sum += naive_sum(r->flow.local.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0) +
+           naive_sum(r->flow.remote.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0);
     if (n < 20 || naive_sum(packet_data(p), n, sum) != 0xffff)
         __builtin_trap();
 }

@@ -39,7 +39,8 @@ static void resolve(struct host *h)
 }
 
 /* What the frame must be, written by the twin. */
-static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote, uint32_t data)
+static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote,
+                       uint32_t data)
 {
     struct packet *p = segment_make((struct host *)(uintptr_t)h, data);
     put_eth(f, peer_mac, our_mac, v6 ? 0x86dd : 0x0800);
@@ -114,7 +115,8 @@ static void vlan_and_device_checksums_are_used(void **state)
 static void nobody_reaches_where_no_route_leads(void **state)
 {
     (void)state;
-    static const char *const nowhere[] = {"198.19.0.1", "198.18.0.255", "198.18.0.0", "198.18.0.2", "224.0.0.1", "127.0.0.1", "0.0.0.1", "255.255.255.255"};
+    static const char *const nowhere[] = {"198.19.0.1", "198.18.0.255", "198.18.0.0", "198.18.0.2",
+                                          "224.0.0.1",  "127.0.0.1",    "0.0.0.1",    "255.255.255.255"};
     struct host h;
     struct packet *p;
     struct ip_result r;

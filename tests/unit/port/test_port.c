@@ -45,7 +45,8 @@ static int start_eal(void **state)
     (void)state;
     char prefix[40];
     snprintf(prefix, sizeof(prefix), "penstock-unit-port-%d", (int)getpid());
-    char *args[] = {"test", "--no-huge", "-m", "64", "--no-pci", "-l", "0", "--log-level", "error", "--file-prefix", prefix, NULL};
+    char *args[] = {"test",  "--no-huge",     "-m",   "64", "--no-pci", "-l", "0", "--log-level",
+                    "error", "--file-prefix", prefix, NULL};
     if (geteuid() == 0 && unshare(CLONE_NEWNET) != 0)
         why_not = "cannot make a network namespace";
     have_eal = rte_eal_init(11, args) >= 0;
@@ -185,8 +186,9 @@ static uint64_t dropped(const struct host *h, enum stats_drop why)
     return stats_read(&h->stats->drops[why]);
 }
 
-#define KERNEL_SIDE(dev)                                                                                                                   \
-    "ip link set lo up; ip addr add 198.18.0.1/24 dev " dev "; ip -6 addr add 2001:db8::1/64 dev " dev " nodad; ip link set " dev " up; sleep 0.2"
+#define KERNEL_SIDE(dev)                                                                                               \
+    "ip link set lo up; ip addr add 198.18.0.1/24 dev " dev "; ip -6 addr add 2001:db8::1/64 dev " dev                 \
+    " nodad; ip link set " dev " up; sleep 0.2"
 
 static void the_kernel_pings_us_without_loss(void **state)
 {
@@ -198,8 +200,10 @@ static void the_kernel_pings_us_without_loss(void **state)
     assert_int_equal(run(&h, KERNEL_SIDE("pen0")), 0);
     assert_true(port_link_up(h.port));
     uint64_t before = stats_read(&h.stats->counters[STATS_ICMP_ECHOES]);
-    assert_int_equal(run(&h, "ping -q -c 1000 -i 0.001 -s 56 198.18.0.2 | tee /dev/stderr | grep -q ' 0% packet loss'"), 0);
-    assert_int_equal(run(&h, "ping -6 -q -c 1000 -i 0.001 -s 1400 2001:db8::2 | tee /dev/stderr | grep -q ' 0% packet loss'"), 0);
+    assert_int_equal(run(&h, "ping -q -c 1000 -i 0.001 -s 56 198.18.0.2 | tee /dev/stderr | grep -q ' 0% packet loss'"),
+                     0);
+    assert_int_equal(
+        run(&h, "ping -6 -q -c 1000 -i 0.001 -s 1400 2001:db8::2 | tee /dev/stderr | grep -q ' 0% packet loss'"), 0);
     assert_int_equal(stats_read(&h.stats->counters[STATS_ICMP_ECHOES]) - before, 2000);
     assert_int_equal(stats_read(&h.stats->drops[STATS_DROP_L4_CHECKSUM]), 0);
     assert_int_equal(stats_read(&h.stats->drops[STATS_DROP_IP_CHECKSUM]), 0);
@@ -268,7 +272,8 @@ static void af_packet_works_too(void **state)
     (void)state;
     if (!can_tap())
         return;
-    assert_int_equal(system("ip link add pen3 type veth peer name pen4 && ip link set pen4 up && ip link set pen3 up"), 0);
+    assert_int_equal(system("ip link add pen3 type veth peer name pen4 && ip link set pen4 up && ip link set pen3 up"),
+                     0);
     struct host h;
     host_open(&h, "net_af_packet0,iface=pen4", 0);
     assert_int_equal(run(&h, KERNEL_SIDE("pen3")), 0);
