@@ -4,8 +4,8 @@
 static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 /* op, sender (us), target. */
-static void arp_send(struct ip *ip, uint16_t index, uint16_t op, const struct base_addr *from, const uint8_t target_mac[6],
-                     const struct base_addr *target, const uint8_t to[6])
+static void arp_send(struct ip *ip, uint16_t index, uint16_t op, const struct base_addr *from,
+                     const uint8_t target_mac[6], const struct base_addr *target, const uint8_t to[6])
 {
     struct packet *p = own_packet(ip);
     if (p == NULL)
@@ -66,7 +66,8 @@ enum ip_verdict arp_input(struct ip *ip, struct frame *f, uint32_t at)
     struct base_addr sender = base_addr_from_v4(sender_v4), target = base_addr_from_v4(load32_raw(a + 24));
     bool to_us = port_owns(f->port, &target);
     packet_free(f->packet);
-    /* Who uses an address of ours, or speaks from outside of our links, is answered perhaps but never learnt. A probe has sender 0. */
+    /* Who uses an address of ours, or speaks from outside of our links, is answered perhaps but never learnt. A probe
+     * has sender 0. */
     bool learn = host_like(sender_v4) && !port_owns(f->port, &sender) && port_source(f->port, &sender) != NULL;
     if (learn && op == ARP_REPLY && to_us)
         neighbour_advertised(ip, f->index, &sender, mac, true, true, f->now);

@@ -1,4 +1,5 @@
-/* The Internet checksum (RFC 1071): sums of native 16-bit words, folded at the end; byte order does not matter (section 2(B)). */
+/* The Internet checksum (RFC 1071): sums of native 16-bit words, folded at the end; byte order does not matter (section
+ * 2(B)). */
 #ifndef IP_CHECKSUM_H
 #define IP_CHECKSUM_H
 

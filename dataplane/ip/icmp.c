@@ -15,9 +15,9 @@ static bool echo_allowed(struct ip *ip, uint64_t now)
     return true;
 }
 
-/* The packet becomes its own answer: what precedes the ICMP header is taken off, new headers are put on.  It goes to the station
- * that it came from, so no neighbour is needed.
- * DEVIATION: IPv4 options of the request are not returned (RFC 1122 section 3.2.2.6 would have record route and source routes). */
+/* The packet becomes its own answer: what precedes the ICMP header is taken off, new headers are put on.  It goes to
+ * the station that it came from, so no neighbour is needed. DEVIATION: IPv4 options of the request are not returned
+ * (RFC 1122 section 3.2.2.6 would have record route and source routes). */
 static enum ip_verdict echo_reply(struct ip *ip, struct frame *f, const struct datagram *d, bool v6)
 {
     struct packet *p = f->packet;
@@ -43,8 +43,8 @@ static enum ip_verdict echo_reply(struct ip *ip, struct frame *f, const struct d
 
 /* ---- errors ---- */
 
-/* The segment that the error is about: inner IP header and the first eight bytes of TCP (RFC 792). We sent it, so local is its source.
- * False: not TCP, or cut off. */
+/* The segment that the error is about: inner IP header and the first eight bytes of TCP (RFC 792). We sent it, so local
+ * is its source. False: not TCP, or cut off. */
 static bool inner4(const uint8_t *h, uint32_t len, struct ip_result *r)
 {
     if (len < IP4_LEN || h[0] >> 4 != 4)
@@ -74,7 +74,8 @@ static bool inner6(const uint8_t *h, uint32_t len, struct ip_result *r)
 }
 
 /* RFC 1191 section 7.1: a router that predates it says 0; then the next plateau below what we sent.
- * DEVIATION: less than 552 is taken as 552, as other stacks do: no link of today is smaller, and forged errors gain less. */
+ * DEVIATION: less than 552 is taken as 552, as other stacks do: no link of today is smaller, and forged errors gain
+ * less. */
 static uint32_t mtu4(const uint8_t *m)
 {
     static const uint16_t plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 552};
@@ -147,7 +148,8 @@ enum ip_verdict icmp6_input(struct ip *ip, struct frame *f, const struct datagra
         return drop(ip, f->packet, STATS_DROP_L4_CHECKSUM);
     if (m[0] == ICMP6_SOLICIT || m[0] == ICMP6_ADVERT)
         return nd_input(ip, f, d);
-    /* All else must come from one host to one address of ours. DEVIATION: multicast echo (RFC 4443 section 4.2 MAY) is not answered. */
+    /* All else must come from one host to one address of ours. DEVIATION: multicast echo (RFC 4443 section 4.2 MAY) is
+     * not answered. */
     if (base_addr_is_zero(&d->source) || is_multicast6(&d->target))
         return drop(ip, f->packet, STATS_DROP_ICMP_IGNORED);
     if (m[0] == ICMP6_ECHO && m[1] == 0)

@@ -1,9 +1,10 @@
 /* In: from a frame to a TCP segment.
  *
- * No length is believed: not the frame's (padding, truncation by af_packet), not IP's.  What is read lies within packet_len().
+ * No length is believed: not the frame's (padding, truncation by af_packet), not IP's.  What is read lies within
+ * packet_len().
  *
- * Checksums: a device's "good" is believed after VERIFY_FIRST of its verdicts were found right, and never again after one was wrong; its
- * "bad" is always looked at once more, so a device that lies costs cycles and not packets. */
+ * Checksums: a device's "good" is believed after VERIFY_FIRST of its verdicts were found right, and never again after
+ * one was wrong; its "bad" is always looked at once more, so a device that lies costs cycles and not packets. */
 #include "internal.h"
 
 #define MAX_EXTENSIONS 8 /* IPv6 extension headers in a packet */
@@ -13,7 +14,8 @@ static inline bool believes_device(struct port_state *port, const struct packet 
     return (port->c.flags & IP_RX_CSUM) != 0 && (packet_rx_flags(p) & PACKET_RX_L4_GOOD) != 0 && port->unverified == 0;
 }
 
-static bool segment_sum_right(struct ip *ip, struct port_state *port, const struct packet *p, const uint8_t *tcp, uint32_t len, uint64_t pseudo)
+static bool segment_sum_right(struct ip *ip, struct port_state *port, const struct packet *p, const uint8_t *tcp,
+                              uint32_t len, uint64_t pseudo)
 {
     bool right = ip_sum_fold(pseudo + pseudo_tail(PROTO_TCP, len) + ip_sum(tcp, len)) == 0xffff;
     if ((port->c.flags & IP_RX_CSUM) != 0 && (packet_rx_flags(p) & PACKET_RX_L4_GOOD) != 0) {
@@ -28,8 +30,8 @@ static bool segment_sum_right(struct ip *ip, struct port_state *port, const stru
 }
 
 /* at: offset of the TCP header; pseudo: sum of the addresses; flow's addresses are filled in. */
-static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, uint16_t index, struct packet *p, uint32_t at, uint32_t len,
-                                      uint64_t pseudo, struct ip_result *r)
+static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, uint16_t index, struct packet *p,
+                                      uint32_t at, uint32_t len, uint64_t pseudo, struct ip_result *r)
 {
     uint8_t *tcp = packet_data(p) + at;
     if (unlikely(len < TCP_LEN))
@@ -54,12 +56,13 @@ static inline bool source4_ok(const struct port_state *port, uint32_t raw, const
     return first != 0 && first != 127 && first < 224 && !port_owns(port, a);
 }
 
-static __attribute__((noinline)) enum ip_verdict other4(struct ip *ip, struct frame *f, uint32_t at, uint32_t len, uint8_t protocol,
-                                                        const struct ip_result *r)
+static __attribute__((noinline)) enum ip_verdict other4(struct ip *ip, struct frame *f, uint32_t at, uint32_t len,
+                                                        uint8_t protocol, const struct ip_result *r)
 {
     if (protocol != PROTO_ICMP)
         return drop(ip, f->packet, STATS_DROP_IP_UNKNOWN_PROTOCOL);
-    struct datagram d = {.source = r->flow.remote, .target = r->flow.local, .payload = packet_data(f->packet) + at, .len = len};
+    struct datagram d = {
+        .source = r->flow.remote, .target = r->flow.local, .payload = packet_data(f->packet) + at, .len = len};
     return icmp4_input(ip, f, &d);
 }
 
@@ -129,7 +132,9 @@ static enum skip skip_extension(const uint8_t *h, uint32_t end, uint8_t *next, u
         len = (e[1] + 1u) * 8;
         if (len > end - *at)
             return SKIP_SHORT;
-        if (*next == PROTO_ROUTING ? e[3] != 0 : !options_skippable(e + 2, len - 2)) /* segments left: RFC 8200 section 4.4, RFC 5095 */
+        if (*next == PROTO_ROUTING
+                ? e[3] != 0
+                : !options_skippable(e + 2, len - 2)) /* segments left: RFC 8200 section 4.4, RFC 5095 */
             return SKIP_BAD;
     }
     *next = e[0];
@@ -143,11 +148,15 @@ static bool is_extension(uint8_t next)
 }
 
 /* All extension headers.  The result is 0, or the reason to drop. */
-static __attribute__((noinline)) bool skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at, enum stats_drop *why)
+static __attribute__((noinline)) bool skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at,
+                                                      enum stats_drop *why)
 {
     for (int i = 0; is_extension(*next); i++) {
-        enum skip s = (i == MAX_EXTENSIONS || (*next == PROTO_HOPOPTS && i > 0)) ? SKIP_BAD : skip_extension(h, end, next, at);
-        *why = s == SKIP_FRAGMENT ? STATS_DROP_IP_FRAGMENT : s == SKIP_SHORT ? STATS_DROP_IP_TRUNCATED : STATS_DROP_IP_MALFORMED;
+        enum skip s =
+            (i == MAX_EXTENSIONS || (*next == PROTO_HOPOPTS && i > 0)) ? SKIP_BAD : skip_extension(h, end, next, at);
+        *why = s == SKIP_FRAGMENT ? STATS_DROP_IP_FRAGMENT
+               : s == SKIP_SHORT  ? STATS_DROP_IP_TRUNCATED
+                                  : STATS_DROP_IP_MALFORMED;
         if (s != SKIPPED)
             return false;
     }
@@ -169,13 +178,18 @@ static bool in_group(const struct port_state *port, const struct base_addr *grou
     return in;
 }
 
-static __attribute__((noinline)) enum ip_verdict other6(struct ip *ip, struct frame *f, uint32_t at, uint32_t len, uint8_t next,
-                                                        uint8_t hop_limit, uint64_t pseudo, const struct ip_result *r)
+static __attribute__((noinline)) enum ip_verdict other6(struct ip *ip, struct frame *f, uint32_t at, uint32_t len,
+                                                        uint8_t next, uint8_t hop_limit, uint64_t pseudo,
+                                                        const struct ip_result *r)
 {
     if (next != PROTO_ICMP6)
         return drop(ip, f->packet, STATS_DROP_IP_UNKNOWN_PROTOCOL);
-    struct datagram d = {.source = r->flow.remote, .target = r->flow.local, .payload = packet_data(f->packet) + at, .len = len,
-                         .hop_limit = hop_limit, .pseudo = pseudo};
+    struct datagram d = {.source = r->flow.remote,
+                         .target = r->flow.local,
+                         .payload = packet_data(f->packet) + at,
+                         .len = len,
+                         .hop_limit = hop_limit,
+                         .pseudo = pseudo};
     return icmp6_input(ip, f, &d);
 }
 
@@ -223,7 +237,8 @@ static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at
 /* ---- Ethernet ---- */
 
 /* Tags, in the frame or stripped by the device.  False: not our VLAN.  Priority tags (VLAN 0) count as untagged. */
-static bool vlan_ok(const struct port_state *port, const struct packet *p, const uint8_t *d, uint32_t *at, uint16_t *type)
+static bool vlan_ok(const struct port_state *port, const struct packet *p, const uint8_t *d, uint32_t *at,
+                    uint16_t *type)
 {
     uint16_t vlan = 0;
     if (packet_rx_flags(p) & PACKET_RX_VLAN)
@@ -251,7 +266,8 @@ enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64
     memcpy(f.source, d + 6, 6);
     if (unlikely(!f.port->configured || mac_is_group(f.source) || (!f.group && !mac_eq(d, f.port->c.mac))))
         return drop(ip, p, STATS_DROP_ETH_NOT_FOR_US);
-    if (unlikely(type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ || f.port->c.vlan != 0 || (packet_rx_flags(p) & PACKET_RX_VLAN)) &&
+    if (unlikely(type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ || f.port->c.vlan != 0 ||
+                 (packet_rx_flags(p) & PACKET_RX_VLAN)) &&
         !vlan_ok(f.port, p, d, &at, &type))
         return drop(ip, p, STATS_DROP_ETH_VLAN);
     if (type == ETH_TYPE_IP4)
@@ -260,5 +276,6 @@ enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64
         return input6(ip, &f, at);
     if (type == ETH_TYPE_ARP)
         return arp_input(ip, &f, at);
-    return drop(ip, p, type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ ? STATS_DROP_ETH_VLAN : STATS_DROP_ETH_UNKNOWN_TYPE);
+    return drop(ip, p,
+                type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ ? STATS_DROP_ETH_VLAN : STATS_DROP_ETH_UNKNOWN_TYPE);
 }

@@ -31,14 +31,14 @@ struct neighbour {
     uint8_t probes;
     uint8_t mac[6];
     uint32_t waiting;
-    struct base_list queue;  /* struct waiting; empty but in INCOMPLETE */
+    struct base_list queue; /* struct waiting; empty but in INCOMPLETE */
     struct base_list bucket;
-    struct base_list age;    /* in ip->unknown (INCOMPLETE, UNREACHABLE) or ip->known, longest unused first */
+    struct base_list age; /* in ip->unknown (INCOMPLETE, UNREACHABLE) or ip->known, longest unused first */
     struct base_timer timer;
 };
 
-/* How to reach `remote` from `local`: the headers ready made.  Valid while `epoch` is the ip's: whatever changes a neighbour or an address
- * moves the epoch, so nothing is looked up for a packet whose path is here. */
+/* How to reach `remote` from `local`: the headers ready made.  Valid while `epoch` is the ip's: whatever changes a
+ * neighbour or an address moves the epoch, so nothing is looked up for a packet whose path is here. */
 struct path {
     /* ---- the key, and sums ---- */
     _Alignas(BASE_CACHE_LINE) struct base_addr remote;
@@ -56,11 +56,14 @@ struct path {
 };
 _Static_assert(sizeof(struct path) == 2 * BASE_CACHE_LINE, "two lines a packet sent");
 
+#define ANNOUNCE_LINK_LOCAL (1u << IP_ADDRESSES_MAX)
+
 struct port_state {
     struct ip_port_config c;
     bool configured;
     uint8_t l2_len;
-    uint8_t announcements; /* still to make */
+    uint8_t announcements; /* still to make, of the addresses in `fresh` */
+    uint32_t fresh;        /* bit i: address[i] is new here; ANNOUNCE_LINK_LOCAL */
     uint8_t unverified;    /* device verdicts still to be checked before they are believed */
     struct base_addr mask[IP_ADDRESSES_MAX];
     struct base_addr link_local;
@@ -123,7 +126,8 @@ static inline uint64_t addr_sum(const struct base_addr *a)
     return ip_sum_word(a->q[0]) + ip_sum_word(a->q[1]);
 }
 
-static inline bool prefix_covers(const struct base_addr *prefix, const struct base_addr *mask, const struct base_addr *a)
+static inline bool prefix_covers(const struct base_addr *prefix, const struct base_addr *mask,
+                                 const struct base_addr *a)
 {
     return (((prefix->q[0] ^ a->q[0]) & mask->q[0]) | ((prefix->q[1] ^ a->q[1]) & mask->q[1])) == 0;
 }
@@ -171,12 +175,15 @@ struct neighbour *neighbour_get(struct ip *ip, uint16_t port, const struct base_
 /* It is sent to: STALE becomes DELAY. */
 void neighbour_used(struct ip *ip, struct neighbour *n, uint64_t now);
 /* Takes the frame. */
-void neighbour_queue(struct ip *ip, struct neighbour *n, struct packet *frame, const struct base_flow *flow, uint32_t seq);
-/* It spoke of itself without having been asked (ARP request, NS): RFC 4861 section 7.2.3.  create: make an entry if there is none. */
-void neighbour_heard(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t mac[6], bool create, uint64_t now);
+void neighbour_queue(struct ip *ip, struct neighbour *n, struct packet *frame, const struct base_flow *flow,
+                     uint32_t seq);
+/* It spoke of itself without having been asked (ARP request, NS): RFC 4861 section 7.2.3.  create: make an entry if
+ * there is none. */
+void neighbour_heard(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t mac[6], bool create,
+                     uint64_t now);
 /* It answered or advertised: RFC 4861 section 7.2.5.  mac NULL: no target link-layer address option. */
-void neighbour_advertised(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t *mac, bool solicited, bool override,
-                          uint64_t now);
+void neighbour_advertised(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t *mac,
+                          bool solicited, bool override, uint64_t now);
 void neighbour_timer(struct ip *ip, struct neighbour *n, uint64_t now);
 void neighbour_flush(struct ip *ip, uint16_t port);
 
@@ -186,7 +193,8 @@ struct packet *own_packet(struct ip *ip);
 /* Puts Ethernet (and VLAN) in front and queues the frame for ip_output_next().  Takes the packet. */
 void out_frame(struct ip *ip, uint16_t port, struct packet *p, const uint8_t to[6], uint16_t type);
 void head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol);
-void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol, uint8_t hop_limit);
+void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+           uint8_t hop_limit);
 /* Notes that the flow's next hop is dead. */
 void report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq);
 

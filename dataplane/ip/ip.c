@@ -1,9 +1,9 @@
 /* The object: made, configured, asked for routes, ticked. */
 #include "internal.h"
 
-#define ANNOUNCEMENTS  2             /* RFC 5227 section 1.1: ANNOUNCE_NUM */
-#define ANNOUNCE_NS    2000000000ull /* ANNOUNCE_INTERVAL */
-#define VERIFY_FIRST   64
+#define ANNOUNCEMENTS 2             /* RFC 5227 section 1.1: ANNOUNCE_NUM */
+#define ANNOUNCE_NS   2000000000ull /* ANNOUNCE_INTERVAL */
+#define VERIFY_FIRST  64
 
 void ip_config_defaults(struct ip_config *c)
 {
@@ -12,7 +12,8 @@ void ip_config_defaults(struct ip_config *c)
         .queued = 4096,
         .queued_each = 512,
         .echo_rate = 1000,
-        /* DEVIATION: RFC 4861 section 10 has RETRANS_TIMER 1 s. A lost answer must not outlast a backend's connect timeout. */
+        /* DEVIATION: RFC 4861 section 10 has RETRANS_TIMER 1 s. A lost answer must not outlast a backend's connect
+           timeout. */
         .solicit_ns = 300000000ull,
         .reachable_ns = 30000000000ull,
         .delay_ns = 5000000000ull,
@@ -31,11 +32,13 @@ static uint32_t buckets_for(uint32_t neighbours)
 size_t ip_footprint(const struct ip_config *c)
 {
     return base_align(sizeof(struct ip)) + base_align(IP_PATHS * sizeof(struct path)) +
-           base_align(buckets_for(c->neighbours) * sizeof(struct base_list)) + base_slab_footprint(sizeof(struct neighbour), c->neighbours) +
+           base_align(buckets_for(c->neighbours) * sizeof(struct base_list)) +
+           base_slab_footprint(sizeof(struct neighbour), c->neighbours) +
            base_slab_footprint(sizeof(struct waiting), c->queued);
 }
 
-struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, struct stats *stats, struct packet_pool *pool, uint64_t now)
+struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, struct stats *stats,
+                     struct packet_pool *pool, uint64_t now)
 {
     assert(config->ports >= 1 && config->ports <= IP_PORTS_MAX && config->neighbours >= 2 && config->queued >= 2);
     struct ip *ip = base_arena_take(arena, sizeof(*ip));
@@ -127,22 +130,36 @@ static void announce(struct ip *ip, uint16_t index, const struct base_addr *a)
         nd_announce(ip, index, a);
 }
 
-static void announce_all(struct ip *ip, uint16_t index, uint64_t now)
+static void announce_fresh(struct ip *ip, uint16_t index, uint64_t now)
 {
     struct port_state *port = &ip->ports[index];
     for (uint32_t i = 0; i < port->c.addresses; i++)
-        announce(ip, index, &port->c.address[i].addr);
-    if (has_v6(port))
+        if (port->fresh & 1u << i)
+            announce(ip, index, &port->c.address[i].addr);
+    if (port->fresh & ANNOUNCE_LINK_LOCAL)
         announce(ip, index, &port->link_local);
     if (--port->announcements > 0)
         base_wheel_arm(&ip->wheel, &port->announce, now + ANNOUNCE_NS);
+    else
+        port->fresh = 0;
 }
 
-void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *config, uint64_t now)
+/* Which addresses of `now` nobody has been told of: not in `before`, or there but announced only in part. */
+static uint32_t fresh_of(const struct port_state *before, const struct port_state *now)
 {
-    assert(index < ip->config.ports && config->addresses <= IP_ADDRESSES_MAX);
-    struct port_state *port = &ip->ports[index];
-    bool moved = !port->configured || !mac_eq(port->c.mac, config->mac) || port->c.vlan != config->vlan;
+    uint32_t fresh =
+        has_v6(now) && (!has_v6(before) || (before->fresh & ANNOUNCE_LINK_LOCAL)) ? ANNOUNCE_LINK_LOCAL : 0;
+    for (uint32_t i = 0; i < now->c.addresses; i++) {
+        bool told = false;
+        for (uint32_t k = 0; k < before->c.addresses; k++)
+            told |= base_addr_eq(&before->c.address[k].addr, &now->c.address[i].addr) && !(before->fresh & 1u << k);
+        fresh |= told ? 0 : 1u << i;
+    }
+    return fresh;
+}
+
+static void port_set(struct port_state *port, const struct ip_port_config *config)
+{
     port->c = *config;
     port->configured = true;
     port->l2_len = config->vlan != 0 ? ETH_LEN + VLAN_LEN : ETH_LEN;
@@ -151,17 +168,30 @@ void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *co
     port->link_local = has_v6(port) ? ip_link_local(config->mac) : (struct base_addr){.b = {0xff, 0xff}};
     for (uint32_t i = 0; i < config->addresses; i++)
         port->mask[i] = mask_of(&config->address[i]);
+}
+
+void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *config, uint64_t now)
+{
+    assert(index < ip->config.ports && config->addresses <= IP_ADDRESSES_MAX);
+    struct port_state *port = &ip->ports[index], before = *port;
+    bool moved = !port->configured || !mac_eq(port->c.mac, config->mac) || port->c.vlan != config->vlan;
+    if (moved) /* another station, or another link: nobody there knows us */
+        before.c.addresses = 0;
+    port_set(port, config);
     if (moved)
         neighbour_flush(ip, index);
     ip->epoch++;
-    port->announcements = ANNOUNCEMENTS;
+    port->fresh = fresh_of(&before, port);
     base_wheel_cancel(&ip->wheel, &port->announce);
-    announce_all(ip, index, now);
+    port->announcements = ANNOUNCEMENTS;
+    if (port->fresh != 0)
+        announce_fresh(ip, index, now);
 }
 
 /* ---- routes ---- */
 
-/* The all-ones and all-zeros hosts of an IPv4 prefix are no stations (RFC 1122 section 3.2.1.3; RFC 3021 excepts /31). */
+/* The all-ones and all-zeros hosts of an IPv4 prefix are no stations (RFC 1122 section 3.2.1.3; RFC 3021 excepts /31).
+ */
 static bool is_broadcast(const struct port_state *port, uint32_t i, const struct base_addr *a)
 {
     if (!base_addr_is_v4(a) || port->c.address[i].bits > 30)
@@ -177,7 +207,8 @@ static bool is_station(const struct base_addr *a)
     return !is_multicast6(a) && a->q[0] != 0;
 }
 
-/* The operator's gateway is on the link even where no prefix covers it: clouds give a host /32 and a gateway outside of it. */
+/* The operator's gateway is on the link even where no prefix covers it: clouds give a host /32 and a gateway outside of
+ * it. */
 static bool is_gateway(const struct port_state *port, const struct base_addr *a)
 {
     return base_addr_eq(a, &port->c.gateway4) || base_addr_eq(a, &port->c.gateway6);
@@ -230,7 +261,8 @@ bool port_next_hop(const struct port_state *port, const struct base_addr *remote
     return true;
 }
 
-/* The address to speak from through a gateway: of its prefix; a link-local gateway leaves the choice: the first of the family. */
+/* The address to speak from through a gateway: of its prefix; a link-local gateway leaves the choice: the first of the
+ * family. */
 static const struct base_addr *source_via(const struct port_state *port, const struct base_addr *gateway)
 {
     const struct base_addr *source = port_source(port, gateway);
@@ -262,9 +294,10 @@ bool ip_source_for(const struct ip *ip, const struct base_addr *remote, struct b
 void ip_tick(struct ip *ip, uint64_t now)
 {
     for (struct base_timer *t; (t = base_wheel_expire(&ip->wheel, now)) != NULL;) {
-        size_t at = (size_t)((uintptr_t)t - (uintptr_t)ip->ports); /* a port's timer lies in the object, a neighbour's elsewhere */
+        size_t at = (size_t)((uintptr_t)t -
+                             (uintptr_t)ip->ports); /* a port's timer lies in the object, a neighbour's elsewhere */
         if (at < sizeof(ip->ports))
-            announce_all(ip, (uint16_t)(at / sizeof(ip->ports[0])), now);
+            announce_fresh(ip, (uint16_t)(at / sizeof(ip->ports[0])), now);
         else
             neighbour_timer(ip, base_container(t, struct neighbour, timer), now);
     }
@@ -296,7 +329,8 @@ static uint32_t check_entry(const struct ip *ip, const struct neighbour *n, bool
 {
     uint32_t waiting = 0;
     bool is = n->state == IP_NEIGHBOUR_INCOMPLETE || n->state == IP_NEIGHBOUR_UNREACHABLE;
-    base_list_each(it, &n->queue) waiting++;
+    base_list_each (it, &n->queue)
+        waiting++;
     assert(is == unknown && n->state != IP_NEIGHBOUR_NONE);
     assert(waiting == n->waiting && waiting <= ip->config.queued_each);
     assert(waiting == 0 || n->state == IP_NEIGHBOUR_INCOMPLETE);
@@ -309,18 +343,18 @@ static uint32_t check_entry(const struct ip *ip, const struct neighbour *n, bool
 void ip_check(const struct ip *ip)
 {
     uint32_t known = 0, unknown = 0, waiting = 0;
-    base_list_each(it, &ip->known)
-    {
+    base_list_each (it, &ip->known) {
         known++;
         waiting += check_entry(ip, base_container(it, struct neighbour, age), false);
     }
-    base_list_each(it, &ip->unknown)
-    {
+    base_list_each (it, &ip->unknown) {
         unknown++;
         waiting += check_entry(ip, base_container(it, struct neighbour, age), true);
     }
-    base_list_each(it, &ip->out) waiting++;
-    base_list_each(it, &ip->failed) waiting++;
+    base_list_each (it, &ip->out)
+        waiting++;
+    base_list_each (it, &ip->failed)
+        waiting++;
     assert(known + unknown == ip->neighbours.in_use && unknown == ip->unknown_count);
     assert(waiting == ip->waitings.in_use);
     (void)known, (void)unknown, (void)waiting;

@@ -1,8 +1,9 @@
 /* Neighbour discovery (RFC 4861): solicitations and advertisements.  Router advertisements and redirects are not
  * listened to: the gateway is configured.
  *
- * DEVIATION: no duplicate address detection (RFC 4862 section 5.4) and no MLD report for the solicited-node group (RFC 3810): addresses come from
- * the operator as a server's do; a switch that snoops MLD without a querier floods, one with a querier needs the group allowed. */
+ * DEVIATION: no duplicate address detection (RFC 4862 section 5.4) and no MLD report for the solicited-node group (RFC
+ * 3810): addresses come from the operator as a server's do; a switch that snoops MLD without a querier floods, one with
+ * a querier needs the group allowed. */
 #include "internal.h"
 
 #define ND_LEN 24 /* NS and NA without options */
@@ -20,8 +21,8 @@ static void group_mac(const struct base_addr *group, uint8_t mac[6])
     memcpy(mac + 2, group->b + 12, 4);
 }
 
-static void nd_send(struct ip *ip, uint16_t index, uint8_t type, uint32_t flags, const struct base_addr *from, const struct base_addr *to,
-                    const struct base_addr *target, const uint8_t to_mac[6])
+static void nd_send(struct ip *ip, uint16_t index, uint8_t type, uint32_t flags, const struct base_addr *from,
+                    const struct base_addr *to, const struct base_addr *target, const uint8_t to_mac[6])
 {
     struct packet *p = own_packet(ip);
     if (p == NULL)
@@ -69,7 +70,8 @@ void nd_announce(struct ip *ip, uint16_t index, const struct base_addr *ours)
     nd_send(ip, index, ICMP6_ADVERT, NA_OVERRIDE, ours, &all_nodes, ours, mac); /* RFC 4861 section 7.2.6 */
 }
 
-/* Looks for one kind of link-layer address option.  False: an option is malformed (section 7.1: length 0, or beyond the end). */
+/* Looks for one kind of link-layer address option.  False: an option is malformed (section 7.1: length 0, or beyond the
+ * end). */
 static bool options_parse(const uint8_t *o, uint32_t left, uint8_t want, const uint8_t **mac)
 {
     *mac = NULL;
@@ -104,7 +106,8 @@ static bool solicit_input(struct ip *ip, struct frame *f, const struct datagram 
     }
     if (mac != NULL && port_source(f->port, &d->source) != NULL && !port_owns(f->port, &d->source))
         neighbour_heard(ip, f->index, &d->source, mac, true, f->now);
-    nd_send(ip, f->index, ICMP6_ADVERT, NA_SOLICITED | NA_OVERRIDE, target, &d->source, target, mac != NULL ? mac : f->source);
+    nd_send(ip, f->index, ICMP6_ADVERT, NA_SOLICITED | NA_OVERRIDE, target, &d->source, target,
+            mac != NULL ? mac : f->source);
     return true;
 }
 
@@ -129,7 +132,8 @@ enum ip_verdict nd_input(struct ip *ip, struct frame *f, const struct datagram *
     bool ok = d->hop_limit == 255 && d->len >= ND_LEN && d->payload[1] == 0; /* no router has passed it on */
     if (ok) {
         struct base_addr target = base_addr_from_v6(d->payload + 8);
-        ok = !is_multicast6(&target) && (d->payload[0] == ICMP6_SOLICIT ? solicit_input(ip, f, d, &target) : advert_input(ip, f, d, &target));
+        ok = !is_multicast6(&target) &&
+             (d->payload[0] == ICMP6_SOLICIT ? solicit_input(ip, f, d, &target) : advert_input(ip, f, d, &target));
     }
     if (!ok)
         return drop(ip, f->packet, STATS_DROP_ND_MALFORMED);

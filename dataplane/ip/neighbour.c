@@ -1,16 +1,16 @@
 /* Neighbours: one table for ARP and ND, with the states of RFC 4861 section 7.3.2 for both.
  *
  *            output            answer                       time             output           5 s            answer
- *   (none) ---------> INCOMPLETE ------> REACHABLE ---------------> STALE ---------> DELAY ---------> PROBE ---------> REACHABLE
- *                         |  no answer       ^   answer, or a change  ^                 |  answer       |  no answer
- *                         v                  +------------------------+-----------------+               v
- *                    UNREACHABLE --- time --> (none)                                               INCOMPLETE
+ *   (none) ---------> INCOMPLETE ------> REACHABLE ---------------> STALE ---------> DELAY ---------> PROBE --------->
+ * REACHABLE |  no answer       ^   answer, or a change  ^                 |  answer       |  no answer v
+ * +------------------------+-----------------+               v UNREACHABLE --- time --> (none) INCOMPLETE
  *
  * ARP knows no solicited flag: a reply addressed to us counts as solicited, and every ARP sender that we know already
- * may change its address (RFC 826: "merge flag"), as an ND override may; a change is confirmed by the probe that follows its use.
+ * may change its address (RFC 826: "merge flag"), as an ND override may; a change is confirmed by the probe that
+ * follows its use.
  *
- * The table is bounded, and its unknown half cannot push out its known half: whoever makes us solicit a whole /64 meets only entries of his
- * own kind (RFC 6583). */
+ * The table is bounded, and its unknown half cannot push out its known half: whoever makes us solicit a whole /64 meets
+ * only entries of his own kind (RFC 6583). */
 #include "internal.h"
 
 #define MULTICAST_SOLICITS 3 /* RFC 4861 section 10: MAX_MULTICAST_SOLICIT */
@@ -26,8 +26,7 @@ static uint32_t bucket_of(const struct ip *ip, uint16_t port, const struct base_
 struct neighbour *neighbour_find(const struct ip *ip, uint16_t port, const struct base_addr *addr)
 {
     struct base_list *bucket = &ip->buckets[bucket_of(ip, port, addr)];
-    base_list_each(it, bucket)
-    {
+    base_list_each (it, bucket) {
         struct neighbour *n = base_container(it, struct neighbour, bucket);
         if (n->port == port && base_addr_eq(&n->addr, addr))
             return n;
@@ -40,7 +39,8 @@ static bool is_unknown(uint8_t state)
     return state == IP_NEIGHBOUR_INCOMPLETE || state == IP_NEIGHBOUR_UNREACHABLE;
 }
 
-/* The only place where a state changes.  Paths made from what was known of it end here, unless nothing that they rest on changed. */
+/* The only place where a state changes.  Paths made from what was known of it end here, unless nothing that they rest
+ * on changed. */
 static void become(struct ip *ip, struct neighbour *n, enum ip_neighbour_state state)
 {
     bool paths = n->state == IP_NEIGHBOUR_REACHABLE || n->state == IP_NEIGHBOUR_DELAY || n->state == IP_NEIGHBOUR_PROBE;
@@ -65,7 +65,8 @@ static void set_mac(struct ip *ip, struct neighbour *n, const uint8_t mac[6])
 
 /* ---- packets that wait ---- */
 
-void neighbour_queue(struct ip *ip, struct neighbour *n, struct packet *frame, const struct base_flow *flow, uint32_t seq)
+void neighbour_queue(struct ip *ip, struct neighbour *n, struct packet *frame, const struct base_flow *flow,
+                     uint32_t seq)
 {
     assert(n->state == IP_NEIGHBOUR_INCOMPLETE);
     struct waiting *w = n->waiting < ip->config.queued_each ? base_slab_alloc(&ip->waitings) : NULL;
@@ -80,7 +81,8 @@ void neighbour_queue(struct ip *ip, struct neighbour *n, struct packet *frame, c
 
 static void queue_release(struct ip *ip, struct neighbour *n)
 {
-    base_list_each(it, &n->queue) memcpy(packet_data(base_container(it, struct waiting, link)->packet), n->mac, 6);
+    base_list_each (it, &n->queue)
+        memcpy(packet_data(base_container(it, struct waiting, link)->packet), n->mac, 6);
     base_list_splice_back(&ip->out, &n->queue);
     n->waiting = 0;
 }
@@ -115,8 +117,7 @@ static void forget(struct ip *ip, struct neighbour *n)
 static struct neighbour *oldest_stale(struct ip *ip)
 {
     int looked = 0;
-    base_list_each(it, &ip->known)
-    {
+    base_list_each (it, &ip->known) {
         struct neighbour *n = base_container(it, struct neighbour, age);
         if (n->state == IP_NEIGHBOUR_STALE)
             return n;
@@ -126,7 +127,8 @@ static struct neighbour *oldest_stale(struct ip *ip)
     return NULL;
 }
 
-/* Whom the table does without: while unknown entries fill more than half of it the oldest of them, else one that is not in use. */
+/* Whom the table does without: while unknown entries fill more than half of it the oldest of them, else one that is not
+ * in use. */
 static bool make_room(struct ip *ip)
 {
     struct neighbour *victim = NULL;
@@ -161,8 +163,7 @@ void neighbour_flush(struct ip *ip, uint16_t port)
 {
     struct base_list *const lists[] = {&ip->known, &ip->unknown};
     for (int i = 0; i < 2; i++)
-        base_list_each_safe(it, lists[i])
-        {
+        base_list_each_safe (it, lists[i]) {
             struct neighbour *n = base_container(it, struct neighbour, age);
             if (n->port == port)
                 forget(ip, n);
@@ -244,7 +245,8 @@ void neighbour_timer(struct ip *ip, struct neighbour *n, uint64_t now)
         solicit(ip, n, now);
         break;
     case IP_NEIGHBOUR_PROBE:
-        /* RFC 7048 section 3: before it is given up, everybody is asked: its address may have moved to another MAC address. */
+        /* RFC 7048 section 3: before it is given up, everybody is asked: its address may have moved to another MAC
+         * address. */
         if (n->probes >= UNICAST_SOLICITS)
             become(ip, n, IP_NEIGHBOUR_INCOMPLETE);
         solicit(ip, n, now);
@@ -258,7 +260,8 @@ void neighbour_timer(struct ip *ip, struct neighbour *n, uint64_t now)
     }
 }
 
-void neighbour_heard(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t mac[6], bool create, uint64_t now)
+void neighbour_heard(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t mac[6], bool create,
+                     uint64_t now)
 {
     (void)now;
     struct neighbour *n = neighbour_find(ip, port, addr);
@@ -278,8 +281,8 @@ void neighbour_heard(struct ip *ip, uint16_t port, const struct base_addr *addr,
     }
 }
 
-void neighbour_advertised(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t *mac, bool solicited, bool override,
-                          uint64_t now)
+void neighbour_advertised(struct ip *ip, uint16_t port, const struct base_addr *addr, const uint8_t *mac,
+                          bool solicited, bool override, uint64_t now)
 {
     struct neighbour *n = neighbour_find(ip, port, addr);
     if (n == NULL)

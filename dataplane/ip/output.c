@@ -1,7 +1,7 @@
 /* Out: from a TCP segment to a frame.
  *
- * The hot half is frame_finish() behind a direct-mapped table of paths; everything that needs thought (route, neighbour, queue) happens
- * in output_slow(), which fills the table. */
+ * The hot half is frame_finish() behind a direct-mapped table of paths; everything that needs thought (route,
+ * neighbour, queue) happens in output_slow(), which fills the table. */
 #include "internal.h"
 
 static inline uint32_t path_slot(const struct base_flow *f)
@@ -37,8 +37,8 @@ static inline void frame_finish(const struct path *path, struct packet *p)
     }
     packet_adj(p, IP_HEADROOM - path->head_len);
     if (path->device_csum)
-        packet_tx_offload(p, PACKET_TX_TCP_CSUM | (path->v6 ? PACKET_TX_IPV6 : 0), path->l2_len, path->head_len - path->l2_len,
-                          (uint32_t)(tcp[12] >> 4) * 4);
+        packet_tx_offload(p, PACKET_TX_TCP_CSUM | (path->v6 ? PACKET_TX_IPV6 : 0), path->l2_len,
+                          path->head_len - path->l2_len, (uint32_t)(tcp[12] >> 4) * 4);
     else
         packet_tx_offload(p, 0, 0, 0, 0);
 }
@@ -55,7 +55,8 @@ static void ethernet(uint8_t *to, const struct port_state *port, const uint8_t m
 }
 
 /* The identification is 0: what is never fragmented needs none (RFC 6864 section 4.1). */
-static void write4(uint8_t *h, const struct base_addr *from, const struct base_addr *to, uint8_t protocol, uint16_t total)
+static void write4(uint8_t *h, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+                   uint16_t total)
 {
     uint32_t source = base_addr_v4(from), target = base_addr_v4(to);
     memset(h, 0, IP4_LEN);
@@ -69,7 +70,8 @@ static void write4(uint8_t *h, const struct base_addr *from, const struct base_a
 }
 
 /* DEVIATION: RFC 6437 would have a flow label; routers that spread by it still have the ports. */
-static void write6(uint8_t *h, const struct base_addr *from, const struct base_addr *to, uint8_t protocol, uint8_t hop_limit, uint16_t len)
+static void write6(uint8_t *h, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+                   uint8_t hop_limit, uint16_t len)
 {
     store32(h, 0x60000000);
     store16(h + 4, len);
@@ -138,7 +140,8 @@ static bool refuse(struct ip *ip, const struct base_flow *f, struct packet *p, e
     return false;
 }
 
-static __attribute__((noinline)) bool output_slow(struct ip *ip, const struct base_flow *f, struct packet *p, uint64_t now)
+static __attribute__((noinline)) bool output_slow(struct ip *ip, const struct base_flow *f, struct packet *p,
+                                                  uint64_t now)
 {
     assert(f->port < ip->config.ports);
     const struct port_state *port = &ip->ports[f->port];
@@ -192,7 +195,8 @@ void head4(struct packet *p, const struct base_addr *from, const struct base_add
     store16_raw(h + 10, (uint16_t)~ip_sum_fold(ip_sum_short(h, IP4_LEN)));
 }
 
-void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol, uint8_t hop_limit)
+void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+           uint8_t hop_limit)
 {
     uint16_t len = (uint16_t)packet_len(p);
     write6(packet_prepend(p, IP6_LEN), from, to, protocol, hop_limit, len);

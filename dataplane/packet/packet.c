@@ -62,8 +62,9 @@ void packet_pool_destroy(struct packet_pool *pool)
     rte_mempool_free(mempool(pool));
 }
 
-/* rte_mempool_avail_count() walks the caches of all lcores: 128 cache lines.  One worker allocates and frees here, so its
- * own cache and the common ring (pool_data of "ring_mp_mc") say it all; what another thread has cached counts as in use. */
+/* rte_mempool_avail_count() walks the caches of all lcores: 128 cache lines.  One worker allocates and frees here, so
+ * its own cache and the common ring (pool_data of "ring_mp_mc") say it all; what another thread has cached counts as in
+ * use. */
 uint32_t packet_pool_in_use(const struct packet_pool *pool)
 {
     struct rte_mempool *mp = mempool(pool);

@@ -1,6 +1,8 @@
 /* A region of transparent huge pages as a heap of DPDK's (rte_malloc's "external memory"), or as plain memory. */
 #include "heap.h"
 
+#include "base/poison.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@
 #include <rte_errno.h>
 #include <rte_malloc.h>
 
-#define HUGE ((size_t)2 << 20)
+#define HUGE          ((size_t)2 << 20)
 #define PAGES_AT_ONCE 512
 
 static size_t round_up(size_t n)
@@ -38,6 +40,13 @@ static void *region_map(size_t bytes, char *error, size_t error_len)
     return base;
 }
 
+/* Poison outlives a mapping, and the next one may lie there. */
+static void region_unmap(void *base, size_t bytes)
+{
+    base_unpoison(base, bytes);
+    munmap(base, bytes);
+}
+
 void *port_arena_open(size_t bytes, char *error, size_t error_len)
 {
     return region_map(round_up(bytes), error, error_len);
@@ -45,11 +54,12 @@ void *port_arena_open(size_t bytes, char *error, size_t error_len)
 
 void port_arena_close(void *memory, size_t bytes)
 {
-    munmap(memory, round_up(bytes));
+    region_unmap(memory, round_up(bytes));
 }
 
-/* The region goes in as runs of pages, so that the table of I/O addresses stays small.  rte_malloc joins adjacent runs into one
- * heap, but a single object does not span two: a pool's chunks do not care. */
+/* The region goes in as runs of pages, so that the table of I/O addresses stays small.  rte_malloc joins adjacent runs
+ * into one heap, but a single object does not span two: a pool's chunks do not care.  It writes zeros over all of it,
+ * so no page is missing later, when packets flow. */
 static int heap_add(const struct port_heap *h)
 {
     rte_iova_t iova[PAGES_AT_ONCE];
@@ -86,7 +96,7 @@ bool port_heap_open(struct port_heap *h, const char *name, size_t bytes, int num
         if (made)
             port_heap_close(h);
         else /* the name is another's, and so is what is there */
-            munmap(h->base, h->size);
+            region_unmap(h->base, h->size);
         return false;
     }
     h->socket = rte_malloc_heap_get_socket(h->name);
@@ -100,9 +110,10 @@ void port_heap_close(struct port_heap *h)
     size_t run = PAGES_AT_ONCE * HUGE;
     bool removed = true;
     for (size_t at = 0; at < h->size; at += run)
-        removed &= rte_malloc_heap_memory_remove(h->name, (uint8_t *)h->base + at, h->size - at < run ? h->size - at : run) == 0;
+        removed &= rte_malloc_heap_memory_remove(h->name, (uint8_t *)h->base + at,
+                                                 h->size - at < run ? h->size - at : run) == 0;
     (void)rte_malloc_heap_destroy(h->name);
     if (removed) /* else something still lives there: leaked rather than pulled away */
-        munmap(h->base, h->size);
+        region_unmap(h->base, h->size);
     memset(h, 0, sizeof(*h));
 }

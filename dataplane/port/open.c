@@ -1,7 +1,9 @@
-/* Opening a device: find it or plug it in, ask what it can do, configure, start; and a sentence for everything that can go wrong. */
+/* Opening a device: find it or plug it in, ask what it can do, configure, start; and a sentence for everything that can
+ * go wrong. */
 #include "internal.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -47,35 +49,60 @@ static bool is_pci(const char *name)
 {
     unsigned a, b, c, d;
     char end;
-    return sscanf(name, "%4x:%2x:%2x.%1u%c", &a, &b, &c, &d, &end) == 4 || sscanf(name, "%2x:%2x.%1u%c", &b, &c, &d, &end) == 3;
+    return sscanf(name, "%4x:%2x:%2x.%1u%c", &a, &b, &c, &d, &end) == 4 ||
+           sscanf(name, "%2x:%2x.%1u%c", &b, &c, &d, &end) == 3;
 }
 
 /* ---- finding ---- */
+
+static bool check_interface(struct opening *o)
+{
+    const char *at = strstr(o->config->device, "iface=");
+    char interface[IF_NAMESIZE] = "";
+    if (at != NULL)
+        snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(at + 6, ","), at + 6);
+    if (interface[0] == '\0')
+        return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
+    if (if_nametoindex(interface) == 0)
+        return fail(o,
+                    "there is no kernel interface \"%s\" here; \"ip link\" lists them, and another network namespace "
+                    "has others",
+                    interface);
+    return true;
+}
 
 /* What can be known before the driver is asked, whose own message would be terse. */
 static bool check_before(struct opening *o)
 {
     if (starts(o->name, "net_tap") || starts(o->name, "net_tun")) {
         if (access("/dev/net/tun", F_OK) != 0)
-            return fail(o, "/dev/net/tun is missing; load it with \"modprobe tun\", or in a container add the device (--device /dev/net/tun)");
+            return fail(o, "/dev/net/tun is missing; load it with \"modprobe tun\", or in a container add the device "
+                           "(--device /dev/net/tun)");
         if (access("/dev/net/tun", R_OK | W_OK) != 0)
             return fail(o, "no right to open /dev/net/tun: %s; run as root or with CAP_NET_ADMIN", strerror(errno));
     }
-    if ((starts(o->name, "net_af_packet") || starts(o->name, "net_af_xdp")) && strstr(o->config->device, "iface=") == NULL)
-        return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
+    if (starts(o->name, "net_af_packet") || starts(o->name, "net_af_xdp"))
+        return check_interface(o);
     return true;
 }
 
 static bool explain_probe(struct opening *o, int rc)
 {
     if (is_pci(o->name))
-        return fail(o, "no DPDK driver took it (%s); is it there (lspci -s %s), bound to vfio-pci (dpdk-devbind.py -b vfio-pci %s), and is "
-                       "--no-pci absent from dpdk.eal?", strerror(-rc), o->name, o->name);
+        return fail(o,
+                    "no DPDK driver took it (%s); is it there (lspci -s %s), bound to vfio-pci (dpdk-devbind.py -b "
+                    "vfio-pci %s), and is "
+                    "--no-pci absent from dpdk.eal?",
+                    strerror(-rc), o->name, o->name);
     if (starts(o->name, "net_tap") && geteuid() != 0)
-        return fail(o, "the driver could not make the interface (%s); run as root or with CAP_NET_ADMIN", strerror(-rc));
+        return fail(o, "the driver could not make the interface (%s); run as root or with CAP_NET_ADMIN",
+                    strerror(-rc));
     if (rc == -EINVAL || rc == -ENODEV || rc == -ENOENT || rc == -EFAULT)
-        return fail(o, "unknown device or driver (%s); a virtual device is written \"net_tap0,iface=NAME\" (also net_af_packet, net_af_xdp, "
-                       "net_memif, net_ring), a NIC by its PCI address \"0000:3b:00.0\"", strerror(-rc));
+        return fail(o,
+                    "unknown device or driver (%s); a virtual device is written \"net_tap0,iface=NAME\" (also "
+                    "net_af_packet, net_af_xdp, "
+                    "net_memif, net_ring), a NIC by its PCI address \"0000:3b:00.0\"",
+                    strerror(-rc));
     return fail(o, "its driver refuses to start it: %s; its own message is in the log above", strerror(-rc));
 }
 
@@ -151,7 +178,8 @@ static bool set_mtu(struct opening *o)
     /* A driver without that call carries what its buffers hold: an ordinary frame it can. */
     if (mtu <= RTE_ETHER_MTU || (rte_eth_dev_get_mtu(o->device, &now) == 0 && now >= mtu))
         return true;
-    return fail(o, "refuses an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", mtu, o->dev.min_mtu, o->dev.max_mtu);
+    return fail(o, "refuses an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", mtu, o->dev.min_mtu,
+                o->dev.max_mtu);
 }
 
 static bool configure(struct opening *o, struct port_info *info)
@@ -163,7 +191,8 @@ static bool configure(struct opening *o, struct port_info *info)
     if (c->queues == 0 || c->queues > most)
         return fail(o, "has %u queues, %u are needed (one a worker); set workers = %u", most, c->queues, most);
     if ((o->dev.max_mtu != 0 && c->mtu > o->dev.max_mtu) || c->mtu < o->dev.min_mtu)
-        return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu, o->dev.min_mtu, o->dev.max_mtu);
+        return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu,
+                    o->dev.min_mtu, o->dev.max_mtu);
     o->conf.rxmode.mtu = c->mtu;
     info->offloads = choose_offloads(o);
     choose_rss(o);
@@ -188,7 +217,8 @@ static bool set_up_queues(struct opening *o, struct port_info *info)
     for (uint16_t i = 0; i < c->queues && rc == 0; i++) {
         uint32_t size = packet_pool_size(c->rx_pools[i]);
         if (rx * 2u > size)
-            return fail(o, "a receive ring of %u would take most of its pool of %u buffers; raise limits.memory", rx, size);
+            return fail(o, "a receive ring of %u would take most of its pool of %u buffers; raise limits.memory", rx,
+                        size);
         rc = rte_eth_rx_queue_setup(o->device, i, rx, socket, &rxconf, (struct rte_mempool *)c->rx_pools[i]);
         if (rc == 0)
             rc = rte_eth_tx_queue_setup(o->device, i, tx, socket, &txconf);

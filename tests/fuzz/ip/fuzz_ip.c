@@ -1,7 +1,8 @@
 /* ip_input() and what follows from it, fed by a stranger.
  *
- * The input is a list of deeds: time passes, we send, or a frame comes in; for frames the fuzzer may have the headers' addresses and
- * checksums made right, as it would not guess them.  After each deed ip_check() must hold; a segment must have the checksum that a byte-wise twin computes. */
+ * The input is a list of deeds: time passes, we send, or a frame comes in; for frames the fuzzer may have the headers'
+ * addresses and checksums made right, as it would not guess them.  After each deed ip_check() must hold; a segment must
+ * have the checksum that a byte-wise twin computes. */
 #include "ip/ip.h"
 
 #define FRAME_MAX 400
@@ -77,7 +78,8 @@ static void believe(const struct ip_result *r, struct packet *p)
 {
     bool v4 = base_addr_is_v4(&r->flow.local);
     uint32_t n = packet_len(p), sum = 6 + n;
-    sum += naive_sum(r->flow.local.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0) + naive_sum(r->flow.remote.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0);
+    sum += naive_sum(r->flow.local.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0) +
+           naive_sum(r->flow.remote.b + (v4 ? 12 : 0), v4 ? 4 : 16, 0);
     if (n < 20 || naive_sum(packet_data(p), n, sum) != 0xffff)
         __builtin_trap();
 }
@@ -121,7 +123,7 @@ static void deed(struct world *w, const uint8_t **data, size_t *size)
     unsigned what = d[0] & 7;
     size_t used = 2;
     if (what == 0) {
-        w->now += (uint64_t)d[1] << 24; /* up to 4.3 s */
+        w->now += (uint64_t)d[1] << 20; /* up to 0.27 s */
         ip_tick(w->ip, w->now);
     } else if (what == 1) {
         segment_out(w, d[1], (d[0] & 8) != 0);
@@ -162,6 +164,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     c.neighbours = 8;
     c.queued = 16;
     c.queued_each = 4;
+    /* a life in little time: the wheel turns tick by tick */
+    c.solicit_ns = 50000000;
+    c.delay_ns = 200000000;
+    c.reachable_ns = 600000000;
+    c.unreachable_ns = 200000000;
     size_t n = ip_footprint(&c) + stats_footprint(1, 1);
     static void *memory; /* the fuzzer's, not the room's */
     if (memory == NULL)

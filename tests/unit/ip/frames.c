@@ -250,7 +250,8 @@ void frame_tcp6(struct frame_bytes *f, uint32_t data)
     seal(f, 14, 54, 6);
 }
 
-void frame_arp(struct frame_bytes *f, uint16_t op, const uint8_t sender_mac[6], const char *sender, const char *target, const uint8_t to[6])
+void frame_arp(struct frame_bytes *f, uint16_t op, const uint8_t sender_mac[6], const char *sender, const char *target,
+               const uint8_t to[6])
 {
     put_eth(f, to, sender_mac, 0x0806);
     put32(f, 0x00010800);

@@ -1,4 +1,5 @@
-/* Frames by hand, and a host to feed them to.  Lengths and checksums are written by a twin of the room's own code: byte by byte. */
+/* Frames by hand, and a host to feed them to.  Lengths and checksums are written by a twin of the room's own code: byte
+ * by byte. */
 #ifndef FRAMES_H
 #define FRAMES_H
 
@@ -64,7 +65,8 @@ bool sealed(const uint8_t *frame, uint32_t ip, uint32_t at, uint32_t end, uint8_
 
 void frame_tcp4(struct frame_bytes *f, uint32_t data);
 void frame_tcp6(struct frame_bytes *f, uint32_t data);
-void frame_arp(struct frame_bytes *f, uint16_t op, const uint8_t sender_mac[6], const char *sender, const char *target, const uint8_t to[6]);
+void frame_arp(struct frame_bytes *f, uint16_t op, const uint8_t sender_mac[6], const char *sender, const char *target,
+               const uint8_t to[6]);
 void frame_echo4(struct frame_bytes *f, uint32_t data);
 void frame_echo6(struct frame_bytes *f, uint32_t data);
 void frame_ns(struct frame_bytes *f, const char *from, const char *target, const uint8_t *mac);

@@ -23,7 +23,8 @@ static void segments_come_out_with_their_flow(void **state)
     host_close(&h);
 }
 
-/* Every prefix of every kind of frame: no over-read (the buffer ends there), no segment out of a cut-off packet, each counted. */
+/* Every prefix of every kind of frame: no over-read (the buffer ends there), no segment out of a cut-off packet, each
+ * counted. */
 static void cut_off_frames_are_dropped_and_counted(void **state)
 {
     (void)state;
@@ -50,7 +51,8 @@ static void cut_off_frames_are_dropped_and_counted(void **state)
     host_close(&h);
 }
 
-/* Packets that are short but say so, with right checksums: the parsers behind IP see every length, flush against the buffer's end. */
+/* Packets that are short but say so, with right checksums: the parsers behind IP see every length, flush against the
+ * buffer's end. */
 static void short_packets_that_say_so_are_not_over_read(void **state)
 {
     (void)state;
@@ -80,7 +82,8 @@ static void short_packets_that_say_so_are_not_over_read(void **state)
                 seal(&m, 14, at, upper[k]);
             uint64_t before = all_drops(&h);
             enum ip_verdict v = feed_frame(&h, &m);
-            assert_int_equal(v, k < 2 && n >= at + 20 ? IP_TCP : IP_DONE); /* never an error: what it is about is cut off */
+            assert_int_equal(v, k < 2 && n >= at + 20 ? IP_TCP
+                                                      : IP_DONE); /* never an error: what it is about is cut off */
             bool echo = (k == 2 || k == 3) && n >= at + 8, nd = (k == 4 || k == 5) && n == at + 24;
             assert_int_equal(all_drops(&h) - before, v == IP_DONE && !echo && !nd);
             host_discard(&h);
@@ -95,8 +98,8 @@ static void short_extension_headers_are_not_over_read(void **state)
     (void)state;
     struct host h;
     host_open(&h, 16, 16);
-    static const uint8_t chain[40] = {60, 0, 1, 4, 0, 0, 0, 0, 44, 1, 0x1e, 6, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0,
-                                      43, 0, 0, 0, 0, 0, 0, 0, 59, 0, 0, 0};
+    static const uint8_t chain[40] = {60, 0, 1, 4, 0, 0, 0,  0, 44, 1, 0x1e, 6, 0, 0, 0,  0, 0, 0,
+                                      1,  2, 0, 0, 0, 0, 43, 0, 0,  0, 0,    0, 0, 0, 59, 0, 0, 0};
     for (uint32_t n = 0; n < sizeof(chain); n++) {
         struct frame_bytes f;
         put_eth(&f, our_mac, peer_mac, 0x86dd);
@@ -176,13 +179,16 @@ static void bad_ipv4_headers_have_a_reason(void **state)
 {
     (void)state;
     static const struct bad4 bad[] = {
-        {14, 0x65, STATS_DROP_IP_MALFORMED},        {14, 0x44, STATS_DROP_IP_MALFORMED},  {16, 0xff, STATS_DROP_IP_TRUNCATED},
-        {17, 19, STATS_DROP_IP_MALFORMED},          {17, 39, STATS_DROP_TCP_MALFORMED},   {20, 0x60, STATS_DROP_IP_FRAGMENT},
-        {21, 0x01, STATS_DROP_IP_FRAGMENT},         {23, 17, STATS_DROP_IP_UNKNOWN_PROTOCOL}, {26, 0, STATS_DROP_IP_BAD_SOURCE},
-        {26, 127, STATS_DROP_IP_BAD_SOURCE},        {26, 224, STATS_DROP_IP_BAD_SOURCE},  {26, 255, STATS_DROP_IP_BAD_SOURCE},
-        {29, 2, STATS_DROP_IP_BAD_SOURCE},          {33, 3, STATS_DROP_IP_NOT_FOR_US},    {33, 255, STATS_DROP_IP_NOT_FOR_US},
-        {0, 4, STATS_DROP_ETH_NOT_FOR_US},          {0, 1, STATS_DROP_ETH_NOT_FOR_US},    {6, 1, STATS_DROP_ETH_NOT_FOR_US},
-        {12, 0x07, STATS_DROP_ETH_UNKNOWN_TYPE},    {50, 0x33, STATS_DROP_L4_CHECKSUM},
+        {14, 0x65, STATS_DROP_IP_MALFORMED},     {14, 0x44, STATS_DROP_IP_MALFORMED},
+        {16, 0xff, STATS_DROP_IP_TRUNCATED},     {17, 19, STATS_DROP_IP_MALFORMED},
+        {17, 39, STATS_DROP_TCP_MALFORMED},      {20, 0x60, STATS_DROP_IP_FRAGMENT},
+        {21, 0x01, STATS_DROP_IP_FRAGMENT},      {23, 17, STATS_DROP_IP_UNKNOWN_PROTOCOL},
+        {26, 0, STATS_DROP_IP_BAD_SOURCE},       {26, 127, STATS_DROP_IP_BAD_SOURCE},
+        {26, 224, STATS_DROP_IP_BAD_SOURCE},     {26, 255, STATS_DROP_IP_BAD_SOURCE},
+        {29, 2, STATS_DROP_IP_BAD_SOURCE},       {33, 3, STATS_DROP_IP_NOT_FOR_US},
+        {33, 255, STATS_DROP_IP_NOT_FOR_US},     {0, 4, STATS_DROP_ETH_NOT_FOR_US},
+        {0, 1, STATS_DROP_ETH_NOT_FOR_US},       {6, 1, STATS_DROP_ETH_NOT_FOR_US},
+        {12, 0x07, STATS_DROP_ETH_UNKNOWN_TYPE}, {50, 0x33, STATS_DROP_L4_CHECKSUM},
     };
     struct host h;
     struct frame_bytes f;
@@ -242,9 +248,12 @@ static void extension_headers_are_skipped_within_bounds(void **state)
     (void)state;
     struct host h;
     host_open(&h, 16, 16);
-    const uint8_t pad[8] = {6, 0, 1, 4}, unknown_skip[8] = {6, 0, 0x1e, 2, 0, 0, 0, 0}, unknown_stop[8] = {6, 0, 0x5e, 2, 0, 0, 1, 0};
-    const uint8_t overlong[8] = {6, 0, 1, 5}, two[16] = {60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4}, late_hop[16] = {0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4};
-    const uint8_t route[8] = {6, 0, 0, 0}, route_left[8] = {6, 0, 0, 1}, atomic[8] = {6, 0, 0, 0, 1, 2, 3, 4}, more[8] = {6, 0, 0, 1}, offset[8] = {6, 0, 0, 8};
+    const uint8_t pad[8] = {6, 0, 1, 4}, unknown_skip[8] = {6, 0, 0x1e, 2, 0, 0, 0, 0},
+                  unknown_stop[8] = {6, 0, 0x5e, 2, 0, 0, 1, 0};
+    const uint8_t overlong[8] = {6, 0, 1, 5}, two[16] = {60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4},
+                  late_hop[16] = {0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4};
+    const uint8_t route[8] = {6, 0, 0, 0}, route_left[8] = {6, 0, 0, 1}, atomic[8] = {6, 0, 0, 0, 1, 2, 3, 4},
+                  more[8] = {6, 0, 0, 1}, offset[8] = {6, 0, 0, 8};
     const uint8_t beyond[8] = {6, 200, 1, 4};
     assert_int_equal(feed_chain(&h, 60, pad, 8), IP_TCP);
     assert_int_equal(packet_len(h.segment), 27);
@@ -275,11 +284,19 @@ static void extension_headers_are_skipped_within_bounds(void **state)
 static void bad_ipv6_headers_have_a_reason(void **state)
 {
     (void)state;
-    static const struct { const char *from, *to; uint8_t next; enum stats_drop why; } bad[] = {
-        {"2001:db8::1", "2001:db8::3", 6, STATS_DROP_IP_NOT_FOR_US},   {"ff02::1", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
-        {"::1", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},           {"2001:db8::2", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
-        {"::", "2001:db8::2", 6, STATS_DROP_IP_NOT_FOR_US},            {"2001:db8::1", "ff02::1", 6, STATS_DROP_IP_NOT_FOR_US},
-        {"2001:db8::1", "2001:db8::2", 17, STATS_DROP_IP_UNKNOWN_PROTOCOL}, {"2001:db8::1", "2001:db8::2", 59, STATS_DROP_IP_UNKNOWN_PROTOCOL},
+    static const struct {
+        const char *from, *to;
+        uint8_t next;
+        enum stats_drop why;
+    } bad[] = {
+        {"2001:db8::1", "2001:db8::3", 6, STATS_DROP_IP_NOT_FOR_US},
+        {"ff02::1", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
+        {"::1", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
+        {"2001:db8::2", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
+        {"::", "2001:db8::2", 6, STATS_DROP_IP_NOT_FOR_US},
+        {"2001:db8::1", "ff02::1", 6, STATS_DROP_IP_NOT_FOR_US},
+        {"2001:db8::1", "2001:db8::2", 17, STATS_DROP_IP_UNKNOWN_PROTOCOL},
+        {"2001:db8::1", "2001:db8::2", 59, STATS_DROP_IP_UNKNOWN_PROTOCOL},
         {"::102:304", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
     };
     struct host h;
@@ -375,7 +392,7 @@ static void a_device_that_lies_is_not_believed(void **state)
     bad.b[60] ^= 1;
     h.port.flags = IP_RX_CSUM;
     host_configure(&h);
-    assert_int_equal(feed_flagged(&h, &good, PACKET_RX_L4_BAD), IP_TCP); /* its "bad" is looked at again */
+    assert_int_equal(feed_flagged(&h, &good, PACKET_RX_L4_BAD), IP_TCP);  /* its "bad" is looked at again */
     assert_int_equal(feed_flagged(&h, &bad, PACKET_RX_L4_GOOD), IP_DONE); /* a lie among the first */
     assert_int_equal(drops(&h, STATS_DROP_DEVICE_CHECKSUM), 1);
     for (int i = 0; i < 200; i++)
@@ -384,7 +401,8 @@ static void a_device_that_lies_is_not_believed(void **state)
     host_configure(&h);
     for (int i = 0; i < 64; i++)
         assert_int_equal(feed_flagged(&h, &good, PACKET_RX_L4_GOOD), IP_TCP);
-    assert_int_equal(feed_flagged(&h, &bad, PACKET_RX_L4_GOOD), IP_TCP); /* it has earned belief: not looked at any more */
+    assert_int_equal(feed_flagged(&h, &bad, PACKET_RX_L4_GOOD),
+                     IP_TCP); /* it has earned belief: not looked at any more */
     assert_int_equal(feed_flagged(&h, &bad, 0), IP_DONE);
     host_close(&h);
 }
@@ -436,7 +454,8 @@ static void icmp_errors_name_the_segment(void **state)
     struct base_flow want4 = flow_to("198.18.0.2", "198.19.0.7"), want6 = flow_to("2001:db8::2", "2001:db8:1::7");
     frame_error4(&f, 3, 1, 0);
     assert_int_equal(feed_frame(&h, &f), IP_TCP_ERROR);
-    assert_true(base_flow_eq(&h.result.flow, &want4) && h.result.hard && h.result.mtu == 0 && h.result.seq == 0xabcdef01);
+    assert_true(base_flow_eq(&h.result.flow, &want4) && h.result.hard && h.result.mtu == 0 &&
+                h.result.seq == 0xabcdef01);
     frame_error4(&f, 3, 4, 1400);
     assert_int_equal(feed_frame(&h, &f), IP_TCP_ERROR);
     assert_true(!h.result.hard && h.result.mtu == 1400);

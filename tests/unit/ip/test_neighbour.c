@@ -186,7 +186,8 @@ static void what_waits_is_bounded(void **state)
     host_discard(&h);
     for (int i = 0; i < 100; i++)
         send_to(&h, "2001:db8::2", "2001:db8::9", 0, &p);
-    assert_int_equal(drops(&h, STATS_DROP_NEIGHBOUR_QUEUE_FULL), 68 + 69); /* 64 for all, one of them is the solicitation */
+    assert_int_equal(drops(&h, STATS_DROP_NEIGHBOUR_QUEUE_FULL),
+                     68 + 69); /* 64 for all, one of them is the solicitation */
     answer(&h, "198.18.0.9", peer_mac);
     assert_int_equal(host_discard(&h), 1 + 32);
     host_close(&h);
@@ -272,12 +273,18 @@ static void advertisements_change_what_the_rfc_says(void **state)
         enum ip_neighbour_state then;
         const uint8_t *known;
     } rows[] = {
-        {peer_mac, NA_S | NA_O, true, IP_NEIGHBOUR_REACHABLE, peer_mac}, {peer_mac, NA_S, true, IP_NEIGHBOUR_REACHABLE, peer_mac},
-        {NULL, NA_S, true, IP_NEIGHBOUR_REACHABLE, peer_mac},            {peer_mac, 0, true, IP_NEIGHBOUR_STALE, peer_mac},
-        {other_mac, NA_S, true, IP_NEIGHBOUR_STALE, peer_mac},           {other_mac, NA_S, false, IP_NEIGHBOUR_STALE, peer_mac},
-        {other_mac, 0, false, IP_NEIGHBOUR_STALE, peer_mac},             {other_mac, NA_O, false, IP_NEIGHBOUR_STALE, other_mac},
-        {other_mac, NA_S | NA_O, true, IP_NEIGHBOUR_REACHABLE, other_mac}, {other_mac, NA_S | NA_O, false, IP_NEIGHBOUR_REACHABLE, other_mac},
-        {peer_mac, NA_O, false, IP_NEIGHBOUR_REACHABLE, peer_mac},       {peer_mac, 0, false, IP_NEIGHBOUR_REACHABLE, peer_mac},
+        {peer_mac, NA_S | NA_O, true, IP_NEIGHBOUR_REACHABLE, peer_mac},
+        {peer_mac, NA_S, true, IP_NEIGHBOUR_REACHABLE, peer_mac},
+        {NULL, NA_S, true, IP_NEIGHBOUR_REACHABLE, peer_mac},
+        {peer_mac, 0, true, IP_NEIGHBOUR_STALE, peer_mac},
+        {other_mac, NA_S, true, IP_NEIGHBOUR_STALE, peer_mac},
+        {other_mac, NA_S, false, IP_NEIGHBOUR_STALE, peer_mac},
+        {other_mac, 0, false, IP_NEIGHBOUR_STALE, peer_mac},
+        {other_mac, NA_O, false, IP_NEIGHBOUR_STALE, other_mac},
+        {other_mac, NA_S | NA_O, true, IP_NEIGHBOUR_REACHABLE, other_mac},
+        {other_mac, NA_S | NA_O, false, IP_NEIGHBOUR_REACHABLE, other_mac},
+        {peer_mac, NA_O, false, IP_NEIGHBOUR_REACHABLE, peer_mac},
+        {peer_mac, 0, false, IP_NEIGHBOUR_REACHABLE, peer_mac},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         struct host h;
@@ -313,7 +320,8 @@ static void unasked_news_make_no_entries(void **state)
     feed_frame(&h, &f);
     frame_arp(&f, 1, peer_mac, "198.18.0.9", "198.18.0.9", broadcast_mac); /* gratuitous */
     feed_frame(&h, &f);
-    frame_arp(&f, 1, peer_mac, "198.19.0.9", "198.18.0.2", our_mac); /* from outside of the link: answered, not learnt */
+    frame_arp(&f, 1, peer_mac, "198.19.0.9", "198.18.0.2",
+              our_mac); /* from outside of the link: answered, not learnt */
     feed_frame(&h, &f);
     assert_int_equal(host_discard(&h), 1);
     frame_arp(&f, 1, other_mac, "198.18.0.2", "198.18.0.2", broadcast_mac); /* somebody claims our address */
@@ -357,7 +365,8 @@ static void we_answer_for_our_addresses_alone(void **state)
     assert_memory_equal(r.b + 20, ((uint8_t[8]){0, 2, 2, 0, 0, 0, 0, 2}), 8);
     assert_memory_equal(r.b + 28, f.b + 38, 4);
     assert_int_equal(state_of(&h, "198.18.0.9"), IP_NEIGHBOUR_STALE);
-    frame_arp(&f, 1, peer_mac, "0.0.0.0", "198.18.0.2", broadcast_mac); /* RFC 5227: a probe is answered, so that the address is kept */
+    frame_arp(&f, 1, peer_mac, "0.0.0.0", "198.18.0.2",
+              broadcast_mac); /* RFC 5227: a probe is answered, so that the address is kept */
     feed_frame(&h, &f);
     assert_int_equal(host_discard(&h), 1);
     frame_arp(&f, 1, peer_mac, "198.18.0.9", "198.18.0.3", broadcast_mac);

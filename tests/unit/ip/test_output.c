@@ -39,7 +39,8 @@ static void resolve(struct host *h)
 }
 
 /* What the frame must be, written by the twin. */
-static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote, uint32_t data)
+static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote,
+                       uint32_t data)
 {
     struct packet *p = segment_make((struct host *)(uintptr_t)h, data);
     put_eth(f, peer_mac, our_mac, v6 ? 0x86dd : 0x0800);
@@ -114,7 +115,8 @@ static void vlan_and_device_checksums_are_used(void **state)
 static void nobody_reaches_where_no_route_leads(void **state)
 {
     (void)state;
-    static const char *const nowhere[] = {"198.19.0.1", "198.18.0.255", "198.18.0.0", "198.18.0.2", "224.0.0.1", "127.0.0.1", "0.0.0.1", "255.255.255.255"};
+    static const char *const nowhere[] = {"198.19.0.1", "198.18.0.255", "198.18.0.0", "198.18.0.2",
+                                          "224.0.0.1",  "127.0.0.1",    "0.0.0.1",    "255.255.255.255"};
     struct host h;
     struct packet *p;
     struct ip_result r;
@@ -213,30 +215,75 @@ static void addresses_come_and_go(void **state)
     host_close(&h);
 }
 
-static void announcements_are_made_twice(void **state)
+static void assert_announced4(struct host *h, const char *who)
+{
+    struct frame_bytes f;
+    struct base_addr a = addr(who);
+    next_frame(h, &f); /* ARP: sender and target are ours, to all */
+    assert_memory_equal(f.b, broadcast_mac, 6);
+    assert_memory_equal(f.b + 28, a.b + 12, 4);
+    assert_memory_equal(f.b + 38, a.b + 12, 4);
+    assert_int_equal(f.n, 60);
+}
+
+static void assert_announced6(struct host *h, const char *who)
+{
+    struct frame_bytes f;
+    struct base_addr a = addr(who);
+    next_frame(h, &f); /* NA to all nodes, override, from the address itself */
+    assert_int_equal(f.b[54], 136);
+    assert_int_equal(f.b[58], 0x20);
+    assert_memory_equal(f.b + 22, a.b, 16);
+    assert_memory_equal(f.b + 62, a.b, 16);
+    assert_true(sealed(f.b, 14, 54, f.n, 58));
+    assert_int_equal(f.b[21], 255);
+}
+
+static void pass(struct host *h, uint64_t ns)
+{
+    h->now += ns;
+    ip_tick(h->ip, h->now);
+}
+
+static void new_addresses_are_announced_twice(void **state)
 {
     (void)state;
     struct host h;
-    struct frame_bytes f;
     host_open(&h, 16, 16);
+    h.port.vlan = 3; /* another link: all are new there */
     host_configure(&h);
     for (int round = 0; round < 2; round++) {
-        next_frame(&h, &f); /* ARP: sender and target are ours, to all */
-        assert_memory_equal(f.b, broadcast_mac, 6);
-        assert_memory_equal(f.b + 28, f.b + 38, 4);
-        assert_int_equal(f.n, 60);
-        next_frame(&h, &f); /* NA to all nodes, override, from the address itself */
-        assert_int_equal(f.b[54], 136);
-        assert_int_equal(f.b[58], 0x20);
-        assert_memory_equal(f.b + 22, f.b + 62, 16);
-        assert_true(sealed(f.b, 14, 54, f.n, 58));
-        assert_int_equal(f.b[21], 255);
-        next_frame(&h, &f); /* and of the link-local address */
-        assert_int_equal(f.b[62], 0xfe);
-        assert_int_equal(host_discard(&h), 0);
-        h.now += 2 * SECOND + 2 * MS;
-        ip_tick(h.ip, h.now);
+        struct packet *p;
+        uint16_t port;
+        uint32_t n = 0;
+        for (; (p = ip_output_next(h.ip, &port)) != NULL; n++)
+            packet_free(p);
+        assert_int_equal(n, 3);
+        pass(&h, 2 * SECOND + 2 * MS);
     }
+    assert_int_equal(host_discard(&h), 0);
+    h.port.vlan = 0;
+    host_configure(&h);
+    for (int round = 0; round < 2; round++) {
+        assert_announced4(&h, "198.18.0.2");
+        assert_announced6(&h, "2001:db8::2");
+        assert_announced6(&h, "fe80::ff:fe00:2");
+        assert_int_equal(host_discard(&h), 0);
+        pass(&h, 2 * SECOND + 2 * MS);
+    }
+    host_configure(&h); /* nothing new */
+    pass(&h, 3 * SECOND);
+    assert_int_equal(host_discard(&h), 0);
+    h.port.address[2] = (struct ip_prefix){addr("198.18.0.5"), 24};
+    h.port.addresses = 3;
+    host_configure(&h);
+    assert_announced4(&h, "198.18.0.5");
+    assert_int_equal(host_discard(&h), 0);
+    host_configure(&h); /* half told: told once more, and again */
+    assert_announced4(&h, "198.18.0.5");
+    pass(&h, 2 * SECOND + 2 * MS);
+    assert_announced4(&h, "198.18.0.5");
+    pass(&h, 9 * SECOND);
     assert_int_equal(host_discard(&h), 0);
     host_close(&h);
 }
@@ -257,6 +304,7 @@ static void running_out_of_buffers_is_only_counted(void **state)
         feed_frame(&h, &f);
         frame_ns(&f, "2001:db8::1", "2001:db8::2", peer_mac);
         feed_frame(&h, &f);
+        h.port.vlan = 1;
         host_configure(&h);
         host_discard(&h);
         assert_int_equal(drops(&h, STATS_DROP_IP_NO_BUFFER), nth < 6);
@@ -271,7 +319,7 @@ const struct CMUnitTest output_tests[] = {
     cmocka_unit_test(nobody_reaches_where_no_route_leads),
     cmocka_unit_test(sources_are_chosen_by_prefix_then_gateway),
     cmocka_unit_test(addresses_come_and_go),
-    cmocka_unit_test(announcements_are_made_twice),
+    cmocka_unit_test(new_addresses_are_announced_twice),
     cmocka_unit_test(running_out_of_buffers_is_only_counted),
 };
 const size_t output_test_count = sizeof(output_tests) / sizeof(*output_tests);

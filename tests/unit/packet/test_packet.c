@@ -1,4 +1,5 @@
-/* packet: the same questions to both back ends (unit_packet: malloc, unit_packet_mbuf: mbuf, as an ordinary user, without hugepages). */
+/* packet: the same questions to both back ends (unit_packet: malloc, unit_packet_mbuf: mbuf, as an ordinary user,
+ * without hugepages). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,8 @@ static int start(void **state)
     (void)state;
     char prefix[40];
     snprintf(prefix, sizeof(prefix), "penstock-unit-packet-%d", (int)getpid());
-    char *args[] = {"test", "--no-huge", "-m", "64", "--no-pci", "-l", "0", "--log-level", "error", "--file-prefix", prefix, NULL};
+    char *args[] = {"test",  "--no-huge",     "-m",   "64", "--no-pci", "-l", "0", "--log-level",
+                    "error", "--file-prefix", prefix, NULL};
     return rte_eal_init(11, args) >= 0 ? 0 : -1;
 }
 
@@ -217,8 +219,10 @@ static void device_flags_are_translated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pools_refuse_when_empty_and_count_exactly), cmocka_unit_test(data_grows_and_shrinks_at_both_ends),
-        cmocka_unit_test(the_last_reference_frees), cmocka_unit_test(copies_have_bytes_and_scratch),
+        cmocka_unit_test(pools_refuse_when_empty_and_count_exactly),
+        cmocka_unit_test(data_grows_and_shrinks_at_both_ends),
+        cmocka_unit_test(the_last_reference_frees),
+        cmocka_unit_test(copies_have_bytes_and_scratch),
         cmocka_unit_test(kept_packets_leave_three_quarters_of_a_pool),
 #ifndef PACKET_MALLOC
         cmocka_unit_test(device_flags_are_translated),
