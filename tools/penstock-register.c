@@ -170,7 +170,8 @@ static int option_take(struct arguments *a, int o)
         puts("penstock-register " PENSTOCK_VERSION);
         return 0;
     default:
-        return 2; /* getopt has said why */
+        fputs("Try --help.\n", stderr); /* getopt has said why */
+        return 2;
     }
 }
 

@@ -210,7 +210,7 @@ static void authenticate(struct etcd_call *c)
 {
     char *body = authenticate_body(c->e);
     if (body == NULL)
-        fail_later(c, ETCD_DENIED, "the file named by etcd.password_file cannot be read");
+        fail_later(c, ETCD_DENIED, "the password file cannot be read");
     else if (!post(c, "/v3/auth/authenticate", body, false, authenticated))
         fail_later(c, ETCD_UNAVAILABLE, "out of memory");
     if (body != NULL)

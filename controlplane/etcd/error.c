@@ -29,10 +29,10 @@ static const struct {
     {"has been compacted", ETCD_COMPACTED, ""},
     {"required revision is a future revision", ETCD_COMPACTED, ""}, /* a wiped cluster: what we know is gone as well */
     {"requested lease not found", ETCD_NOT_FOUND, ""},
-    {"user name is empty", ETCD_UNAUTHENTICATED, ": etcd has authentication switched on; set etcd.username and etcd.password_file"},
+    {"user name is empty", ETCD_UNAUTHENTICATED, ": etcd has authentication switched on; give a user name and a password file"},
     {"invalid auth token", ETCD_UNAUTHENTICATED, ""},
     {"authentication is not enabled", ETCD_REFUSED, ""},
-    {"authentication failed", ETCD_DENIED, ": check etcd.username and the file named by etcd.password_file"},
+    {"authentication failed", ETCD_DENIED, ": check the user name and the password file"},
     {"permission denied", ETCD_DENIED, ": grant the user's role READ on the prefix (etcdctl role grant-permission ROLE --prefix=true read PREFIX)"},
     {"connection closed", ETCD_UNAVAILABLE,
      ": etcd's gateway cannot reach its own server; with --client-cert-auth the server's certificate needs the extended key usage clientAuth as well"},

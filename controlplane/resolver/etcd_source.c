@@ -317,7 +317,7 @@ static void watch_done(void *user, const struct etcd_error *error, const struct 
     struct source *s = user;
     s->watch = NULL;
     if (error->code == ETCD_COMPACTED)
-        start_over(s, error->text);
+        start_over(s, "what happened since we last heard of it is compacted");
     else
         fail(s, error);
 }
