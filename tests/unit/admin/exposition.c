@@ -70,7 +70,7 @@ static bool read_comment(struct reader *r, const char *line)
     }
     if (strcmp(kind, "TYPE") != 0 || !r->help || strcmp(name, r->family) != 0)
         return wrong(r, "TYPE without its HELP", line);
-    snprintf(r->type, sizeof(r->type), "%s", rest);
+    snprintf(r->type, sizeof(r->type), "%.31s", rest);
     bool counter = strcmp(rest, "counter") == 0, total = strlen(name) > 6 && strcmp(name + strlen(name) - 6, "_total") == 0;
     if (counter != total)
         return wrong(r, "_total belongs to counters, and to all of them", line);

@@ -115,7 +115,7 @@ void world_close(struct world *w)
 
 void world_set(struct world *w, const char *cluster, const char *endpoints)
 {
-    struct membership_entry entry[WORLD_SLOTS];
+    static struct membership_entry entry[SNAPSHOT_SLOTS_MAX];
     unsigned n = 0;
     char *copy = strdup(endpoints), *save = NULL;
     for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {

@@ -5,7 +5,7 @@
 #include "admin/admin.h"
 
 #define WORLD_WORKERS 2
-#define WORLD_SLOTS   256
+#define WORLD_SLOTS   8192
 
 struct world {
     struct loop *loop;
