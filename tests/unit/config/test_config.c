@@ -13,7 +13,7 @@
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
-    return "leak:libconfig_yylex\n";
+    return "leak:libconfig.so\n";
 }
 
 static char *replaced(const char *text, const char *find, const char *replace)
