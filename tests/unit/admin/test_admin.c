@@ -504,6 +504,48 @@ static void many_at_once_are_served_without_a_thread(void **state)
     world_close(w);
 }
 
+static void program_says(struct world *w, const char *arguments, int status, const char *piece)
+{
+    char command[512], text[BASE_ENDPOINT_TEXT];
+    int got;
+    snprintf(command, sizeof(command), PENSTOCKCTL " -a %s %s 2>&1", base_endpoint_format(&w->config->admin, text), arguments);
+    char *output = world_run(w, command, &got);
+    if (got != status || strstr(output, piece) == NULL)
+        fail_msg("penstockctl %s: %d %s; expected %d %s", arguments, got, output, status, piece);
+    free(output);
+}
+
+static void penstockctl_shows_what_the_server_says(void **state)
+{
+    (void)state;
+    struct world *w = world_open(NULL, NULL);
+    publish_config(w->publish, w->config);
+    publish_turn(w->publish, loop_now(w->loop));
+    fill(w);
+    program_says(w, "status", 0, "running for");
+    program_says(w, "status", 0, "listener       grpc at 198.18.0.2:50051\n");
+    program_says(w, "status", 0, "endpoints      0 READY of 2, in 2 clusters\n");
+    program_says(w, "status", 0, "connections    12 of clients, 14 to backends\n");
+    program_says(w, "status", 0, "RPCs           1 now, 10 ended, 7 of them not OK\n");
+    program_says(w, "clusters", 0, "echo     weighted_round_robin      0          2        1     4");
+    program_says(w, "endpoints", 0, "echo     198.18.0.1:50062  IDLE        1        1     4         1         1\n");
+    program_says(w, "endpoints pay", 0, "CLUSTER  ENDPOINT  STATE");
+    program_says(w, "--json endpoints echo", 0, "\"address\":\t\"198.18.0.1:50063\"");
+    program_says(w, "-j status", 0, "\"version\":");
+    program_says(w, "endpoints nobody", 1, "there is no cluster \"nobody\"");
+    program_says(w, "reload", 1, "not yet");
+    program_says(w, "top", 1, "not yet");
+    program_says(w, "statsu", 2, "there is no command \"statsu\"");
+    program_says(w, "", 2, "a command is missing");
+    program_says(w, "status twice", 2, "one argument too many");
+    program_says(w, "--nonsense", 2, "--help");
+    program_says(w, "--help", 0, "penstockctl endpoints echo");
+    program_says(w, "--version", 0, "penstockctl " PENSTOCK_VERSION "\n");
+    program_says(w, "-a 127.0.0.1:1 status", 1, "Is penstock running? Its admin.bind");
+    program_says(w, "-a no/host status", 1, "penstockctl: ");
+    world_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +563,7 @@ int main(void)
         cmocka_unit_test(accounts_of_the_departed_are_bounded),
         cmocka_unit_test(the_address_may_be_ipv6_or_taken),
         cmocka_unit_test(many_at_once_are_served_without_a_thread),
+        cmocka_unit_test(penstockctl_shows_what_the_server_says),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = cmocka_run_group_tests(tests, NULL, NULL);

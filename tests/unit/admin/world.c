@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char default_config[] =
@@ -206,4 +207,35 @@ void reply_free(struct reply *r)
 {
     free(r->body);
     free(r->head);
+}
+
+struct program {
+    const char *command;
+    char *output;
+    size_t size;
+    int status, done;
+};
+
+static void *program_run(void *user)
+{
+    struct program *p = user;
+    FILE *out = open_memstream(&p->output, &p->size), *in = popen(p->command, "r");
+    for (int c; in != NULL && (c = fgetc(in)) != EOF;)
+        fputc(c, out);
+    fclose(out);
+    p->status = in != NULL ? pclose(in) : -1;
+    __atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+char *world_run(struct world *w, const char *command, int *status)
+{
+    struct program p = {.command = command};
+    pthread_t thread;
+    pthread_create(&thread, NULL, program_run, &p);
+    while (!__atomic_load_n(&p.done, __ATOMIC_ACQUIRE))
+        loop_turn(w->loop, 2);
+    pthread_join(thread, NULL);
+    *status = WIFEXITED(p.status) ? WEXITSTATUS(p.status) : -1;
+    return p.output;
 }

@@ -40,5 +40,7 @@ void world_set(struct world *w, const char *cluster, const char *endpoints);
 void world_empty(struct world *w, uint32_t slot, uint32_t serial);
 struct reply world_ask(struct world *w, const char *method, const char *path, const char *body, const char *header);
 void reply_free(struct reply *r);
+/* Runs a shell command beside the server; its output, stderr after stdout's. The caller frees it. */
+char *world_run(struct world *w, const char *command, int *status);
 
 #endif
