@@ -85,7 +85,7 @@ static void check_workers(struct config_report *r, const config_setting_t *root,
             c->workers = n;
     }
     if (c->workers > 1)
-        config_warn(r, c->cores[0] != '\0' ? line : config_line(root, "workers"), "more than one worker has no effect yet: one runs; a later version brings them");
+        config_warn(r, c->cores[0] != '\0' ? line : config_line(root, "workers"), "more than one worker: no effect yet beyond what the device steers by itself; a later version hands flows over between workers");
 }
 
 /* getopt_long takes every unambiguous beginning of a long option's name. */

@@ -253,11 +253,13 @@ static void read_list(struct config_report *r, const struct config_key *k, const
     }
 }
 
-/* 0, "", "off" and "0s" ask for nothing, so that nothing is missed. */
+/* 0, false, "", "off" and "0s" ask for nothing, so that nothing is missed. */
 static bool asks_for_nothing(const struct config_key *k, const config_setting_t *s)
 {
     if (is_integer(s))
         return config_setting_get_int64(s) == 0 && config_setting_get_int(s) == 0;
+    if (s->type == CONFIG_TYPE_BOOL)
+        return config_setting_get_bool(s) == 0;
     if (s->type != CONFIG_TYPE_STRING)
         return false;
     const char *v = config_setting_get_string(s);

@@ -97,9 +97,8 @@ void config_text_add(struct config_text *t, const char *format, ...)
 
 void *config_element(const void *base, const struct config_key *k, unsigned i)
 {
-    char *first = config_at(base, k->offset);
-    if (k->members->heap)
-        memcpy(&first, first, sizeof(first));
+    void *at = config_at(base, k->offset);
+    char *first = k->members->heap ? *(void **)at : at;
     return first + (size_t)i * k->members->size;
 }
 

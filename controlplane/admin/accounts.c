@@ -195,8 +195,42 @@ static void fold_departed(struct admin_accounts *t, unsigned workers)
     t->count = kept;
 }
 
+static void drop_cluster(struct admin_accounts *t, unsigned workers, uint16_t cluster)
+{
+    uint32_t kept = 0;
+    for (unsigned w = 0; w < workers; w++)
+        for (uint32_t i = 0; i < t->seen_count[w]; i++)
+            if (t->seen[w][i].account != NULL && t->seen[w][i].account->cluster == cluster)
+                t->seen[w][i] = (struct admin_seen){0};
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct admin_account *c = t->list[i];
+        if (c->cluster != cluster) {
+            t->list[kept++] = c;
+            continue;
+        }
+        t->departed -= c->left != 0;
+        unlink_account(t, c);
+        free(c);
+    }
+    t->count = kept;
+}
+
+/* When all ids are used up, one whose cluster is long gone is given to another name: its accounts end. */
+static void check_names(struct admin_accounts *t, const struct admin_view *v)
+{
+    for (uint32_t i = 0; i < membership_cluster_count(v->membership); i++) {
+        const struct membership_cluster *c = membership_cluster(v->membership, (uint16_t)i);
+        if (c == NULL || strcmp(c->name, t->name[i]) == 0)
+            continue;
+        if (t->name[i][0] != '\0')
+            drop_cluster(t, v->worker_count, (uint16_t)i);
+        memcpy(t->name[i], c->name, sizeof(t->name[i]));
+    }
+}
+
 void admin_accounts_observe(struct admin_accounts *t, const struct admin_view *v)
 {
+    check_names(t, v);
     for (unsigned w = 0; w < v->worker_count; w++)
         observe_worker(t, v, w);
     fold_departed(t, v->worker_count);

@@ -43,6 +43,7 @@ struct admin_accounts {
     uint64_t departures;
     struct admin_seen **seen; /* [worker][slot] */
     uint32_t *seen_count;     /* [worker] */
+    char name[SNAPSHOT_CLUSTERS_MAX][64]; /* of the cluster that had the id when last looked at */
 };
 
 struct admin {
