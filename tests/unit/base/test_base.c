@@ -106,11 +106,107 @@ static void tokens_name_themselves(void **state)
     assert_int_equal(base_header_token((const uint8_t *)"x-none", 6), BASE_HEADER_OTHER);
 }
 
+static void lists_keep_their_order(void **state)
+{
+    (void)state;
+    struct base_list a, b, n[6];
+    base_list_init(&a);
+    base_list_init(&b);
+    for (int i = 0; i < 6; i++)
+        base_list_init(&n[i]);
+    assert_null(base_list_pop_front(&a));
+    base_list_remove(&n[0]); /* in no list: harmless */
+    base_list_push_back(&a, &n[1]);
+    base_list_push_front(&a, &n[0]);
+    base_list_push_back(&b, &n[2]);
+    base_list_push_back(&b, &n[3]);
+    base_list_splice_back(&a, &b);
+    assert_true(base_list_empty(&b));
+    base_list_splice_back(&a, &b); /* of nothing: nothing */
+    base_list_insert_after(&n[3], &n[4]);
+    base_list_remove(&n[2]);
+    assert_true(base_list_empty(&n[2]));
+    static const int order[] = {0, 1, 3, 4};
+    int i = 0;
+    base_list_each(it, &a) assert_ptr_equal(it, &n[order[i++]]);
+    assert_int_equal(i, 4);
+    base_list_each_safe(it, &a) base_list_remove(it);
+    assert_true(base_list_empty(&a));
+}
+
+static void sequence_numbers_wrap(void **state)
+{
+    (void)state;
+    static const uint32_t at[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff};
+    for (size_t i = 0; i < sizeof(at) / sizeof(*at); i++) {
+        uint32_t a = at[i];
+        assert_true(base_seq_le(a, a) && base_seq_ge(a, a) && !base_seq_lt(a, a) && !base_seq_gt(a, a));
+        static const uint32_t ahead[] = {1, 1000, 0x7fffffff};
+        for (int k = 0; k < 3; k++) {
+            uint32_t b = a + ahead[k];
+            assert_true(base_seq_lt(a, b) && base_seq_le(a, b) && base_seq_gt(b, a) && base_seq_ge(b, a));
+            assert_true(base_seq_max(a, b) == b && base_seq_max(b, a) == b);
+        }
+    }
+}
+
+static void prefixes_are_of_their_own_family(void **state)
+{
+    (void)state;
+    struct base_addr a;
+    unsigned bits;
+    char text[BASE_ADDR_TEXT];
+    assert_true(base_prefix_parse("198.18.0.2/24", &a, &bits));
+    assert_int_equal(bits, 24);
+    assert_string_equal(base_addr_format(&a, text), "198.18.0.2");
+    assert_true(base_prefix_parse("2001:db8::2/64", &a, &bits));
+    assert_int_equal(bits, 64);
+    static const char *const bad[] = {"198.18.0.2/33", "2001:db8::/129", "198.18.0.2/", "198.18.0.2/-1", "198.18.0.2/2x", "/24", ""};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_false(base_prefix_parse(bad[i], &a, &bits));
+}
+
+static void header_lists_are_bounded(void **state)
+{
+    (void)state;
+    static struct base_headers h;
+    for (int i = 0; i < BASE_HEADERS_MAX; i++)
+        assert_true(base_headers_add(&h, BASE_HEADER_PATH, "/x", 2));
+    assert_false(base_headers_add(&h, BASE_HEADER_PATH, "/x", 2));
+    assert_int_equal(h.size, BASE_HEADERS_MAX * (5 + 2 + 32)); /* RFC 9113 section 6.5.2 */
+    const struct base_header *f = base_headers_find(&h, BASE_HEADER_PATH);
+    assert_ptr_equal(f, &h.field[0]);
+    assert_true(base_header_value_is(f, "/x") && !base_header_value_is(f, "/") && !base_header_value_is(f, "/xy"));
+    assert_null(base_headers_find(&h, BASE_HEADER_METHOD));
+}
+
+static void a_timer_cancelled_between_two_pulls_does_not_fire(void **state)
+{
+    (void)state;
+    static struct base_wheel w;
+    struct base_timer a, b;
+    base_wheel_init(&w, 1000);
+    base_timer_init(&a);
+    base_timer_init(&b);
+    base_wheel_arm(&w, &a, 5000000);
+    base_wheel_arm(&w, &b, 5000000);
+    assert_null(base_wheel_expire(&w, 4999999));
+    struct base_timer *first = base_wheel_expire(&w, 10000000);
+    assert_true(first == &a || first == &b);
+    base_wheel_cancel(&w, first == &a ? &b : &a);
+    assert_null(base_wheel_expire(&w, 20000000));
+    assert_int_equal(w.armed, 0);
+    base_wheel_arm(&w, &a, 1); /* long past: due at once */
+    assert_ptr_equal(base_wheel_expire(&w, 20000000), &a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoints_are_read_and_written), cmocka_unit_test(siphash_matches_the_reference_vector),
         cmocka_unit_test(wheel_agrees_with_a_naive_twin), cmocka_unit_test(slab_refuses_when_full_and_reuses),
-        cmocka_unit_test(tokens_name_themselves)};
+        cmocka_unit_test(tokens_name_themselves), cmocka_unit_test(lists_keep_their_order),
+        cmocka_unit_test(sequence_numbers_wrap), cmocka_unit_test(prefixes_are_of_their_own_family),
+        cmocka_unit_test(header_lists_are_bounded), cmocka_unit_test(a_timer_cancelled_between_two_pulls_does_not_fire)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
