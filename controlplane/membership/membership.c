@@ -1,1 +1,262 @@
-#include "membership.h"
+/* Clusters, and the difference between what a cluster has and what its source says. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+struct membership *membership_create(uint32_t workers)
+{
+    if (workers == 0 || workers > SNAPSHOT_WORKERS_MAX)
+        return NULL;
+    struct membership *m = calloc(1, sizeof(*m));
+    if (m == NULL)
+        return NULL;
+    m->workers = workers;
+    /* Addresses are chosen by whoever may write to the registry. Without entropy the table is only slower to attack. */
+    if (getrandom(&m->key, sizeof(m->key), 0) != sizeof(m->key))
+        m->key.k[0] = (uint64_t)(uintptr_t)m;
+    return m;
+}
+
+void membership_destroy(struct membership *m)
+{
+    if (m == NULL)
+        return;
+    for (uint32_t s = 0; s < m->slot_count; s++)
+        if (m->slot[s] != NULL)
+            membership_node_free(m, m->slot[s]);
+    for (uint32_t i = 0; i < m->cluster_count; i++)
+        free(m->cluster[i]);
+    free(m);
+}
+
+int membership_order(const struct base_endpoint *a, const struct base_endpoint *b)
+{
+    int d = memcmp(a->addr.b, b->addr.b, sizeof(a->addr.b));
+    return d != 0 ? d : (int)a->port - (int)b->port;
+}
+
+/* clusters */
+
+struct membership_cluster *membership_cluster(struct membership *m, uint16_t id)
+{
+    return id < m->cluster_count ? &m->cluster[id]->c : NULL;
+}
+
+uint32_t membership_cluster_count(const struct membership *m)
+{
+    return m->cluster_count;
+}
+
+struct membership_cluster *membership_find(struct membership *m, const char *name)
+{
+    for (uint32_t i = 0; i < m->cluster_count; i++)
+        if (strcmp(m->cluster[i]->c.name, name) == 0)
+            return &m->cluster[i]->c;
+    return NULL;
+}
+
+struct membership_endpoint *membership_endpoint(struct membership_cluster *c, const struct base_endpoint *address)
+{
+    struct membership_home *home = base_container(c, struct membership_home, c);
+    return membership_lookup(home->m, c->id, address);
+}
+
+/* When every id was used, one whose cluster is gone and empty serves again. */
+static struct membership_cluster *id_reuse(struct membership *m)
+{
+    for (uint32_t i = 0; i < m->cluster_count; i++) {
+        struct membership_cluster *c = &m->cluster[i]->c;
+        if (!c->configured && base_list_empty(&c->endpoints))
+            return c;
+    }
+    return NULL;
+}
+
+static struct membership_cluster *cluster_create(struct membership *m, const char *name, uint64_t now)
+{
+    struct membership_cluster *c;
+    uint16_t id = (uint16_t)m->cluster_count;
+    uint64_t version = 0;
+    if (m->cluster_count < SNAPSHOT_CLUSTERS_MAX) {
+        struct membership_home *home = calloc(1, sizeof(*home));
+        if (home == NULL)
+            return NULL;
+        home->m = m;
+        m->cluster[m->cluster_count++] = home;
+        c = &home->c;
+    } else {
+        c = id_reuse(m);
+        if (c == NULL)
+            return NULL;
+        id = c->id;
+        version = c->version;
+    }
+    *c = (struct membership_cluster){.id = id, .version = version + 1, .fresh_ns = now};
+    snprintf(c->name, sizeof(c->name), "%s", name);
+    base_list_init(&c->endpoints);
+    return c;
+}
+
+static void leave(struct membership_cluster *c, struct membership_endpoint *e)
+{
+    e->life = MEMBERSHIP_LEAVING;
+    c->present--;
+    c->removed++;
+}
+
+static void retire(struct membership_cluster *c)
+{
+    c->configured = false;
+    c->version++;
+    base_list_each(it, &c->endpoints) {
+        struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
+        if (e->life == MEMBERSHIP_PRESENT)
+            leave(c, e);
+    }
+}
+
+static const struct config_cluster *in_config(const struct config *conf, const char *name)
+{
+    for (unsigned i = 0; i < conf->cluster_count; i++)
+        if (strcmp(conf->clusters[i].name, name) == 0)
+            return &conf->clusters[i];
+    return NULL;
+}
+
+void membership_configure(struct membership *m, const struct config *conf, uint64_t now)
+{
+    for (uint32_t i = 0; i < m->cluster_count; i++) {
+        struct membership_cluster *c = &m->cluster[i]->c;
+        if (c->configured && in_config(conf, c->name) == NULL)
+            retire(c);
+    }
+    for (unsigned i = 0; i < conf->cluster_count; i++) {
+        struct membership_cluster *c = membership_find(m, conf->clusters[i].name);
+        if (c == NULL)
+            c = cluster_create(m, conf->clusters[i].name, now);
+        if (c == NULL)
+            continue; /* more names than ids, or no memory: its routes answer as for a cluster without endpoints */
+        if (!c->configured || strcmp(c->source, conf->clusters[i].target) != 0) {
+            /* A new source: what the former one said stays until this one has answered. */
+            c->configured = true;
+            c->answered = false;
+            c->revision = 0;
+            c->fresh_ns = now;
+            c->version++;
+            snprintf(c->source, sizeof(c->source), "%s", conf->clusters[i].target);
+        }
+    }
+}
+
+/* the set */
+
+struct ordered {
+    const struct membership_entry *entry;
+    unsigned index;
+};
+
+static int by_address(const void *a, const void *b)
+{
+    const struct ordered *x = a, *y = b;
+    int d = membership_order(&x->entry->address, &y->entry->address);
+    return d != 0 ? d : (x->index < y->index ? -1 : 1);
+}
+
+/* In order of address, the first of each address only.  Returns how many are left. */
+static unsigned put_in_order(struct ordered *o, const struct membership_entry *entries, unsigned n)
+{
+    bool sorted = true;
+    for (unsigned i = 0; i < n; i++) {
+        o[i] = (struct ordered){&entries[i], i};
+        if (i > 0 && membership_order(&entries[i - 1].address, &entries[i].address) >= 0)
+            sorted = false;
+    }
+    if (sorted)
+        return n;
+    qsort(o, n, sizeof(*o), by_address);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (kept == 0 || membership_order(&o[kept - 1].entry->address, &o[i].entry->address) != 0)
+            o[kept++] = o[i];
+    return kept;
+}
+
+/* True: workers see the difference. */
+static bool update(struct membership *m, struct membership_cluster *c, struct membership_endpoint *e, const struct membership_entry *entry)
+{
+    bool back = e->life == MEMBERSHIP_LEAVING;
+    bool changed = e->weight != entry->weight;
+    e->weight = entry->weight;
+    if (back) {
+        e->life = MEMBERSHIP_PRESENT;
+        c->present++;
+        c->added++;
+    } else {
+        c->changed += changed;
+    }
+    if (back || entry->renewed)
+        membership_node_renewed(m, base_container(e, struct membership_node, e));
+    return back || changed;
+}
+
+static bool add(struct membership *m, struct membership_cluster *c, const struct membership_entry *entry, struct base_list *at)
+{
+    struct membership_node *n = membership_node_create(m, c, &entry->address, at);
+    if (n == NULL) {
+        c->refused++;
+        return false;
+    }
+    n->e.weight = entry->weight;
+    c->present++;
+    c->added++;
+    return true;
+}
+
+/* Both in order of address: one walk along the two. */
+static unsigned merge(struct membership *m, struct membership_cluster *c, const struct ordered *o, unsigned n)
+{
+    unsigned seen = 0, i = 0;
+    struct base_list *it = c->endpoints.next;
+    while (it != &c->endpoints || i < n) {
+        struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
+        int d = it == &c->endpoints ? 1 : i == n ? -1 : membership_order(&e->address, &o[i].entry->address);
+        if (d > 0) {
+            seen += add(m, c, o[i++].entry, it->prev);
+            continue;
+        }
+        it = it->next;
+        if (d == 0) {
+            seen += update(m, c, e, o[i++].entry);
+        } else if (e->life == MEMBERSHIP_PRESENT) {
+            leave(c, e);
+            seen++;
+        }
+    }
+    return seen;
+}
+
+unsigned membership_set(struct membership *m, struct membership_cluster *c, const struct membership_entry *entries, unsigned n,
+                        int64_t revision, uint64_t now)
+{
+    struct ordered *o = malloc((n + 1) * sizeof(*o));
+    if (o == NULL)
+        return 0; /* the set stays as it is, and grows stale */
+    n = put_in_order(o, entries, n);
+    /* A guard against mass removal holds here, between the answer and its use: it compares what would leave with c->present. */
+    unsigned seen = c->configured ? merge(m, c, o, n) : 0;
+    free(o);
+    bool first = !c->answered;
+    c->answered = true;
+    if (seen > 0 || first)
+        c->version++;
+    membership_fresh(c, revision, now);
+    return seen;
+}
+
+void membership_fresh(struct membership_cluster *c, int64_t revision, uint64_t now)
+{
+    c->revision = revision;
+    c->fresh_ns = now;
+}

@@ -1,7 +1,7 @@
 /* membership: the set of endpoints of each cluster: merge, diff, guard; identity is the address; slots.  Knows no etcd.
  *
  * Owns:   clusters, endpoints, slots and their life, what workers reported about each endpoint.
- * Uses:   base, snapshot (limits), config.
+ * Uses:   base, snapshot (limits), mailbox (names of states), config.
  * Thread: the control plane's.
  * Time:   `now` in nanoseconds (monotonic), an argument.
  * Memory: the heap; at most SNAPSHOT_SLOTS_MAX endpoints over all clusters: further ones are refused, counted and logged once.
@@ -9,7 +9,9 @@
  *
  * An endpoint's life: absent -> present (slot given, serial new) -> leaving (gone from the registry; workers drain it) -> slot free
  * after every worker reported it empty.  An address that comes back while it is leaving is present again in its old slot.
- * A changed weight, metadata or lease never changes slot or serial. */
+ * A changed weight, metadata or lease never changes slot or serial.
+ *
+ * Errors of a source never come here: a set stays as it was last given until another one is. */
 #ifndef MEMBERSHIP_H
 #define MEMBERSHIP_H
 
@@ -45,6 +47,7 @@ struct membership_cluster {
     uint64_t version; /* rises with every change of the set that workers must see */
     uint64_t added, removed, changed; /* endpoints, since start */
     uint64_t bad_values;
+    uint64_t refused; /* endpoints that found no free slot, since start; each answer counts anew */
     uint32_t present; /* endpoints in life PRESENT */
     struct base_list endpoints; /* struct membership_endpoint.link; present and leaving */
 };
@@ -83,7 +86,12 @@ uint32_t membership_weight(const struct membership_endpoint *e); /* effective */
 
 /* What workers say. */
 void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state);
+/* That it holds nothing of an endpoint that it was told is leaving. */
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial);
+/* Workers are told that it is there (again): what they reported as empty is so no longer. */
+void membership_known_present(struct membership_endpoint *e);
+/* Frees it and its slot if it leaves and every worker reported it empty. */
+void membership_release(struct membership *m, struct membership_endpoint *e);
 /* The best state over all workers: READY before CONNECTING before TRANSIENT_FAILURE before IDLE; DRAINING when its weight is 0 or it leaves. */
 const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e);
 

@@ -1,1 +1,161 @@
-#include "publish.h"
+/* Swaps versions and frees them when no worker can hold them any more. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define LAGGARD_NS 1000000000ull
+
+struct publish *publish_create(struct snapshot_door *door, struct membership *m, struct mailbox **mailboxes, uint32_t workers)
+{
+    struct publish *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return NULL;
+    p->door = door;
+    p->membership = m;
+    p->mailboxes = mailboxes;
+    p->workers = workers;
+    p->next_version = 1;
+    base_list_init(&p->orders);
+    return p;
+}
+
+/* Workers have left: nobody reads any version. */
+void publish_destroy(struct publish *p)
+{
+    if (p == NULL)
+        return;
+    for (unsigned i = 0; i < p->waiting_count; i++)
+        publish_version_free(p->waiting[i].snapshot);
+    publish_version_free(p->current);
+    publish_settings_release(p->settings);
+    publish_orders_free(p);
+    free(p);
+}
+
+void publish_config(struct publish *p, const struct config *c)
+{
+    p->config = c;
+    p->config_changed = true;
+    memset(p->by_id, 0, sizeof(p->by_id));
+    for (unsigned i = 0; i < c->cluster_count; i++) {
+        const struct membership_cluster *m = membership_find(p->membership, c->clusters[i].name);
+        if (m != NULL)
+            p->by_id[m->id] = &c->clusters[i];
+    }
+}
+
+void publish_drain(struct publish *p)
+{
+    p->drain_changed |= !p->draining;
+    p->draining = true;
+}
+
+static void reclaim(struct publish *p)
+{
+    while (p->waiting_count > 0 && snapshot_reclaimable(p->door, p->waiting[0].token)) {
+        publish_version_free(p->waiting[0].snapshot);
+        memmove(&p->waiting[0], &p->waiting[1], --p->waiting_count * sizeof(p->waiting[0]));
+    }
+}
+
+static bool new_settings(struct publish *p)
+{
+    struct publish_settings *s = publish_settings_create(p);
+    if (s == NULL)
+        return false;
+    publish_settings_release(p->settings);
+    p->settings = s;
+    return true;
+}
+
+/* What workers are told from this generation on about an endpoint's coming and going: their reports are judged by it. */
+static void note_endpoint(struct publish *p, struct membership_endpoint *e)
+{
+    const struct snapshot_endpoint *told = snapshot_endpoint(p->current, e->slot);
+    bool there = told->serial == e->serial && (told->flags & SNAPSHOT_PRESENT);
+    if (there && p->gone[e->slot] != 0) {
+        p->back[e->slot] = p->generation;
+        p->gone[e->slot] = 0;
+        membership_known_present(e);
+    } else if (!there && p->gone[e->slot] == 0) {
+        p->gone[e->slot] = p->generation;
+    } else if (!there) {
+        membership_release(p->membership, e); /* it came back and left again, and no worker knew */
+    }
+}
+
+static void note_built(struct publish *p)
+{
+    for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++) {
+        struct membership_cluster *c = membership_cluster(p->membership, (uint16_t)i);
+        if (p->deferred[i] || (c->version == p->built[i] && !p->config_changed))
+            continue;
+        base_list_each_safe(it, &c->endpoints)
+            note_endpoint(p, base_container(it, struct membership_endpoint, link));
+        p->built[i] = c->version;
+    }
+    p->config_changed = p->drain_changed = false;
+}
+
+static bool changed(const struct publish *p)
+{
+    if (p->config_changed || p->drain_changed)
+        return true;
+    for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++)
+        if (membership_cluster(p->membership, (uint16_t)i)->version != p->built[i] || p->deferred[i])
+            return true;
+    return false;
+}
+
+static void build_and_swap(struct publish *p, uint64_t now)
+{
+    bool failed;
+    if (p->config_changed && !new_settings(p))
+        return; /* no memory: tried again next turn, and what is published stays */
+    struct snapshot *next = publish_build(p, &failed);
+    if (failed)
+        return;
+    if (next != NULL) {
+        struct publish_waiting *w = &p->waiting[p->waiting_count++];
+        w->since = now;
+        w->snapshot = snapshot_swap(p->door, next, &w->token);
+        p->current = next;
+        p->generation = next->generation;
+    }
+    note_built(p);
+}
+
+uint64_t publish_turn(struct publish *p, uint64_t now)
+{
+    publish_read_reports(p);
+    reclaim(p);
+    if (p->config != NULL && p->waiting_count < PUBLISH_WAITING_MAX && changed(p))
+        build_and_swap(p, now);
+    reclaim(p);
+    publish_send_orders(p, now);
+    return p->generation;
+}
+
+uint64_t publish_generation(const struct publish *p)
+{
+    return p->generation;
+}
+
+bool publish_settled(const struct publish *p)
+{
+    return p->waiting_count == 0 && p->generation > 0;
+}
+
+bool publish_drained(const struct publish *p)
+{
+    uint64_t all = p->workers == 64 ? UINT64_MAX : (UINT64_C(1) << p->workers) - 1;
+    return p->draining && p->drained_workers == all;
+}
+
+int publish_laggard(const struct publish *p, uint64_t now)
+{
+    for (unsigned i = 0; i < p->waiting_count; i++)
+        if (now - p->waiting[i].since > LAGGARD_NS)
+            return snapshot_laggard(p->door, p->waiting[i].token);
+    return -1;
+}

@@ -1,1 +1,157 @@
-#include "http2.h"
+/* Making and unmaking: the worker's part and its connections. */
+#include "internal.h"
+
+#include <sys/random.h>
+
+void http2_config_defaults(struct http2_config *c, enum http2_role role)
+{
+    *c = (struct http2_config){
+        .role = role,
+        .max_concurrent_streams = 100,
+        .initial_window = 65535,
+        .conn_window = 1 << 20,
+        .max_frame_size = FRAME_SIZE_MIN,
+        .max_header_list_size = HPACK_BLOCK,
+        .header_table_size = HPACK_TABLE_MAX,
+        .encoder_table_size = HPACK_TABLE_MAX,
+    };
+}
+
+static uint32_t bucket_count(const struct http2_limits *l)
+{
+    uint32_t n = 64;
+    while (n < l->streams)
+        n *= 2;
+    return n;
+}
+
+/* RST_STREAM frames that wait: for all connections together. */
+static uint32_t reset_count(const struct http2_limits *l)
+{
+    return RESETS_QUEUE + l->streams / 4;
+}
+
+size_t http2_footprint(const struct http2_limits *l)
+{
+    return base_align(sizeof(struct http2)) + base_slab_footprint(sizeof(struct http2_conn), l->connections) +
+           base_slab_footprint(sizeof(struct stream), l->streams) + base_slab_footprint(sizeof(struct block), l->blocks) +
+           base_slab_footprint(sizeof(struct reset), reset_count(l)) + base_align(bucket_count(l) * sizeof(uint32_t)) +
+           hpack_footprint(l->connections);
+}
+
+struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *l, struct stats *stats)
+{
+    struct http2 *h = base_arena_take(arena, sizeof(*h));
+    h->stats = stats;
+    base_slab_init(&h->conns, arena, "http2_connections", sizeof(struct http2_conn), l->connections);
+    base_slab_init(&h->streams, arena, "http2_streams", sizeof(struct stream), l->streams);
+    base_slab_init(&h->blocks, arena, "http2_blocks", sizeof(struct block), l->blocks);
+    base_slab_init(&h->resets, arena, "http2_resets", sizeof(struct reset), reset_count(l));
+    h->buckets = base_arena_take(arena, bucket_count(l) * sizeof(uint32_t));
+    h->bucket_mask = bucket_count(l) - 1;
+    hpack_context_init(&h->hpack, arena, l->connections);
+    if (getrandom(&h->key, sizeof(h->key), 0) != sizeof(h->key)) /* no entropy yet: where the loader put us is better than nothing */
+        h->key.k[0] = base_mix64((uintptr_t)arena->base ^ (uintptr_t)&h);
+    stats_object_add(stats, h->conns.name, &h->conns.in_use, h->conns.capacity);
+    stats_object_add(stats, h->streams.name, &h->streams.in_use, h->streams.capacity);
+    stats_object_add(stats, h->blocks.name, &h->blocks.in_use, h->blocks.capacity);
+    for (int i = 0; i < HPACK_CLASSES; i++)
+        stats_object_add(stats, h->hpack.slabs[i].name, &h->hpack.slabs[i].in_use, h->hpack.slabs[i].capacity);
+    return h;
+}
+
+static uint32_t clamp(uint32_t v, uint32_t low, uint32_t high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+
+static void config_take(struct http2_conn *c, const struct http2_config *config)
+{
+    c->config = *config;
+    c->config.initial_window = clamp(config->initial_window, 1, WINDOW_MAX);
+    c->config.conn_window = clamp(config->conn_window, WINDOW_DEFAULT, WINDOW_MAX);
+    c->config.max_frame_size = clamp(config->max_frame_size, FRAME_SIZE_MIN, 0xffffff);
+    c->config.max_header_list_size = clamp(config->max_header_list_size, 1, HPACK_BLOCK);
+    c->config.header_table_size = clamp(config->header_table_size, 0, HPACK_TABLE_MAX);
+    c->config.encoder_table_size = clamp(config->encoder_table_size, 0, HPACK_TABLE_MAX);
+}
+
+struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config *config, void *user)
+{
+    struct http2_conn *c = base_slab_alloc(&h->conns);
+    if (c == NULL)
+        return NULL;
+    memset(c, 0, sizeof(*c));
+    c->h = h;
+    c->user = user;
+    base_list_init(&c->streams);
+    base_list_init(&c->control);
+    config_take(c, config);
+    c->client = config->role == HTTP2_CLIENT;
+    c->phase = c->client ? PHASE_HEADER : PHASE_PREFACE;
+    c->next_id = 1;
+    c->preface_pending = true;
+    c->send_window = c->recv_window = WINDOW_DEFAULT;
+    c->recv_credit = c->config.conn_window - WINDOW_DEFAULT;
+    c->credit_pending = c->recv_credit > 0;
+    c->recv_target = c->config.conn_window;
+    c->recv_initial = c->config.initial_window > WINDOW_DEFAULT ? c->config.initial_window : WINDOW_DEFAULT;
+    c->peer_max_streams = STREAMS_UNTIL_SETTINGS;
+    c->peer_initial = WINDOW_DEFAULT;
+    c->peer_max_frame = FRAME_SIZE_MIN;
+    c->peer_max_list = UINT32_MAX;
+    hpack_decoder_init(&c->decoder, c->config.header_table_size);
+    hpack_encoder_init(&c->encoder, c->config.encoder_table_size);
+    return c;
+}
+
+void http2_conn_destroy(struct http2_conn *c)
+{
+    struct http2 *h = c->h;
+    base_list_each_safe (l, &c->control) { /* first: the released ones are in this list alone */
+        struct stream *s = base_container(l, struct stream, control);
+        http2_stream_free(s);
+    }
+    while (!base_list_empty(&c->streams))
+        http2_stream_free(base_container(c->streams.next, struct stream, link));
+    while (c->reset_first != NULL) {
+        struct reset *r = c->reset_first;
+        c->reset_first = r->next;
+        base_slab_free(&h->resets, r);
+    }
+    if (c->block != NULL)
+        base_slab_free(&h->blocks, c->block);
+    hpack_table_destroy(&c->decoder.table, &h->hpack);
+    hpack_table_destroy(&c->encoder.table, &h->hpack);
+    base_slab_free(&h->conns, c);
+}
+
+void *http2_conn_user(const struct http2_conn *c)
+{
+    return c->user;
+}
+
+uint32_t http2_last_id(const struct http2_conn *c)
+{
+    return c->last_let;
+}
+
+uint32_t http2_streams_active(const struct http2_conn *c)
+{
+    return c->active;
+}
+
+bool http2_goaway_received(const struct http2_conn *c)
+{
+    return c->goaway_received;
+}
+
+bool http2_goaway_sent(const struct http2_conn *c)
+{
+    return c->goaway_sent;
+}
+
+bool http2_settings_received(const struct http2_conn *c)
+{
+    return c->peer_settings;
+}

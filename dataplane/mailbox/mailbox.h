@@ -12,7 +12,7 @@
 
 enum mailbox_report_kind {
     MAILBOX_ENDPOINT_STATE = 1, /* slot, serial; value: enum mailbox_state; a: connections READY */
-    MAILBOX_SLOT_EMPTY,         /* slot, serial: this worker holds nothing of that endpoint any more */
+    MAILBOX_SLOT_EMPTY,         /* slot, serial: this worker holds nothing of that endpoint any more; a: generation that it has in force */
     MAILBOX_ORDER_DONE,         /* value: the order's id */
     MAILBOX_LINK,               /* slot: port index; value: 1 up, 0 down */
     MAILBOX_DRAINED,            /* every client connection has ended */

@@ -9,6 +9,7 @@ struct packet_pool {
     uint32_t size;
     uint32_t in_use;
     uint32_t room;
+    uint32_t reserved;
     int32_t fail_at; /* fault tier: this many allocations from now one fails; negative: never */
 };
 
@@ -114,6 +115,8 @@ static inline void packet_reset(struct packet *p)
 {
     p->off = PACKET_HEADROOM;
     p->len = 0;
+    p->rx_flags = 0;
+    p->tx_flags = 0;
 }
 
 static inline void *packet_scratch(struct packet *p)
@@ -171,6 +174,21 @@ static inline uint32_t packet_pool_in_use(const struct packet_pool *pool)
 static inline uint32_t packet_pool_size(const struct packet_pool *pool)
 {
     return pool->size;
+}
+
+static inline size_t packet_pool_footprint(uint32_t count, uint32_t room)
+{
+    return (size_t)count * (sizeof(struct packet) + PACKET_HEADROOM + room);
+}
+
+static inline void packet_pool_reserve(struct packet_pool *pool, uint32_t n)
+{
+    pool->reserved += n;
+}
+
+static inline uint32_t packet_pool_reserved(const struct packet_pool *pool)
+{
+    return pool->reserved;
 }
 
 #endif

@@ -150,5 +150,8 @@ struct packet_pool *packet_pool_create(const char *name, uint32_t count, uint32_
 void packet_pool_destroy(struct packet_pool *pool);
 uint32_t packet_pool_in_use(const struct packet_pool *pool);
 uint32_t packet_pool_size(const struct packet_pool *pool);
+size_t packet_pool_footprint(uint32_t count, uint32_t room);
+void packet_pool_reserve(struct packet_pool *pool, uint32_t n);
+uint32_t packet_pool_reserved(const struct packet_pool *pool);
 
 #endif

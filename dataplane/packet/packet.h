@@ -65,11 +65,17 @@ enum {
  *   void           packet_tx_offload(struct packet *, uint32_t flags, l2_len, l3_len, l4_len)
  *   struct packet_pool *packet_pool_create(name, count, room, socket)     start-up only; room: data bytes a buffer
  *   void           packet_pool_destroy(struct packet_pool *)
- *   uint32_t       packet_pool_in_use(const struct packet_pool *), packet_pool_size(const struct packet_pool *)
+ *   size_t         packet_pool_footprint(count, room)           bytes of memory that such a pool takes, rounded up
+ *   uint32_t       packet_pool_in_use(const struct packet_pool *), packet_pool_size(const struct packet_pool *)   a few loads
+ *   void           packet_pool_reserve(struct packet_pool *, uint32_t n)  start-up only: n more of its buffers lie in receive rings
+ *   uint32_t       packet_pool_reserved(const struct packet_pool *)
  */
 
+/* Another packet with the same bytes, rx flags apart, from the same pool; NULL: pool empty, or p is longer than its buffers. */
+struct packet *packet_copy(struct packet *p);
+
 /* A packet that is to be kept beyond this turn of the loop.  Returns `p` itself while fewer than a quarter of its
- * pool's buffers are in use; above that a copy from `spare`, and `p` is freed; NULL (and `p` freed) when
+ * pool's buffers (those in receive rings apart) are in use; above that a copy from `spare`, and `p` is freed; NULL (and `p` freed) when
  * `spare` is empty too.  So whoever keeps data never starves the receive ring. */
 struct packet *packet_keep(struct packet *p, struct packet_pool *spare);
 

@@ -1,3 +1,76 @@
+/* port: devices, and nothing but devices: bursts in, bursts out.
+ *
+ * Owns:   ethdev ports (the only room that knows rte_ethdev), their queues, the frames buffered for one burst.
+ * Uses:   base, stats, packet (its mbuf back end); rte_ethdev.  Frames are bytes here: no header is read.
+ * Thread: port_open(), port_close(): the control thread, before the workers start and after they ended.  A struct port_queue belongs
+ *         to one worker.  The readers (port_info, port_link_up) may be called by anyone.
+ * Time:   none; opening waits for the link, at most port_config.link_wait_ms.
+ * Memory: at port_open(); a queue buffers at most PORT_BURST frames.
+ * Errors: port_open(): NULL and a sentence that says what to do.  At run time: what cannot be sent or received is freed and counted.
+ *
+ * Memory for buffers and tables is in heap.h. */
 #ifndef PORT_H
 #define PORT_H
+
+#include "packet/packet.h"
+#include "stats/stats.h"
+
+#include "heap.h"
+
+struct port;
+struct port_queue;
+
+#define PORT_BURST 64 /* frames a receive burst takes, and a queue buffers before it sends, at most */
+
+/* What ip leaves to the device. */
+enum {
+    PORT_TX_TCP_CSUM = 1, /* computes the TCP checksum, pseudo-header sum in the field */
+    PORT_RX_CSUM = 2,     /* tells good from bad on receive (packet_rx_flags) */
+};
+
+enum port_offload {
+    PORT_OFFLOAD_AUTO, /* a device on a hardware bus: what it reports; a virtual device: none, as its driver would do it in software */
+    PORT_OFFLOAD_OFF,
+    PORT_OFFLOAD_ON,   /* what it reports, virtual or not */
+};
+
+struct port_config {
+    const char *device;     /* "net_tap0,iface=pen0", "0000:3b:00.0" */
+    uint16_t queues;        /* of either direction: one a worker */
+    uint16_t mtu;           /* the largest IP packet */
+    uint16_t rx_descriptors, tx_descriptors; /* a queue; 0: what the device likes */
+    uint32_t link_wait_ms;  /* 0: do not wait */
+    enum port_offload offload;
+    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue */
+};
+
+struct port_info {
+    char name[64];
+    char driver[32];
+    uint8_t mac[6];
+    uint16_t mtu;
+    uint16_t queues;
+    uint16_t rx_descriptors, tx_descriptors; /* as granted */
+    int socket;             /* NUMA node, -1: any */
+    uint32_t offloads;      /* PORT_TX_TCP_CSUM, PORT_RX_CSUM: in use */
+};
+
+/* NULL: `error` says what went wrong and what to do. `config` is not kept. */
+struct port *port_open(const struct port_config *config, char *error, size_t error_len);
+/* Stops the device and gives it back.  Frames still buffered are freed. */
+void port_close(struct port *port);
+void port_info(const struct port *port, struct port_info *info);
+bool port_link_up(const struct port *port);
+
+/* Queue `index`, whose frames are counted in `stats` from now on. */
+struct port_queue *port_queue(struct port *port, uint16_t index, struct stats *stats);
+
+/* Frames that have come, at most max (and PORT_BURST).  The caller owns them; each is linear. */
+uint32_t port_rx(struct port_queue *q, struct packet **packets, uint32_t max);
+/* Takes the packet: sent by the next port_flush(), or at once when PORT_BURST wait. */
+void port_tx(struct port_queue *q, struct packet *p);
+/* At the end of the turn: sends what waits; what the device refuses is freed and counted (PORT_TX_FULL).  A queue that has nothing
+ * to send gives back, now and then, the buffers that the device has sent already. */
+void port_flush(struct port_queue *q);
+
 #endif

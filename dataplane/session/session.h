@@ -1,3 +1,152 @@
+/* session: one transport and one HTTP/2 connection, joined; and back-pressure between two of them.
+ *
+ * Owns:   sessions, their streams' send queues, header fields that wait to be sent.
+ * Uses:   base, stats, packet, transport, http2.  Knows no gRPC, no endpoint.
+ * Thread: one struct sessions a worker.
+ * Time:   `now` where a transport needs it.
+ * Memory: slabs at start-up; queued DATA in packets from `pool`, at most one stream window (64 KiB) a stream.
+ * Errors: false or NULL = refused, counted; a session that broke comes out of sessions_broken_next().
+ *
+ * Flow control, joined end to end: a DATA event's connection window is credited at once (the bytes are passed on or buffered in this
+ * turn); its stream window is credited as the bytes enter the other side's transport: session_join() says which stream feeds which.
+ * So a slow reader stops its own stream, not its neighbours on the same connection.
+ *
+ * Fields that wait (no stream number, no room, behind queued DATA) are kept decoded, and encoded as they enter the transport. */
 #ifndef SESSION_H
 #define SESSION_H
+
+#include "http2/http2.h"
+#include "packet/packet.h"
+#include "transport/transport.h"
+
+struct sessions;
+
+enum session_role { SESSION_DOWN, SESSION_UP }; /* the client's side, the backend's side */
+
+struct session {
+    /* -- hot: every event and every write ------------------------------------------------ */
+    struct transport transport;
+    struct http2_conn *h2;
+    struct sessions *home;
+    uint32_t consume; /* bytes of the last event, still in the transport */
+    uint8_t role;     /* enum session_role */
+    bool broken;
+    bool closing;     /* final GOAWAY sent: closes when the last stream ends */
+    uint8_t kept;     /* the user's: index in its pool slot */
+    struct base_list dirty; /* in sessions.dirty */
+    /* -- streams ------------------------------------------------------------------------- */
+    struct base_list ready;   /* with something to write */
+    struct base_list blocked; /* by their own window */
+    struct base_list waiting; /* for a stream number (role up) */
+    struct base_list streams; /* all */
+    uint32_t stream_count;
+    /* -- the user's ------------------------------------------------------------------------ */
+    uint32_t slot;   /* up: the endpoint's */
+    uint32_t serial; /* up */
+    uint16_t listener; /* down: id */
+    uint64_t opened_ns;
+    uint64_t drain_ns; /* down: when the final GOAWAY is due; 0: not draining */
+    struct base_list link; /* in sessions.all[role] */
+};
+
+struct session_held;
+
+struct session_stream {
+    struct http2_stream *h2; /* NULL: waits for a number */
+    struct session *session;
+    struct session_stream *feeder; /* the stream whose DATA this one sends: credited as it leaves */
+    struct session_stream *fed;    /* the stream that sends our DATA */
+    void *user;                    /* NULL once released */
+    struct packet *head, *tail;    /* queued DATA */
+    struct session_held *headers;  /* queued before the DATA */
+    struct session_held *trailers; /* queued behind it */
+    uint32_t queued;               /* bytes in head .. tail */
+    bool end;                      /* END_STREAM is due with the last thing queued */
+    bool ended;                    /* END_STREAM was written */
+    bool released;
+    struct base_list queue; /* ready, blocked or waiting */
+    struct base_list link;  /* session.streams */
+};
+
+struct sessions_config {
+    uint32_t sessions;
+    uint32_t streams; /* session streams: two for an RPC */
+    uint32_t max_header_list_size; /* the largest of any listener */
+};
+
+struct sessions {
+    struct http2 *http2;
+    struct tcp *tcp;
+    struct packet_pool *pool;
+    struct stats *stats;
+    struct base_slab session_slab, stream_slab, held_slab[3];
+    uint32_t held_size[3];
+    struct base_list dirty;
+    struct base_list retry; /* found no buffer: once more next turn */
+    struct base_list broken;
+    struct base_list all[2]; /* by role */
+    uint32_t count[2];
+    uint8_t *scratch; /* one header block, encoded */
+    size_t scratch_size;
+    struct base_headers fields; /* of a held block, while it is encoded */
+};
+
+size_t sessions_footprint(const struct sessions_config *c);
+struct sessions *sessions_create(struct base_arena *arena, const struct sessions_config *c, struct http2 *http2, struct tcp *tcp,
+                                 struct packet_pool *pool, struct stats *stats);
+
+/* Takes the transport; on NULL it has been aborted. */
+struct session *session_create(struct sessions *ss, struct transport transport, enum session_role role, const struct http2_config *config,
+                               uint64_t now);
+/* An active open. NULL: refused. */
+struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now);
+/* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST. */
+void session_destroy(struct session *s, bool graceful, uint64_t now);
+
+/* The next event of what has arrived; false: no more now.  Pulled until false.  An event's pointers hold until the next call. NONE and WINDOW
+ * never come out; HEADERS with `opened` has a new session_stream in *stream; a stream that was released or refused reports nothing.
+ * After HTTP2_EVENT_RESET the user calls session_release(). */
+bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream);
+
+/* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
+struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
+/* Response headers, 1xx, or trailers, behind what is queued.  False: refused; the user resets the stream. */
+bool session_headers(struct session_stream *st, const struct base_headers *h, bool end);
+/* DATA: written as far as windows and room go, the rest is copied.  False: no buffer; the user resets the stream. */
+bool session_data(struct session_stream *st, const uint8_t *data, uint32_t n, bool end);
+/* to sends what arrives on from. */
+void session_join(struct session_stream *from, struct session_stream *to);
+/* RST_STREAM; what is queued is dropped; st is dead. */
+void session_reset(struct session_stream *st, enum http2_error code);
+/* The user has done with it: what is queued still goes out, then the stream ends (a server's with RST_STREAM NO_ERROR where the request has not
+ * ended, RFC 9113 section 8.1; a client's with CANCEL). st is dead. */
+void session_release(struct session_stream *st);
+
+/* Something is to be written at the end of this turn. */
+static inline void session_mark(struct session *s)
+{
+    if (base_list_empty(&s->dirty))
+        base_list_push_back(&s->home->dirty, &s->dirty);
+}
+
+/* The transport can take more again. */
+static inline void session_writable(struct session *s)
+{
+    session_mark(s);
+}
+
+/* Streams that this session can take at once. */
+static inline uint32_t session_available(const struct session *s)
+{
+    return http2_streams_available(s->h2);
+}
+
+/* Given up by its user (a connect timeout): comes out of sessions_broken_next(). */
+void session_abandon(struct session *s);
+
+/* End of turn: writes what sessions have to write. */
+void sessions_flush(struct sessions *ss);
+/* A session whose transport or peer failed inside a write, or NULL. The user destroys it. */
+struct session *sessions_broken_next(struct sessions *ss);
+
 #endif

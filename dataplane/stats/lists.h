@@ -6,7 +6,9 @@
 #define STATS_DROPS(X)                                                                                                 \
     /* port */                                                                                                         \
     X(PORT_TX_FULL, "port_tx_full")                                                                                    \
+    X(PORT_TX_REFUSED, "port_tx_refused")                                                                              \
     X(PORT_NO_BUFFER, "port_no_buffer")                                                                                \
+    X(PORT_RX_SCATTERED, "port_rx_scattered")                                                                          \
     /* ip */                                                                                                           \
     X(ETH_SHORT, "eth_short")                                                                                          \
     X(ETH_UNKNOWN_TYPE, "eth_unknown_type")                                                                            \
@@ -24,10 +26,13 @@
     X(IP_NO_ROUTE, "ip_no_route")                                                                                      \
     X(ICMP_MALFORMED, "icmp_malformed")                                                                                \
     X(ICMP_RATE, "icmp_rate")                                                                                          \
+    X(ICMP_IGNORED, "icmp_ignored")                                                                                    \
     X(NEIGHBOUR_TABLE_FULL, "neighbour_table_full")                                                                    \
     X(NEIGHBOUR_QUEUE_FULL, "neighbour_queue_full")                                                                    \
     X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
+    X(IP_NO_BUFFER, "ip_no_buffer")                                                                                    \
     X(L4_CHECKSUM, "l4_checksum")                                                                                      \
+    X(DEVICE_CHECKSUM, "device_checksum_lied")                                                                         \
     /* tcp */                                                                                                          \
     X(TCP_MALFORMED, "tcp_malformed")                                                                                  \
     X(TCP_NO_LISTENER, "tcp_no_listener")                                                                              \
@@ -44,6 +49,7 @@
     X(TCP_NO_BUFFER, "tcp_no_buffer")                                                                                  \
     X(TCP_NO_PORT, "tcp_no_port")                                                                                      \
     X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
+    X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \

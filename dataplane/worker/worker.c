@@ -1,1 +1,194 @@
-#include "worker.h"
+/* The turn of the loop, and the worker's parts. */
+#include "internal.h"
+
+#define TIMEWAIT_ENTRIES 65536
+#define HEADER_BLOCKS    256
+
+static struct sessions_config sessions_config(const struct worker_config *c)
+{
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size};
+}
+
+static struct http2_limits http2_limits(const struct worker_config *c)
+{
+    return (struct http2_limits){c->connections, 2 * c->streams, HEADER_BLOCKS};
+}
+
+unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER_TERMS])
+{
+    struct sessions_config sc = sessions_config(c);
+    struct http2_limits hl = http2_limits(c);
+    unsigned n = 0;
+    t[n++] = (struct worker_term){"tcp (limits.connections)", tcp_footprint(&c->tcp)};
+    t[n++] = (struct worker_term){"http2 (limits.connections, limits.streams)", http2_footprint(&hl)};
+    t[n++] = (struct worker_term){"sessions (limits.connections, limits.streams)", sessions_footprint(&sc)};
+    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
+    t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
+    t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
+    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"worker", base_align(sizeof(struct worker))};
+    return n;
+}
+
+size_t worker_footprint(const struct worker_config *c)
+{
+    struct worker_term terms[WORKER_TERMS];
+    size_t sum = 0;
+    for (unsigned n = worker_terms(c, terms); n-- > 0;)
+        sum += terms[n].bytes;
+    return sum;
+}
+
+struct worker *worker_create(struct base_arena *arena, const struct worker_config *c)
+{
+    struct worker *w = base_arena_take(arena, sizeof(*w));
+    w->config = *c;
+    w->index = c->index;
+    w->poll = c->poll;
+    w->door = c->door;
+    w->mailbox = c->mailbox;
+    worker_clock_init(w);
+    uint64_t now = worker_now(w);
+    struct sessions_config sc = sessions_config(c);
+    struct http2_limits hl = http2_limits(c);
+    w->stats = stats_create(arena, c->slots, c->clusters);
+    w->ip = ip_create(arena, &c->ip, w->stats, c->pool, now);
+    w->tcp = tcp_create(arena, &c->tcp, w->stats, c->pool, now);
+    struct http2 *http2 = http2_create(arena, &hl, w->stats);
+    w->sessions = sessions_create(arena, &sc, http2, w->tcp, c->pool, w->stats);
+    w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
+    w->pool = pool_create(arena, c->slots, c->index, w->sessions, w->picker, w->mailbox, w->stats, c->seed, now);
+    w->proxy = proxy_create(arena, c->streams, c->index, w->pool, w->picker, w->mailbox, w->stats, now);
+    w->port_count = c->port_count;
+    for (uint32_t i = 0; i < c->port_count; i++) {
+        port_info(c->port[i], &w->info[i]);
+        w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
+    }
+    return w;
+}
+
+struct stats *worker_stats(struct worker *w)
+{
+    return w->stats;
+}
+
+uint64_t worker_turns(const struct worker *w)
+{
+    return stats_read(&w->stats->counters[STATS_TURNS]);
+}
+
+uint32_t worker_sessions(const struct worker *w, unsigned side)
+{
+    return __atomic_load_n(&w->sessions->count[side], __ATOMIC_RELAXED);
+}
+
+static uint32_t receive(struct worker *w, uint64_t now)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < w->port_count; i++) {
+        struct packet *burst[PORT_BURST];
+        uint32_t n = port_rx(w->queue[i], burst, PORT_BURST);
+        total += n;
+        for (uint32_t k = 0; k < n; k++) {
+            struct ip_result r;
+            switch (ip_input(w->ip, (uint16_t)i, burst[k], now, &r)) {
+            case IP_TCP:
+                tcp_input(w->tcp, &r.flow, burst[k], now);
+                break;
+            case IP_TCP_ERROR:
+                tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+                break;
+            case IP_DONE:
+                break;
+            }
+        }
+    }
+    return total;
+}
+
+static uint32_t transmit(struct worker *w, uint64_t now)
+{
+    struct tcp_out out[64];
+    uint32_t total = 0;
+    for (uint32_t n; (n = tcp_output(w->tcp, out, 64, now)) > 0;) {
+        total += n;
+        for (uint32_t i = 0; i < n; i++)
+            if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
+                port_tx(w->queue[out[i].flow.port], out[i].packet);
+    }
+    uint16_t port;
+    for (struct packet *p; (p = ip_output_next(w->ip, &port)) != NULL; total++)
+        port_tx(w->queue[port], p);
+    for (uint32_t i = 0; i < w->port_count; i++)
+        port_flush(w->queue[i]);
+    return total;
+}
+
+static void tick(struct worker *w, uint64_t now)
+{
+    struct ip_result r;
+    ip_tick(w->ip, now);
+    while (ip_unreachable_next(w->ip, &r))
+        tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+    tcp_tick(w->tcp, now);
+    pool_tick(w->pool, now);
+    proxy_tick(w->proxy, now);
+    worker_drain_tick(w, now);
+}
+
+static void obey(struct worker *w, uint64_t now)
+{
+    struct mailbox_message m;
+    while (mailbox_order_next(w->mailbox, &m)) {
+        if (m.kind == MAILBOX_RESET_BACKOFF)
+            pool_reset_backoff(w->pool, m.slot, m.serial, now);
+        else if (m.kind == MAILBOX_STOP)
+            w->stop = true;
+        struct mailbox_message done = {.kind = MAILBOX_ORDER_DONE, .worker = (uint16_t)w->index, .value = m.value};
+        mailbox_report(w->mailbox, &done); /* where it does not fit, the order comes again */
+    }
+    if (!w->applied_told && w->generation > 0) {
+        struct mailbox_message told = {.kind = MAILBOX_SNAPSHOT_APPLIED, .worker = (uint16_t)w->index, .a = w->generation};
+        w->applied_told = mailbox_report(w->mailbox, &told);
+    }
+}
+
+static void turn(struct worker *w)
+{
+    uint64_t began = worker_now(w);
+    w->snapshot = snapshot_get(w->door);
+    if (w->snapshot != NULL && w->snapshot->generation != w->generation)
+        worker_apply(w, began);
+    uint32_t in = receive(w, began);
+    tick(w, began);
+    worker_serve(w, began);
+    uint32_t out = transmit(w, began);
+    obey(w, began);
+    w->snapshot = NULL;
+    snapshot_quiescent(w->door, w->index);
+    stats_count(w->stats, STATS_TURNS, 1);
+    uint64_t now = worker_now(w);
+    if (in > 0 && out > 0)
+        stats_residence_add(w->stats, now - began);
+    worker_rest(w, in + out > 0, began, now);
+}
+
+int worker_run(void *arg)
+{
+    struct worker *w = arg;
+    snapshot_worker_online(w->door, w->index);
+    while (!w->stop)
+        turn(w);
+    snapshot_worker_offline(w->door, w->index);
+    return 0;
+}
+
+void worker_finish(struct worker *w)
+{
+    uint64_t now = worker_now(w);
+    for (int role = 0; role < 2; role++)
+        base_list_each_safe(l, &w->sessions->all[role])
+            worker_session_end(w, base_container(l, struct session, link), false, now);
+    transmit(w, now);
+    ip_destroy(w->ip);
+}

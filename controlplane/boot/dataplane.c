@@ -1,0 +1,212 @@
+/* The data plane's parts: memory first, then ports, then workers. */
+#include "internal.h"
+
+#include <rte_launch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define RX_DESCRIPTORS 1024
+#define RX_BUFFERS     8192 /* a worker and port: the ring, a burst, and what may be kept of it */
+#define EPHEMERAL_LOW  32768
+#define EPHEMERAL_HIGH 60999
+#define SYN_BACKLOG    4096
+
+static uint64_t secret(void)
+{
+    uint64_t v;
+    if (getrandom(&v, sizeof(v), 0) != sizeof(v))
+        abort();
+    return v;
+}
+
+static uint32_t max_header_list(const struct config *c)
+{
+    uint32_t max = 16384;
+    for (unsigned i = 0; i < c->listener_count; i++)
+        if (c->listeners[i].max_header_list_size > max)
+            max = c->listeners[i].max_header_list_size;
+    return max;
+}
+
+static unsigned smallest_mtu(const struct config *c)
+{
+    unsigned mtu = 65535;
+    for (unsigned i = 0; i < c->port_count; i++)
+        if (c->ports[i].mtu < mtu)
+            mtu = c->ports[i].mtu;
+    return mtu;
+}
+
+static uint16_t owner_mask(unsigned workers)
+{
+    unsigned mask = 1;
+    while (mask < workers)
+        mask <<= 1;
+    return (uint16_t)(mask - 1);
+}
+
+static void worker_config_fill(const struct boot *b, unsigned w, struct worker_config *out)
+{
+    const struct config *c = b->config;
+    *out = (struct worker_config){.index = w, .workers = b->workers, .slots = SNAPSHOT_SLOTS_MAX, .clusters = SNAPSHOT_CLUSTERS_MAX};
+    out->connections = c->limits.connections / b->workers + 64;
+    out->streams = c->limits.streams / b->workers + 64;
+    out->max_header_list_size = max_header_list(c);
+    out->poll = c->idle == CONFIG_IDLE_POLL;
+    tcp_config_defaults(&out->tcp);
+    out->tcp.connections = out->connections;
+    out->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
+    out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
+    out->tcp.mtu = (uint16_t)smallest_mtu(c);
+    out->tcp.rto_ns_min = c->tcp.rto_ns_min;
+    out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
+    out->tcp.port_low = EPHEMERAL_LOW;
+    out->tcp.port_high = EPHEMERAL_HIGH;
+    out->tcp.port_mask = owner_mask(b->workers);
+    out->tcp.port_owner = (uint16_t)w;
+    out->tcp.isn_key = (struct base_hash_key){{secret(), secret()}};
+    ip_config_defaults(&out->ip);
+    out->ip.ports = (uint16_t)c->port_count;
+    out->ip.key = (struct base_hash_key){{secret(), secret()}};
+    out->seed = secret();
+    out->port_count = b->ports;
+    for (unsigned i = 0; i < b->ports; i++)
+        out->port[i] = b->port[i];
+    out->pool = b->pool[w];
+    out->door = b->door;
+    out->mailbox = b->mailbox[w];
+}
+
+/* Buffers for what workers send and keep: an eighth of the limit, never fewer than a few thousand. */
+static uint32_t pool_buffers(const struct config *c, unsigned workers)
+{
+    uint64_t n = c->limits.memory / 8 / workers / (PACKET_ROOM + 512);
+    return (uint32_t)(n < 4096 ? 4096 : n > 1000000 ? 1000000 : n);
+}
+
+/* Prints the sum and holds it against the limit. */
+static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_len)
+{
+    struct worker_config wc;
+    struct worker_term terms[WORKER_TERMS];
+    worker_config_fill(b, 0, &wc);
+    unsigned n = worker_terms(&wc, terms);
+    size_t sum = heap_bytes;
+    char text[1024];
+    int at = snprintf(text, sizeof(text), "packet buffers %zu MiB", heap_bytes >> 20);
+    for (unsigned i = 0; i < n; i++) {
+        sum += terms[i].bytes * b->workers;
+        at += snprintf(text + at, sizeof(text) - (size_t)at, ", %s %zu MiB", terms[i].name, terms[i].bytes * b->workers >> 20);
+    }
+    if (sum > b->config->limits.memory) {
+        snprintf(error, error_len, "limits.memory is %zu MiB, but the parts add up to %zu MiB: %s; raise it, or lower limits.connections or "
+                 "limits.streams", (size_t)(b->config->limits.memory >> 20), sum >> 20, text);
+        return false;
+    }
+    loop_log(LOOP_LOG_INFO, "memory: at most %zu MiB of %zu (%s)", sum >> 20, (size_t)(b->config->limits.memory >> 20), text);
+    return true;
+}
+
+static bool create_pools(struct boot *b, char *error, size_t error_len)
+{
+    const struct config *c = b->config;
+    uint32_t rx = RX_BUFFERS * c->port_count, tx = pool_buffers(c, b->workers);
+    uint32_t room = smallest_mtu(c) + 64 > PACKET_ROOM ? 9728 : PACKET_ROOM;
+    for (unsigned i = 0; i < c->port_count; i++)
+        if (c->ports[i].mtu + 64 > PACKET_ROOM)
+            room = 9728;
+    size_t bytes = (packet_pool_footprint(rx, room) + packet_pool_footprint(tx, room)) * b->workers;
+    if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, -1, error, error_len))
+        return false;
+    b->heap_open = true;
+    for (unsigned w = 0; w < b->workers; w++) {
+        char name[24];
+        snprintf(name, sizeof(name), "rx%u", w);
+        b->rx_pool[w] = packet_pool_create(name, rx, room, b->heap.socket);
+        snprintf(name, sizeof(name), "tx%u", w);
+        b->pool[w] = packet_pool_create(name, tx, room, b->heap.socket);
+        if (b->rx_pool[w] == NULL || b->pool[w] == NULL) {
+            snprintf(error, error_len, "no memory for packet buffers (%zu MiB)", bytes >> 20);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool open_ports(struct boot *b, char *error, size_t error_len)
+{
+    for (unsigned i = 0; i < b->config->port_count; i++) {
+        const struct config_port *p = &b->config->ports[i];
+        struct port_config pc = {.device = p->device, .queues = (uint16_t)b->workers, .mtu = (uint16_t)p->mtu,
+                                 .rx_descriptors = RX_DESCRIPTORS, .tx_descriptors = RX_DESCRIPTORS, .rx_pools = b->rx_pool};
+        char why[512];
+        b->port[i] = port_open(&pc, why, sizeof(why));
+        if (b->port[i] == NULL) {
+            snprintf(error, error_len, "port \"%s\": %s", p->name, why);
+            return false;
+        }
+        b->ports++;
+    }
+    return true;
+}
+
+bool boot_dataplane_create(struct boot *b, char *error, size_t error_len)
+{
+    b->door = snapshot_door_create(b->workers);
+    for (unsigned w = 0; w < b->workers; w++)
+        b->mailbox[w] = mailbox_create(w, -1);
+    if (!create_pools(b, error, error_len) || !open_ports(b, error, error_len))
+        return false;
+    for (unsigned w = 0; w < b->workers; w++) {
+        struct worker_config wc;
+        struct base_arena arena;
+        worker_config_fill(b, w, &wc);
+        b->arena_bytes = worker_footprint(&wc);
+        b->arena[w] = port_arena_open(b->arena_bytes, error, error_len);
+        if (b->arena[w] == NULL)
+            return false;
+        base_arena_init(&arena, b->arena[w], b->arena_bytes);
+        b->worker[w] = worker_create(&arena, &wc);
+        b->stats[w] = worker_stats(b->worker[w]);
+    }
+    return true;
+}
+
+void boot_dataplane_launch(struct boot *b)
+{
+    for (unsigned w = 0; w < b->workers; w++, b->launched++)
+        rte_eal_remote_launch(worker_run, b->worker[w], b->lcore[w]);
+}
+
+void boot_dataplane_stop(struct boot *b)
+{
+    struct mailbox_message stop = {.kind = MAILBOX_STOP};
+    for (unsigned w = 0; w < b->launched; w++)
+        mailbox_order(b->mailbox[w], &stop);
+    for (unsigned w = 0; w < b->launched; w++)
+        rte_eal_wait_lcore(b->lcore[w]);
+    for (unsigned w = 0; w < b->launched; w++)
+        worker_finish(b->worker[w]);
+    b->launched = 0;
+}
+
+void boot_dataplane_destroy(struct boot *b)
+{
+    for (unsigned i = 0; i < b->ports; i++)
+        port_close(b->port[i]);
+    for (unsigned w = 0; w < b->workers; w++) {
+        if (b->arena[w] != NULL)
+            port_arena_close(b->arena[w], b->arena_bytes);
+        if (b->rx_pool[w] != NULL)
+            packet_pool_destroy(b->rx_pool[w]);
+        if (b->pool[w] != NULL)
+            packet_pool_destroy(b->pool[w]);
+        if (b->mailbox[w] != NULL)
+            mailbox_destroy(b->mailbox[w]);
+    }
+    if (b->heap_open)
+        port_heap_close(&b->heap);
+    if (b->door != NULL)
+        snapshot_door_destroy(b->door);
+}

@@ -1,0 +1,70 @@
+/* What the files of boot share. */
+#ifndef BOOT_INTERNAL_H
+#define BOOT_INTERNAL_H
+
+#include "boot.h"
+
+#include "admin/admin.h"
+#include "config/config.h"
+#include "loop/log.h"
+#include "loop/loop.h"
+#include "mailbox/mailbox.h"
+#include "membership/membership.h"
+#include "port/port.h"
+#include "publish/publish.h"
+#include "resolver/resolver.h"
+#include "snapshot/snapshot.h"
+#include "worker/worker.h"
+
+/* The running gateway. */
+struct boot {
+    struct config *config;
+    unsigned workers;
+    /* data plane */
+    struct port_heap heap;
+    bool heap_open;
+    struct port *port[SNAPSHOT_PORTS_MAX];
+    unsigned ports;
+    struct packet_pool *rx_pool[SNAPSHOT_WORKERS_MAX];
+    struct packet_pool *pool[SNAPSHOT_WORKERS_MAX];
+    void *arena[SNAPSHOT_WORKERS_MAX];
+    size_t arena_bytes;
+    struct worker *worker[SNAPSHOT_WORKERS_MAX];
+    struct stats *stats[SNAPSHOT_WORKERS_MAX];
+    struct stats *process;                       /* objects of no worker's: the packet pools */
+    uint32_t in_use[2][SNAPSHOT_WORKERS_MAX]; /* of receive and send pools */
+    struct mailbox *mailbox[SNAPSHOT_WORKERS_MAX];
+    struct snapshot_door *door;
+    unsigned launched;
+    unsigned lcore[SNAPSHOT_WORKERS_MAX];
+    /* control plane */
+    struct loop *loop;
+    struct membership *membership;
+    struct publish *publish;
+    struct resolvers *resolvers;
+    struct admin *admin;
+    struct loop_timer *beat;
+    struct loop_watch *signals;
+    int signal_fd;
+    unsigned terms; /* SIGTERMs seen */
+    bool draining;
+    uint64_t drain_until_ns;
+    uint64_t stuck_told_ns;
+};
+
+/* eal.c. False: `error` says why. Fills lcore[]. */
+bool boot_eal_start(struct boot *b, const char *program, char *error, size_t error_len);
+void boot_eal_stop(void);
+/* dataplane.c */
+bool boot_dataplane_create(struct boot *b, char *error, size_t error_len);
+void boot_dataplane_launch(struct boot *b);
+void boot_dataplane_stop(struct boot *b); /* orders MAILBOX_STOP and waits */
+void boot_dataplane_destroy(struct boot *b);
+
+/* boot.c */
+void boot_drain(struct boot *b);
+/* view.c */
+struct admin_view boot_admin_view(struct boot *b);
+void boot_observe_pools(struct boot *b);
+
+#endif

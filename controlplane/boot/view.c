@@ -1,0 +1,72 @@
+/* What admin sees of the process. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+static const struct config *view_config(void *user)
+{
+    return ((struct boot *)user)->config;
+}
+
+static bool view_ports_up(void *user)
+{
+    struct boot *b = user;
+    for (unsigned i = 0; i < b->ports; i++)
+        if (!port_link_up(b->port[i]))
+            return false;
+    return publish_settled(b->publish);
+}
+
+static bool view_draining(void *user)
+{
+    return ((struct boot *)user)->draining;
+}
+
+static uint32_t view_connections(void *user, unsigned worker, unsigned side)
+{
+    return worker_sessions(((struct boot *)user)->worker[worker], side);
+}
+
+static uint64_t view_stale_ns(void *user, const struct membership_cluster *c, uint64_t now)
+{
+    return resolvers_stale_ns(((struct boot *)user)->resolvers, c, now);
+}
+
+static void view_shutdown(void *user)
+{
+    boot_drain(user);
+}
+
+void boot_observe_pools(struct boot *b)
+{
+    for (unsigned w = 0; w < b->workers; w++) {
+        __atomic_store_n(&b->in_use[0][w], packet_pool_in_use(b->rx_pool[w]), __ATOMIC_RELAXED);
+        __atomic_store_n(&b->in_use[1][w], packet_pool_in_use(b->pool[w]), __ATOMIC_RELAXED);
+    }
+}
+
+struct admin_view boot_admin_view(struct boot *b)
+{
+    b->process = calloc(1, sizeof(*b->process));
+    for (unsigned w = 0; b->process != NULL && w < b->workers && 2 * w + 1 < STATS_OBJECTS_MAX; w++) {
+        stats_object_add(b->process, "packet_receive", &b->in_use[0][w], packet_pool_size(b->rx_pool[w]));
+        stats_object_add(b->process, "packet_send", &b->in_use[1][w], packet_pool_size(b->pool[w]));
+    }
+    boot_observe_pools(b);
+    return (struct admin_view){
+        .user = b,
+        .config = view_config,
+        .membership = b->membership,
+        .publish = b->publish,
+        .stats = b->stats,
+        .mailboxes = b->mailbox,
+        .worker_count = b->workers,
+        .process = b->process,
+        .started_ns = loop_now(b->loop),
+        .ports_up = view_ports_up,
+        .draining = view_draining,
+        .connections = view_connections,
+        .stale_ns = view_stale_ns,
+        .shutdown = view_shutdown,
+    };
+}

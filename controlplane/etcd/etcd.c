@@ -1,1 +1,0 @@
-#include "etcd.h"

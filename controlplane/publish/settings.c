@@ -1,0 +1,149 @@
+/* The part of a version that comes from the configuration alone: ports, listeners, routes. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct snapshot_keepalive keepalive_of(const struct config_keepalive *k)
+{
+    return (struct snapshot_keepalive){k->time_ns, k->timeout_ns, k->min_time_ns, k->permit_without_stream};
+}
+
+static void port_fill(struct snapshot_port *out, const struct config_port *in)
+{
+    *out = (struct snapshot_port){.address_count = in->address_count, .gateway_count = in->gateway_count, .vlan = (uint16_t)in->vlan,
+                                  .mtu = (uint16_t)in->mtu};
+    for (unsigned i = 0; i < in->address_count; i++) {
+        out->address[i] = in->address[i].addr;
+        out->prefix_bits[i] = (uint8_t)in->address[i].bits;
+    }
+    for (unsigned i = 0; i < in->gateway_count; i++)
+        out->gateway[i] = in->gateway[i];
+}
+
+/* A listener keeps its id as long as the process lives, by its name; a name that is gone gives its id to a new one only when none is left. */
+static int listener_id(struct publish *p, const struct config *c, const char *name)
+{
+    for (uint32_t i = 0; i < p->listener_names_count; i++)
+        if (strcmp(p->listener_names[i], name) == 0)
+            return (int)i;
+    uint32_t id = p->listener_names_count;
+    if (id == SNAPSHOT_LISTENERS_MAX) {
+        for (id = 0; id < SNAPSHOT_LISTENERS_MAX; id++) {
+            bool used = false;
+            for (unsigned i = 0; i < c->listener_count; i++)
+                used |= strncmp(c->listeners[i].name, p->listener_names[id], sizeof(p->listener_names[id]) - 1) == 0;
+            if (!used)
+                break;
+        }
+        if (id == SNAPSHOT_LISTENERS_MAX)
+            return -1;
+    } else {
+        p->listener_names_count++;
+    }
+    snprintf(p->listener_names[id], sizeof(p->listener_names[id]), "%s", name);
+    return (int)id;
+}
+
+static const char *keep(char **at, const char *text, size_t n)
+{
+    char *here = *at;
+    memcpy(here, text, n);
+    here[n] = '\0';
+    *at += n + 1;
+    return here;
+}
+
+static void route_fill(const struct publish *p, struct snapshot_route *out, const struct config_route *in, char **texts)
+{
+    const char *authority = in->authority != NULL && in->authority[0] != '\0' ? in->authority : "*", *path = in->path;
+    size_t n = strlen(path);
+    *out = (struct snapshot_route){.timeout_ns = in->timeout_ns};
+    if (strcmp(authority, "*") == 0) {
+        out->authority_match = SNAPSHOT_ANY;
+        authority = "";
+    } else if (authority[0] == '*') {
+        out->authority_match = SNAPSHOT_SUFFIX;
+        authority++; /* "*.example.com" -> ".example.com" */
+    } else {
+        out->authority_match = SNAPSHOT_EXACT;
+    }
+    out->path_match = strcmp(path, "/") == 0 ? SNAPSHOT_ANY : n > 0 && path[n - 1] == '/' ? SNAPSHOT_PREFIX : SNAPSHOT_EXACT;
+    out->authority_len = (uint16_t)strlen(authority);
+    out->authority = keep(texts, authority, out->authority_len);
+    out->path_len = (uint16_t)n;
+    out->path = keep(texts, path, n);
+    const struct membership_cluster *c = membership_find(p->membership, in->cluster);
+    out->cluster = c != NULL ? c->id : UINT16_MAX;
+}
+
+static void listener_fill(struct snapshot_listener *out, const struct config_listener *in, uint16_t id)
+{
+    *out = (struct snapshot_listener){
+        .id = id, .present = true, .health_service = in->health_service, .forwarded = in->forwarded == CONFIG_FORWARDED_APPEND,
+        .bind = in->bind, .max_concurrent_streams = in->max_concurrent_streams, .max_header_list_size = in->max_header_list_size,
+        .max_connection_age_ns = in->max_connection_age_ns, .max_connection_age_grace_ns = in->max_connection_age_grace_ns,
+        .max_connection_idle_ns = in->max_connection_idle_ns, .keepalive = keepalive_of(&in->keepalive)};
+    snprintf(out->name, sizeof(out->name), "%s", in->name);
+}
+
+static size_t texts_size(const struct config *c)
+{
+    size_t n = 1;
+    for (unsigned l = 0; l < c->listener_count; l++)
+        for (unsigned r = 0; r < c->listeners[l].route_count; r++) {
+            const struct config_route *route = &c->listeners[l].routes[r];
+            n += (route->authority != NULL ? strlen(route->authority) : 1) + strlen(route->path) + 4;
+        }
+    return n;
+}
+
+static bool listeners_fill(struct publish *p, struct publish_settings *s, const struct config *c)
+{
+    char *texts = s->texts;
+    for (unsigned l = 0; l < c->listener_count; l++) {
+        const struct config_listener *in = &c->listeners[l];
+        int id = listener_id(p, c, in->name);
+        if (id < 0)
+            continue; /* no more listeners than ids pass the configuration's check */
+        struct snapshot_route *routes = calloc(in->route_count + 1, sizeof(*routes));
+        if (routes == NULL)
+            return false;
+        for (unsigned r = 0; r < in->route_count; r++)
+            route_fill(p, &routes[r], &in->routes[r], &texts);
+        listener_fill(&s->listener[id], in, (uint16_t)id);
+        s->routes[id] = routes;
+        s->listener[id].routes = routes;
+        s->listener[id].route_count = in->route_count;
+    }
+    s->listener_count = p->listener_names_count;
+    return true;
+}
+
+struct publish_settings *publish_settings_create(struct publish *p)
+{
+    const struct config *c = p->config;
+    struct publish_settings *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return NULL;
+    s->refs = 1;
+    s->texts = malloc(texts_size(c));
+    if (s->texts == NULL || !listeners_fill(p, s, c)) {
+        publish_settings_release(s);
+        return NULL;
+    }
+    s->port_count = c->port_count;
+    for (unsigned i = 0; i < c->port_count; i++)
+        port_fill(&s->port[i], &c->ports[i]);
+    return s;
+}
+
+void publish_settings_release(struct publish_settings *s)
+{
+    if (s == NULL || --s->refs > 0)
+        return;
+    for (unsigned i = 0; i < SNAPSHOT_LISTENERS_MAX; i++)
+        free(s->routes[i]);
+    free(s->texts);
+    free(s);
+}

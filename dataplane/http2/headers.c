@@ -1,0 +1,309 @@
+/* HEADERS and CONTINUATION: a header block together, decoded, judged, told.
+ *
+ * A block that is whole in the input is decoded there.  Otherwise it is collected in a block of HPACK_BLOCK octets.  A block that does not fit is
+ * above every limit of ours: it is decoded piece by piece for the dynamic table's sake only ("spilled"), up to BLOCK_TOTAL_MAX octets. */
+#include "internal.h"
+
+static void block_drop(struct http2_conn *c)
+{
+    if (c->block == NULL)
+        return;
+    c->block->next = c->h->spent; /* fields may point to it until the next input */
+    c->h->spent = c->block;
+    c->block = NULL;
+}
+
+static void block_end(struct http2_conn *c)
+{
+    block_drop(c);
+    c->block_id = 0;
+}
+
+static void hpack_failed(struct http2_conn *c, enum hpack_result r, struct http2_event *ev)
+{
+    block_end(c);
+    if (r == HPACK_NO_MEMORY) {
+        stats_drop(c->h->stats, STATS_DROP_H2_NO_MEMORY);
+        http2_fatal(c, ev, HTTP2_INTERNAL_ERROR, "no memory for a dynamic table");
+    } else {
+        http2_fatal(c, ev, HTTP2_COMPRESSION_ERROR, "header block"); /* section 4.3 */
+    }
+}
+
+static void event_headers(struct http2_conn *c, struct stream *s, bool trailers, bool end, struct http2_event *ev)
+{
+    struct hpack_context *x = &c->h->hpack;
+    http2_flood_progress(c);
+    if (x->too_large)
+        stats_drop(c->h->stats, STATS_DROP_H2_HEADER_LIST);
+    ev->type = HTTP2_EVENT_HEADERS;
+    ev->stream = &s->s;
+    ev->end_stream = end;
+    ev->trailers = trailers;
+    ev->too_large = x->too_large;
+    ev->headers = &x->headers;
+    if (end)
+        http2_stream_ended_remote(s);
+}
+
+/* Sections 8.1 and 8.1.1. A list that is too large was not seen as a whole: only what is sure is judged. */
+static bool message_ok(struct http2_conn *c, struct stream *s, enum section section, bool end, struct message *m)
+{
+    struct hpack_context *x = &c->h->hpack;
+    *m = (struct message){0};
+    if (c->block_self || x->malformed)
+        return false;
+    if (section == SECTION_TRAILERS && !end)
+        return false;
+    if (!x->too_large && !http2_validate(&x->headers, section, m))
+        return false;
+    if (section == SECTION_RESPONSE && m->status >= 100 && m->status < 200)
+        return !end;
+    if (section == SECTION_TRAILERS)
+        return !(s->flags & STREAM_LENGTH) || s->length_left == 0;
+    bool no_body = s != NULL && (s->flags & STREAM_HEAD || m->status == 204 || m->status == 304);
+    return !end || no_body || !m->has_length || m->length == 0;
+}
+
+static void message_store(struct stream *s, enum section section, const struct message *m)
+{
+    if (section == SECTION_TRAILERS || (section == SECTION_RESPONSE && m->status >= 100 && m->status < 200))
+        return;
+    s->s.headers_in = true;
+    if (m->has_length && !(s->flags & STREAM_HEAD) && m->status != 204 && m->status != 304) {
+        s->flags |= STREAM_LENGTH;
+        s->length_left = m->length;
+    }
+}
+
+static void refuse(struct http2_conn *c, struct http2_event *ev, enum stats_drop why)
+{
+    stats_drop(c->h->stats, why);
+    if (http2_flood(c, FLOOD_RESET, ev))
+        http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM); /* section 5.1.2 */
+}
+
+static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
+{
+    struct message m;
+    if (c->id > c->last_seen + 2) {
+        c->gap_low = c->last_seen;
+        c->gap_high = c->id;
+    }
+    c->last_seen = c->id;
+    if (c->goaway_sent && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
+        stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
+        return;
+    }
+    if (c->active >= c->config.max_concurrent_streams) {
+        refuse(c, ev, STATS_DROP_H2_REFUSED);
+        return;
+    }
+    if (!message_ok(c, NULL, SECTION_REQUEST, end, &m)) {
+        stats_drop(c->h->stats, STATS_DROP_H2_PROTOCOL);
+        if (http2_flood(c, FLOOD_RESET, ev))
+            http2_reset_id(c, ev, c->id, HTTP2_PROTOCOL_ERROR);
+        return;
+    }
+    struct stream *s = http2_stream_make(c, c->id);
+    if (s == NULL) {
+        refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
+        return;
+    }
+    c->last_let = c->id;
+    s->s.state = HTTP2_STREAM_OPEN;
+    s->flags |= STREAM_REPORTED;
+    message_store(s, SECTION_REQUEST, &m);
+    event_headers(c, s, false, end, ev);
+    ev->opened = true;
+}
+
+static void stream_more(struct http2_conn *c, struct stream *s, bool end, struct http2_event *ev)
+{
+    struct message m;
+    enum section section = s->s.headers_in ? SECTION_TRAILERS : SECTION_RESPONSE;
+    if (s->s.state == HTTP2_STREAM_HALF_REMOTE) {
+        http2_stream_error(s, ev, HTTP2_STREAM_CLOSED); /* section 5.1 */
+        return;
+    }
+    if (!message_ok(c, s, section, end, &m)) {
+        http2_stream_error(s, ev, HTTP2_PROTOCOL_ERROR);
+        return;
+    }
+    message_store(s, section, &m);
+    event_headers(c, s, section == SECTION_TRAILERS, end, ev);
+}
+
+/* The block is decoded: whose is it? */
+static void deliver(struct http2_conn *c, bool end, struct http2_event *ev)
+{
+    struct stream *s = http2_stream_find(c, c->id);
+    if (s != NULL && s->s.state != HTTP2_STREAM_CLOSED_STATE && s->s.state != HTTP2_STREAM_IDLE)
+        stream_more(c, s, end, ev);
+    else if (s != NULL ? s->s.state == HTTP2_STREAM_CLOSED_STATE : !http2_stream_idle(c, c->id)) {
+        if (s == NULL && c->id > c->gap_low && c->id < c->gap_high) /* section 5.1.1: closed without ever having been used */
+            http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "stream id below an earlier one");
+        else
+            http2_stream_late(c, s, ev);
+    } else if (!c->client && (c->id & 1) == 1)
+        stream_new(c, end, ev);
+    else
+        http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "HEADERS on an idle stream"); /* section 5.1.1 */
+}
+
+static void decode_whole(struct http2_conn *c, const uint8_t *p, const uint8_t *end, bool end_stream, struct http2_event *ev)
+{
+    struct hpack_context *x = &c->h->hpack;
+    hpack_block_begin(x, c->config.max_header_list_size);
+    enum hpack_result r = hpack_decode(x, &c->decoder, &p, end, true);
+    if (r != HPACK_OK) {
+        hpack_failed(c, r, ev);
+        return;
+    }
+    block_end(c);
+    deliver(c, end_stream, ev);
+}
+
+/* For the table only; what is not a whole field stays in the block. False: the connection was ended. */
+static bool spill(struct http2_conn *c, bool last, struct http2_event *ev)
+{
+    struct hpack_context *x = &c->h->hpack;
+    struct block *b = c->block;
+    const uint8_t *at = b->bytes, *end = b->bytes + b->used;
+    hpack_block_begin(x, 0);
+    x->begun = c->block_begun;
+    enum hpack_result r = hpack_decode(x, &c->decoder, &at, end, last);
+    if (r == HPACK_OK && !last && at == b->bytes)
+        r = HPACK_ERROR; /* one field of a whole block */
+    if (r != HPACK_OK) {
+        hpack_failed(c, r, ev);
+        return false;
+    }
+    c->block_begun = x->begun;
+    c->block_spilled = true;
+    b->used = (uint32_t)(end - at);
+    memmove(b->bytes, at, b->used);
+    return true;
+}
+
+static void decode_collected(struct http2_conn *c, struct http2_event *ev)
+{
+    struct block *b = c->block;
+    bool end_stream = c->block_flags & FLAG_END_STREAM;
+    if (!c->block_spilled) {
+        decode_whole(c, b->bytes, b->bytes + b->used, end_stream, ev);
+        return;
+    }
+    if (!spill(c, true, ev))
+        return;
+    c->h->hpack.too_large = true;
+    block_end(c);
+    deliver(c, end_stream, ev);
+}
+
+/* Prefix of a HEADERS payload: pad length, priority. */
+static uint32_t prefix_size(const struct http2_conn *c)
+{
+    return (c->flags & FLAG_PADDED ? 1u : 0u) + (c->flags & FLAG_PRIORITY ? 5u : 0u);
+}
+
+/* False: the connection was ended. */
+static bool prefix_parse(struct http2_conn *c, const uint8_t *p, struct http2_event *ev)
+{
+    uint32_t prefix = prefix_size(c);
+    c->pad = c->flags & FLAG_PADDED ? *p++ : 0;
+    c->block_self = (c->flags & FLAG_PRIORITY) && (load_be32(p) & ID_MAX) == c->id; /* RFC 7540 section 5.3.1 */
+    if (c->pad > c->len - prefix) {
+        http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "padding exceeds the frame"); /* section 6.2 */
+        return false;
+    }
+    c->left = c->len - prefix - c->pad;
+    return true;
+}
+
+size_t http2_headers_whole(struct http2_conn *c, const uint8_t *in, struct http2_event *ev)
+{
+    uint32_t len = c->len, prefix = prefix_size(c);
+    if (prefix_parse(c, in, ev)) {
+        http2_frame_end(c);
+        decode_whole(c, in + prefix, in + prefix + c->left, c->flags & FLAG_END_STREAM, ev);
+    }
+    return len;
+}
+
+/* Collecting is over when a frame with END_HEADERS is. */
+static void fragment_end(struct http2_conn *c, struct http2_event *ev)
+{
+    bool last = c->flags & FLAG_END_HEADERS;
+    http2_frame_skip(c, c->pad);
+    if (last)
+        decode_collected(c, ev);
+}
+
+static void fragment_begin(struct http2_conn *c, struct http2_event *ev)
+{
+    c->block_total += c->left;
+    if (c->block_total > BLOCK_TOTAL_MAX || ++c->block_frames > CONTINUATIONS_MAX + 1) {
+        stats_drop(c->h->stats, STATS_DROP_H2_FLOOD);
+        block_end(c);
+        http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, "header block too large, or in too many frames");
+        return;
+    }
+    if (c->block == NULL) {
+        c->block = base_slab_alloc(&c->h->blocks);
+        if (c->block == NULL) {
+            stats_drop(c->h->stats, STATS_DROP_H2_NO_MEMORY);
+            http2_fatal(c, ev, HTTP2_INTERNAL_ERROR, "no memory for a header block");
+            return;
+        }
+        c->block->used = 0;
+    }
+    c->phase = PHASE_BLOCK;
+    if (c->left == 0)
+        fragment_end(c, ev);
+}
+
+void http2_headers_prefix(struct http2_conn *c, struct http2_event *ev)
+{
+    if (prefix_parse(c, c->small, ev))
+        fragment_begin(c, ev);
+}
+
+/* The header of a HEADERS or CONTINUATION frame is known, and that it may come now. */
+void http2_headers_begin(struct http2_conn *c, struct http2_event *ev)
+{
+    if (c->type == FRAME_CONTINUATION) {
+        c->left = c->len;
+        fragment_begin(c, ev);
+        return;
+    }
+    uint32_t prefix = prefix_size(c);
+    if (c->len < prefix) {
+        http2_fatal(c, ev, HTTP2_FRAME_SIZE_ERROR, "HEADERS too short");
+        return;
+    }
+    c->block_id = c->id;
+    c->block_flags = c->flags;
+    c->block_frames = 0;
+    c->block_total = 0;
+    c->block_spilled = c->block_begun = c->block_self = false;
+    c->phase = PHASE_SMALL;
+    c->small_have = 0;
+    c->small_need = (uint8_t)prefix;
+}
+
+size_t http2_headers_fragment(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev)
+{
+    struct block *b = c->block;
+    size_t take = n < c->left ? n : c->left;
+    if (take > HPACK_BLOCK - b->used)
+        take = HPACK_BLOCK - b->used;
+    memcpy(b->bytes + b->used, in, take);
+    b->used += (uint32_t)take;
+    c->left -= (uint32_t)take;
+    if (c->left == 0)
+        fragment_end(c, ev);
+    else if (b->used == HPACK_BLOCK)
+        spill(c, false, ev);
+    return take;
+}

@@ -1,0 +1,234 @@
+/* What the files of http2 share; nobody outside includes it.
+ *
+ *   frame.c    octets -> frames: the input machine          stream.c    the table of streams, states, resets
+ *   data.c     DATA: ranges of the input, windows            flow.c      credits and WINDOW_UPDATE
+ *   headers.c  HEADERS and CONTINUATION: blocks -> events    validate.c  RFC 9113 section 8
+ *   settings.c SETTINGS both ways                            control.c   pending control frames -> octets
+ *   send.c     HEADERS and DATA of ours                      flood.c     what costs the peer nothing is counted
+ *   hpack_*.c  RFC 7541, see hpack.h                         check.c     invariants */
+#ifndef HTTP2_INTERNAL_H
+#define HTTP2_INTERNAL_H
+
+#include "http2/http2.h"
+#include "hpack.h"
+
+enum frame_type { FRAME_DATA, FRAME_HEADERS, FRAME_PRIORITY, FRAME_RST_STREAM, FRAME_SETTINGS, FRAME_PUSH_PROMISE, FRAME_PING,
+                  FRAME_GOAWAY, FRAME_WINDOW_UPDATE, FRAME_CONTINUATION };
+enum frame_flag { FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4, FLAG_PADDED = 8, FLAG_PRIORITY = 32 };
+enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_CONCURRENT_STREAMS, SETTING_INITIAL_WINDOW_SIZE,
+               SETTING_MAX_FRAME_SIZE, SETTING_MAX_HEADER_LIST_SIZE };
+
+#define WINDOW_MAX          0x7fffffff
+#define WINDOW_DEFAULT      65535
+#define ID_MAX              0x7fffffffu
+#define FRAME_SIZE_MIN      16384u
+#define PING_QUEUE          16 /* answers that wait */
+#define STREAMS_UNTIL_SETTINGS 100
+#define SETTINGS_ACK_QUEUE  32
+#define RESETS_QUEUE        256 /* RST_STREAM of streams that we do not keep, a connection */
+#define CONTINUATIONS_MAX   32
+#define BLOCK_TOTAL_MAX     (8 * HPACK_BLOCK) /* octets of a header block, in however many frames */
+#define ENDED_RING          16
+#define DEBUG_MAX           64
+#define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
+
+enum stream_flag {
+    STREAM_COUNTED = 1,      /* against MAX_CONCURRENT_STREAMS */
+    STREAM_RST_PENDING = 2,
+    STREAM_CREDIT_PENDING = 4,
+    STREAM_RELEASED = 8,     /* the user is through; kept until its RST_STREAM is written */
+    STREAM_REMOTE_ENDED = 16,
+    STREAM_REMOTE_RESET = 32,
+    STREAM_LENGTH = 64,      /* content-length was given: length_left counts */
+    STREAM_HEAD = 128,       /* the request was HEAD: content-length announces nothing */
+    STREAM_REPORTED = 256,   /* the user has seen it */
+};
+
+struct stream { /* what a struct http2_stream is in here */
+    struct http2_stream s;
+    struct base_list link;    /* http2_conn.streams */
+    struct base_list control; /* http2_conn.control: RST_STREAM or WINDOW_UPDATE is pending */
+    uint64_t length_left;
+    uint32_t hash_next; /* index + 1 */
+    uint16_t flags;
+    uint8_t reset_code;
+};
+static_assert(sizeof(struct stream) <= 128, "two cache lines a stream");
+
+struct reset { /* RST_STREAM for a stream that we never made or keep no longer */
+    struct reset *next;
+    uint32_t id;
+    uint32_t code;
+};
+
+struct block {
+    struct block *next; /* spent: freed at the next input */
+    uint32_t used;
+    uint8_t bytes[HPACK_BLOCK];
+};
+
+enum phase {
+    PHASE_PREFACE,  /* server: the 24 octets */
+    PHASE_HEADER,   /* the 9 octets of a frame */
+    PHASE_SMALL,    /* a payload of known small size, or its beginning, into `small` */
+    PHASE_SETTINGS, /* six octets at a time */
+    PHASE_BLOCK,    /* a fragment of a header block */
+    PHASE_DATA,
+    PHASE_SKIP,     /* padding, unknown frames, the rest of debug data */
+    PHASE_DEAD
+};
+
+enum flood { FLOOD_RESET, FLOOD_PING, FLOOD_SETTINGS, FLOOD_EMPTY, FLOOD_PRIORITY, FLOOD_WINDOW, FLOOD_OTHER, FLOOD_KINDS };
+
+struct http2_conn {
+    struct http2 *h;
+    void *user;
+    struct base_list streams; /* not the released ones */
+    struct base_list control;
+    /* input */
+    uint8_t phase;
+    uint8_t type, flags;
+    uint8_t small_have, small_need;
+    bool client;
+    bool peer_settings;    /* the peer's first SETTINGS have come */
+    bool peer_max_said;    /* and held MAX_CONCURRENT_STREAMS */
+    bool padded_pending;   /* DATA: its first event also stands for the padding */
+    uint32_t len, id;      /* the frame's */
+    uint32_t left;         /* octets of the payload yet to come, but for padding */
+    uint32_t pad;
+    struct stream *data_stream; /* NULL: discard */
+    struct stream *last;        /* found last: DATA follows HEADERS */
+    struct block *block;
+    uint32_t block_id;     /* nonzero: CONTINUATION must follow */
+    uint32_t block_total;
+    uint16_t block_frames;
+    uint8_t block_flags;
+    bool block_spilled, block_begun, block_self;
+    uint8_t small[SMALL];
+    /* streams */
+    uint32_t last_seen;    /* highest id of the peer's streams */
+    uint32_t last_let;     /* highest that was let through */
+    uint32_t gap_low, gap_high; /* ids between them were skipped by the peer, last time it did */
+    uint32_t next_id;      /* client: the next */
+    uint32_t last_written; /* client: highest id whose HEADERS are out */
+    uint32_t active;
+    uint32_t ended[ENDED_RING]; /* streams that the peer ended, released since; bit 31: by RST_STREAM */
+    uint8_t ended_at;
+    /* windows */
+    int32_t send_window, recv_window;
+    uint32_t recv_credit, recv_target;
+    /* ours */
+    struct http2_config config;
+    uint32_t recv_initial; /* stream window that the peer may count on */
+    uint8_t settings_unacked;
+    bool preface_pending, max_streams_pending, ping_pending, ping_out, credit_pending;
+    bool goaway_pending, goaway_sent, goaway_received;
+    uint8_t goaway_debug_len;
+    /* the peer's */
+    uint32_t peer_max_streams, peer_initial, peer_max_frame, peer_max_list;
+    int64_t new_initial; /* in the SETTINGS frame that is being read, or -1 */
+    /* control output */
+    uint8_t settings_acks;
+    uint8_t ping_head, ping_count;
+    uint32_t reset_count;
+    struct reset *reset_first, *reset_last;
+    uint64_t pings[PING_QUEUE];
+    uint64_t ping_opaque;
+    uint32_t goaway_last, goaway_code;
+    uint16_t flood[FLOOD_KINDS];
+    char goaway_debug[DEBUG_MAX];
+    struct hpack_decoder decoder;
+    struct hpack_encoder encoder;
+};
+
+struct http2 {
+    struct stats *stats;
+    struct base_slab conns, streams, blocks, resets;
+    uint32_t *buckets; /* stream index + 1 */
+    uint32_t bucket_mask;
+    struct base_hash_key key;
+    struct block *spent; /* what the last event points to */
+    struct hpack_context hpack;
+};
+
+static inline uint32_t load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline void store_be32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
+}
+
+static inline uint8_t *frame_header(uint8_t *p, uint32_t len, enum frame_type type, uint32_t flags, uint32_t id)
+{
+    p[0] = (uint8_t)(len >> 16), p[1] = (uint8_t)(len >> 8), p[2] = (uint8_t)len;
+    p[3] = (uint8_t)type;
+    p[4] = (uint8_t)flags;
+    store_be32(p + 5, id);
+    return p + HTTP2_FRAME_HEADER;
+}
+
+static inline struct stream *stream_of(struct http2_stream *s)
+{
+    return (struct stream *)(void *)s;
+}
+
+/* control.c */
+extern const char http2_preface[24];
+/* Connection error (section 5.4.1): GOAWAY becomes pending, input is over. */
+void http2_fatal(struct http2_conn *c, struct http2_event *ev, enum http2_error code, const char *debug);
+/* RST_STREAM for an id without a stream. False: too many wait, the connection was ended. */
+bool http2_reset_id(struct http2_conn *c, struct http2_event *ev, uint32_t id, enum http2_error code);
+
+/* stream.c */
+struct stream *http2_stream_find(struct http2_conn *c, uint32_t id);
+struct stream *http2_stream_make(struct http2_conn *c, uint32_t id);
+void http2_stream_renumber(struct stream *s, uint32_t id);
+void http2_stream_ended_local(struct stream *s);
+void http2_stream_ended_remote(struct stream *s);
+void http2_stream_free(struct stream *s);
+void http2_stream_close_reset(struct stream *s);
+/* Stream error (section 5.4.2) on a stream that lives. */
+void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_error code);
+/* HEADERS or DATA for a stream that lives no longer (s: closed and not released, or NULL): section 5.1 "closed". */
+void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev);
+bool http2_stream_idle(const struct http2_conn *c, uint32_t id);
+
+/* frame payloads; each eats from [in, in + n) and returns how much */
+void http2_headers_begin(struct http2_conn *c, struct http2_event *ev);
+size_t http2_headers_whole(struct http2_conn *c, const uint8_t *in, struct http2_event *ev);
+void http2_headers_prefix(struct http2_conn *c, struct http2_event *ev);
+size_t http2_headers_fragment(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
+void http2_data_header(struct http2_conn *c, struct http2_event *ev);
+size_t http2_data_piece(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
+void http2_settings_begin(struct http2_conn *c, struct http2_event *ev);
+size_t http2_settings_piece(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
+uint8_t *http2_settings_put(struct http2_conn *c, uint8_t *out);
+size_t http2_settings_size(const struct http2_conn *c);
+void http2_window_update(struct http2_conn *c, struct http2_event *ev);
+/* Adds to a send window. False: above 2^31-1. */
+bool http2_window_add(int32_t *window, int64_t n);
+void http2_frame_skip(struct http2_conn *c, uint32_t n);
+void http2_frame_end(struct http2_conn *c);
+
+/* validate.c */
+enum section { SECTION_REQUEST, SECTION_RESPONSE, SECTION_TRAILERS };
+struct message {
+    bool has_length;
+    bool head;
+    uint64_t length;
+    uint32_t status; /* response */
+};
+/* RFC 9113 section 8 but for the octets, which HPACK looks at. False: malformed. */
+bool http2_validate(const struct base_headers *h, enum section section, struct message *m);
+
+/* flood.c */
+/* False: too much; the connection was ended. */
+bool http2_flood(struct http2_conn *c, enum flood kind, struct http2_event *ev);
+void http2_flood_progress(struct http2_conn *c); /* DATA or HEADERS that mean something, either way */
+void http2_flood_answered(struct http2_conn *c);
+void http2_flood_turn(struct http2_conn *c); /* the control output was asked for */
+
+#endif

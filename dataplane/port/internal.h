@@ -1,0 +1,35 @@
+/* What the files of the port room share. */
+#ifndef PORT_INTERNAL_H
+#define PORT_INTERNAL_H
+
+#include "port.h"
+
+#include <rte_ethdev.h>
+
+#define PORT_TX_TRIES      4    /* bursts of which the device took nothing, in one flush */
+#define PORT_CLEANUP_TURNS 1024 /* flushes with nothing to send between two calls of tx_done_cleanup */
+
+struct port_queue {
+    /* ---- read and written every turn ---- */
+    _Alignas(BASE_CACHE_LINE) uint16_t device;
+    uint16_t index;
+    uint32_t waiting; /* frames in tx[] */
+    uint32_t quiet;   /* flushes with nothing to send since the last with something */
+    bool cleanup;     /* the driver has tx_done_cleanup */
+    bool sent;        /* something since the last clean-up */
+    bool prepare;     /* offloads in use: the driver wants to see the packets first */
+    struct stats *stats;
+    struct packet_pool *pool; /* for frames made linear */
+    /* ---- frames to send ---- */
+    _Alignas(BASE_CACHE_LINE) struct packet *tx[PORT_BURST];
+};
+
+struct port {
+    uint16_t device;
+    bool ours; /* probed by us: removed at the end */
+    struct port_info info;
+    struct rte_device *bus_device;
+    struct port_queue queues[];
+};
+
+#endif

@@ -1,0 +1,310 @@
+/* Opening a device: find it or plug it in, ask what it can do, configure, start; and a sentence for everything that can go wrong. */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_malloc.h>
+
+#define RX_DESCRIPTORS 512 /* where the device has no wish of its own */
+#define TX_DESCRIPTORS 512
+#define LINK_POLL_MS   20
+#define ETHERNET_HEAD  18 /* with one VLAN tag */
+
+/* What a device is opened with; the sentence about what failed goes through it. */
+struct opening {
+    const struct port_config *config;
+    char name[RTE_ETH_NAME_MAX_LEN]; /* of the device, without its arguments */
+    struct rte_eth_dev_info dev;
+    struct rte_eth_conf conf;
+    uint16_t device;
+    bool ours;
+    char *error;
+    size_t error_len;
+};
+
+__attribute__((format(printf, 2, 3))) static bool fail(struct opening *o, const char *format, ...)
+{
+    int n = snprintf(o->error, o->error_len, "device \"%s\": ", o->config->device);
+    va_list args;
+    va_start(args, format);
+    if (n >= 0 && (size_t)n < o->error_len)
+        vsnprintf(o->error + n, o->error_len - (size_t)n, format, args);
+    va_end(args);
+    return false;
+}
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool is_pci(const char *name)
+{
+    unsigned a, b, c, d;
+    char end;
+    return sscanf(name, "%4x:%2x:%2x.%1u%c", &a, &b, &c, &d, &end) == 4 || sscanf(name, "%2x:%2x.%1u%c", &b, &c, &d, &end) == 3;
+}
+
+/* ---- finding ---- */
+
+/* What can be known before the driver is asked, whose own message would be terse. */
+static bool check_before(struct opening *o)
+{
+    if (starts(o->name, "net_tap") || starts(o->name, "net_tun")) {
+        if (access("/dev/net/tun", F_OK) != 0)
+            return fail(o, "/dev/net/tun is missing; load it with \"modprobe tun\", or in a container add the device (--device /dev/net/tun)");
+        if (access("/dev/net/tun", R_OK | W_OK) != 0)
+            return fail(o, "no right to open /dev/net/tun: %s; run as root or with CAP_NET_ADMIN", strerror(errno));
+    }
+    if ((starts(o->name, "net_af_packet") || starts(o->name, "net_af_xdp")) && strstr(o->config->device, "iface=") == NULL)
+        return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
+    return true;
+}
+
+static bool explain_probe(struct opening *o, int rc)
+{
+    if (is_pci(o->name))
+        return fail(o, "no DPDK driver took it (%s); is it there (lspci -s %s), bound to vfio-pci (dpdk-devbind.py -b vfio-pci %s), and is "
+                       "--no-pci absent from dpdk.eal?", strerror(-rc), o->name, o->name);
+    if (starts(o->name, "net_tap") && geteuid() != 0)
+        return fail(o, "the driver could not make the interface (%s); run as root or with CAP_NET_ADMIN", strerror(-rc));
+    if (rc == -EINVAL || rc == -ENODEV || rc == -ENOENT || rc == -EFAULT)
+        return fail(o, "unknown device or driver (%s); a virtual device is written \"net_tap0,iface=NAME\" (also net_af_packet, net_af_xdp, "
+                       "net_memif, net_ring), a NIC by its PCI address \"0000:3b:00.0\"", strerror(-rc));
+    return fail(o, "its driver refuses to start it: %s; its own message is in the log above", strerror(-rc));
+}
+
+static bool find(struct opening *o)
+{
+    size_t n = strcspn(o->config->device, ",");
+    if (n == 0 || n >= sizeof(o->name))
+        return fail(o, "not a device; write \"net_tap0,iface=NAME\" or a PCI address such as \"0000:3b:00.0\"");
+    memcpy(o->name, o->config->device, n);
+    if (rte_eth_dev_get_port_by_name(o->name, &o->device) == 0)
+        return true; /* the EAL plugged it in, or the application made it */
+    if (!check_before(o))
+        return false;
+    int rc = rte_dev_probe(o->config->device);
+    if (rc != 0)
+        return explain_probe(o, rc);
+    o->ours = true;
+    if (rte_eth_dev_get_port_by_name(o->name, &o->device) == 0)
+        return true;
+    char full[sizeof(o->name) + 5];
+    snprintf(full, sizeof(full), "0000:%s", o->name); /* the short form of a PCI address */
+    if (rte_eth_dev_get_port_by_name(full, &o->device) == 0)
+        return true;
+    return fail(o, "was started, but it is no Ethernet device");
+}
+
+/* ---- configuring ---- */
+
+static bool use_offloads(const struct opening *o)
+{
+    if (o->config->offload != PORT_OFFLOAD_AUTO)
+        return o->config->offload == PORT_OFFLOAD_ON;
+    return o->dev.device != NULL && strcmp(rte_bus_name(rte_dev_bus(o->dev.device)), "vdev") != 0;
+}
+
+static uint32_t choose_offloads(struct opening *o)
+{
+    uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM, tx = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+    uint32_t used = 0;
+    if (use_offloads(o)) {
+        if ((o->dev.rx_offload_capa & rx) == rx) {
+            o->conf.rxmode.offloads |= rx;
+            used |= PORT_RX_CSUM;
+        }
+        /* i40e and others want the IP checksum offload in the same breath. */
+        if ((o->dev.tx_offload_capa & tx) == tx) {
+            o->conf.txmode.offloads |= tx | (o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
+            used |= PORT_TX_TCP_CSUM;
+        }
+    }
+    /* Never RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE: buffers are reference-counted. */
+    uint32_t room = rte_pktmbuf_data_room_size((struct rte_mempool *)o->config->rx_pools[0]) - RTE_PKTMBUF_HEADROOM;
+    if (o->config->mtu + ETHERNET_HEAD > (int)room && (o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER))
+        o->conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+    return used;
+}
+
+static void choose_rss(struct opening *o)
+{
+    uint64_t want = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
+    if (o->config->queues < 2 || (want & o->dev.flow_type_rss_offloads) == 0)
+        return;
+    o->conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    o->conf.rx_adv_conf.rss_conf.rss_hf = want & o->dev.flow_type_rss_offloads;
+    o->conf.rxmode.offloads |= o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
+}
+
+static bool set_mtu(struct opening *o)
+{
+    uint16_t mtu = o->config->mtu, now = 0;
+    if (rte_eth_dev_set_mtu(o->device, mtu) == 0)
+        return true;
+    /* A driver without that call carries what its buffers hold: an ordinary frame it can. */
+    if (mtu <= RTE_ETHER_MTU || (rte_eth_dev_get_mtu(o->device, &now) == 0 && now >= mtu))
+        return true;
+    return fail(o, "refuses an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", mtu, o->dev.min_mtu, o->dev.max_mtu);
+}
+
+static bool configure(struct opening *o, struct port_info *info)
+{
+    const struct port_config *c = o->config;
+    if (rte_eth_dev_info_get(o->device, &o->dev) != 0)
+        return fail(o, "does not say what it can do; it may have been removed");
+    uint16_t most = RTE_MIN(o->dev.max_rx_queues, o->dev.max_tx_queues);
+    if (c->queues == 0 || c->queues > most)
+        return fail(o, "has %u queues, %u are needed (one a worker); set workers = %u", most, c->queues, most);
+    if ((o->dev.max_mtu != 0 && c->mtu > o->dev.max_mtu) || c->mtu < o->dev.min_mtu)
+        return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu, o->dev.min_mtu, o->dev.max_mtu);
+    o->conf.rxmode.mtu = c->mtu;
+    info->offloads = choose_offloads(o);
+    choose_rss(o);
+    int rc = rte_eth_dev_configure(o->device, c->queues, c->queues, &o->conf);
+    if (rc != 0)
+        return fail(o, "refuses %u queues with these offloads: %s", c->queues, strerror(-rc));
+    return set_mtu(o);
+}
+
+static bool set_up_queues(struct opening *o, struct port_info *info)
+{
+    const struct port_config *c = o->config;
+    uint16_t rx = c->rx_descriptors, tx = c->tx_descriptors;
+    rx = rx != 0 ? rx : o->dev.default_rxportconf.ring_size != 0 ? o->dev.default_rxportconf.ring_size : RX_DESCRIPTORS;
+    tx = tx != 0 ? tx : o->dev.default_txportconf.ring_size != 0 ? o->dev.default_txportconf.ring_size : TX_DESCRIPTORS;
+    int rc = rte_eth_dev_adjust_nb_rx_tx_desc(o->device, &rx, &tx);
+    unsigned socket = (unsigned)rte_eth_dev_socket_id(o->device);
+    struct rte_eth_txconf txconf = o->dev.default_txconf;
+    struct rte_eth_rxconf rxconf = o->dev.default_rxconf;
+    txconf.offloads = o->conf.txmode.offloads;
+    rxconf.offloads = o->conf.rxmode.offloads;
+    for (uint16_t i = 0; i < c->queues && rc == 0; i++) {
+        uint32_t size = packet_pool_size(c->rx_pools[i]);
+        if (rx * 2u > size)
+            return fail(o, "a receive ring of %u would take most of its pool of %u buffers; raise limits.memory", rx, size);
+        rc = rte_eth_rx_queue_setup(o->device, i, rx, socket, &rxconf, (struct rte_mempool *)c->rx_pools[i]);
+        if (rc == 0)
+            rc = rte_eth_tx_queue_setup(o->device, i, tx, socket, &txconf);
+        if (rc == 0)
+            packet_pool_reserve(c->rx_pools[i], rx);
+    }
+    info->rx_descriptors = rx;
+    info->tx_descriptors = tx;
+    return rc == 0 || fail(o, "refuses its queues (%u receive, %u send descriptors): %s", rx, tx, strerror(-rc));
+}
+
+/* IPv6 needs solicited-node groups: all multicast where the device has it, else everything.  ip sorts out the rest. */
+static void open_ears(struct opening *o)
+{
+    if (rte_eth_allmulticast_enable(o->device) != 0)
+        (void)rte_eth_promiscuous_enable(o->device);
+}
+
+static bool start(struct opening *o)
+{
+    int rc = rte_eth_dev_start(o->device);
+    if (rc != 0)
+        return fail(o, "does not start: %s", strerror(-rc));
+    open_ears(o);
+    struct rte_eth_link link = {0};
+    for (uint32_t ms = 0; ms < o->config->link_wait_ms; ms += LINK_POLL_MS) {
+        if (rte_eth_link_get_nowait(o->device, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
+            break;
+        usleep(LINK_POLL_MS * 1000);
+    }
+    return true; /* a link that is down may come up: port_link_up() tells */
+}
+
+/* ---- the object ---- */
+
+static void queue_init(struct port *port, uint16_t index, struct packet_pool *pool)
+{
+    struct port_queue *q = &port->queues[index];
+    q->device = port->device;
+    q->index = index;
+    q->pool = pool;
+    q->cleanup = rte_eth_tx_done_cleanup(port->device, index, 0) != -ENOTSUP;
+    q->prepare = (port->info.offloads & PORT_TX_TCP_CSUM) != 0;
+}
+
+static struct port *make(struct opening *o, const struct port_info *info)
+{
+    const struct port_config *c = o->config;
+    struct port *port = rte_zmalloc("port", sizeof(*port) + c->queues * sizeof(struct port_queue), BASE_CACHE_LINE);
+    if (port == NULL) {
+        fail(o, "no memory for its queues; raise \"-m\" in dpdk.eal");
+        return NULL;
+    }
+    port->device = o->device;
+    port->ours = o->ours;
+    port->bus_device = o->dev.device;
+    port->info = *info;
+    struct rte_ether_addr mac = {0};
+    (void)rte_eth_macaddr_get(o->device, &mac);
+    memcpy(port->info.mac, mac.addr_bytes, 6);
+    (void)rte_eth_dev_get_name_by_port(o->device, port->info.name);
+    snprintf(port->info.driver, sizeof(port->info.driver), "%s", o->dev.driver_name);
+    port->info.queues = c->queues;
+    port->info.mtu = c->mtu;
+    port->info.socket = rte_eth_dev_socket_id(o->device);
+    for (uint16_t i = 0; i < c->queues; i++)
+        queue_init(port, i, c->rx_pools[i]);
+    return port;
+}
+
+static void give_back(uint16_t device, bool ours, struct rte_device *bus_device)
+{
+    (void)rte_eth_dev_stop(device);
+    (void)rte_eth_dev_close(device);
+    if (ours)
+        (void)rte_dev_remove(bus_device);
+}
+
+struct port *port_open(const struct port_config *config, char *error, size_t error_len)
+{
+    struct opening o = {.config = config, .error = error, .error_len = error_len};
+    struct port_info info = {0};
+    if (!find(&o))
+        return NULL;
+    struct port *port = NULL;
+    if (configure(&o, &info) && set_up_queues(&o, &info) && start(&o))
+        port = make(&o, &info);
+    if (port == NULL)
+        give_back(o.device, o.ours, o.dev.device);
+    return port;
+}
+
+void port_close(struct port *port)
+{
+    for (uint16_t i = 0; i < port->info.queues; i++) {
+        struct port_queue *q = &port->queues[i];
+        rte_pktmbuf_free_bulk((struct rte_mbuf **)q->tx, q->waiting);
+    }
+    give_back(port->device, port->ours, port->bus_device);
+    rte_free(port);
+}
+
+void port_info(const struct port *port, struct port_info *info)
+{
+    *info = port->info;
+}
+
+bool port_link_up(const struct port *port)
+{
+    struct rte_eth_link link = {0};
+    return rte_eth_link_get_nowait(port->device, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+struct port_queue *port_queue(struct port *port, uint16_t index, struct stats *stats)
+{
+    assert(index < port->info.queues);
+    port->queues[index].stats = stats;
+    return &port->queues[index];
+}

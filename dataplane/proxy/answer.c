@@ -1,0 +1,42 @@
+/* Answers of our own. */
+#include "internal.h"
+
+static unsigned decimal(unsigned v, char out[4])
+{
+    unsigned n = v >= 100 ? 3 : v >= 10 ? 2 : 1;
+    for (unsigned i = n; i-- > 0; v /= 10)
+        out[i] = (char)('0' + v % 10);
+    return n;
+}
+
+void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, enum stats_reason reason, const char *message, uint64_t now)
+{
+    struct base_headers *h = &p->fields;
+    char status[4], grpc[4];
+    const char *why = stats_reason_labels[reason];
+    h->count = h->size = 0;
+    if (!rpc->headers_sent) {
+        unsigned n = decimal(rpc->grpc ? 200 : grpc_http_status(reason), status);
+        base_headers_add(h, BASE_HEADER_STATUS, status, n);
+        if (rpc->grpc)
+            base_headers_add(h, BASE_HEADER_CONTENT_TYPE, "application/grpc", 16);
+        else
+            base_headers_add(h, BASE_HEADER_CONTENT_LENGTH, "0", 1);
+    }
+    if (rpc->grpc || rpc->headers_sent) {
+        base_headers_add(h, BASE_HEADER_GRPC_STATUS, grpc, decimal(code, grpc));
+        base_headers_add(h, BASE_HEADER_GRPC_MESSAGE, message, strlen(message));
+    }
+    base_headers_add(h, BASE_HEADER_PENSTOCK_REASON, why, strlen(why));
+    if (rpc->routed)
+        stats_add(&p->stats->clusters[rpc->cluster].pick_failures[reason], 1);
+    rpc_settle(p, rpc, code, now);
+    struct session_stream *down = rpc->down;
+    rpc->down = NULL;
+    down->user = NULL;
+    if (session_headers(down, h, true))
+        session_release(down);
+    else
+        session_reset(down, HTTP2_REFUSED_STREAM);
+    rpc_free(p, rpc);
+}

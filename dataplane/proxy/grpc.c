@@ -1,0 +1,95 @@
+/* What gRPC puts on HTTP/2 (grpc/doc/PROTOCOL-HTTP2.md), read without any state. */
+#include "internal.h"
+
+bool grpc_is_content_type(const struct base_header *h)
+{
+    static const char want[] = "application/grpc";
+    return h != NULL && h->value_len >= sizeof(want) - 1 && memcmp(h->value, want, sizeof(want) - 1) == 0;
+}
+
+bool grpc_timeout_parse(const struct base_header *h, uint64_t *ns)
+{
+    if (h == NULL || h->value_len < 2 || h->value_len > 9)
+        return false;
+    uint64_t v = 0;
+    for (uint32_t i = 0; i + 1 < h->value_len; i++) {
+        if (h->value[i] < '0' || h->value[i] > '9')
+            return false;
+        v = v * 10 + (uint64_t)(h->value[i] - '0');
+    }
+    uint64_t unit;
+    switch (h->value[h->value_len - 1]) {
+    case 'H':
+        unit = 3600000000000ull;
+        break;
+    case 'M':
+        unit = 60000000000ull;
+        break;
+    case 'S':
+        unit = 1000000000ull;
+        break;
+    case 'm':
+        unit = 1000000ull;
+        break;
+    case 'u':
+        unit = 1000ull;
+        break;
+    case 'n':
+        unit = 1ull;
+        break;
+    default:
+        return false;
+    }
+    /* 99,999,999 hours overflow 64 bits of nanoseconds: anything beyond a century is the same. */
+    *ns = v > UINT64_MAX / 4 / unit ? UINT64_MAX / 4 : v * unit;
+    return true;
+}
+
+enum grpc_code grpc_status_parse(const struct base_header *h)
+{
+    if (h == NULL || h->value_len < 1 || h->value_len > 2)
+        return GRPC_UNKNOWN;
+    unsigned v = 0;
+    for (uint32_t i = 0; i < h->value_len; i++) {
+        if (h->value[i] < '0' || h->value[i] > '9')
+            return GRPC_UNKNOWN;
+        v = v * 10 + (unsigned)(h->value[i] - '0');
+    }
+    return v < STATS_GRPC_CODES ? (enum grpc_code)v : GRPC_UNKNOWN;
+}
+
+enum grpc_code grpc_status_of_reset(uint32_t code)
+{
+    switch (code) {
+    case HTTP2_REFUSED_STREAM:
+        return GRPC_UNAVAILABLE;
+    case HTTP2_CANCEL:
+        return GRPC_CANCELLED;
+    case HTTP2_ENHANCE_YOUR_CALM:
+        return GRPC_RESOURCE_EXHAUSTED;
+    case HTTP2_INADEQUATE_SECURITY:
+        return GRPC_PERMISSION_DENIED;
+    default:
+        return GRPC_INTERNAL;
+    }
+}
+
+unsigned grpc_http_status(enum stats_reason reason)
+{
+    switch (reason) {
+    case STATS_REASON_NO_ROUTE:
+        return 404;
+    case STATS_REASON_DEADLINE:
+        return 504;
+    case STATS_REASON_HEADERS_TOO_LARGE:
+        return 431;
+    case STATS_REASON_BAD_REQUEST:
+        return 400;
+    case STATS_REASON_UPSTREAM_RESET:
+    case STATS_REASON_UPSTREAM_LOST:
+    case STATS_REASON_UPSTREAM_PROTOCOL:
+        return 502;
+    default:
+        return 503;
+    }
+}

@@ -1,0 +1,73 @@
+/* The life of an RPC, apart from what flows through it. */
+#include "internal.h"
+
+size_t proxy_footprint(uint32_t rpcs)
+{
+    return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs);
+}
+
+struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct pool *pool, struct picker *picker,
+                           struct mailbox *mailbox, struct stats *stats, uint64_t now)
+{
+    struct proxy *p = base_arena_take(arena, sizeof(*p));
+    p->pool = pool;
+    p->picker = picker;
+    p->mailbox = mailbox;
+    p->stats = stats;
+    p->worker = worker;
+    base_slab_init(&p->rpcs, arena, "rpc", sizeof(struct proxy_rpc), rpcs);
+    stats_object_add(stats, "rpc", &p->rpcs.in_use, rpcs);
+    base_wheel_init(&p->wheel, now);
+    return p;
+}
+
+/* The outcome, once. */
+void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now)
+{
+    if (rpc->settled)
+        return;
+    rpc->settled = true;
+    base_wheel_cancel(&p->wheel, &rpc->deadline);
+    if (!rpc->routed)
+        return;
+    struct stats_cluster *c = &p->stats->clusters[rpc->cluster];
+    stats_duration_add(&c->duration, now - rpc->started_ns);
+    if (rpc->slot != UINT32_MAX && p->stats->slots[rpc->slot].serial == rpc->serial)
+        stats_add(&p->stats->slots[rpc->slot].rpcs[code], 1);
+    else
+        stats_add(&c->own_answers[code], 1);
+}
+
+static void unbind(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
+{
+    rpc->up = NULL;
+    if (rpc->bound) {
+        pool_stream_ended(p->pool, rpc->slot);
+        picker_done(p->picker, rpc->slot, outcome, rpc->bytes, now - rpc->started_ns);
+    }
+    rpc->bound = false;
+}
+
+void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, enum picker_outcome outcome, uint64_t now)
+{
+    if (rpc->up == NULL)
+        return;
+    rpc->up->user = NULL;
+    session_reset(rpc->up, code);
+    unbind(p, rpc, outcome, now);
+}
+
+void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
+{
+    if (rpc->up == NULL)
+        return;
+    session_release(rpc->up);
+    unbind(p, rpc, outcome, now);
+}
+
+void rpc_free(struct proxy *p, struct proxy_rpc *rpc)
+{
+    assert(rpc->up == NULL && rpc->down == NULL);
+    base_wheel_cancel(&p->wheel, &rpc->deadline);
+    base_slab_free(&p->rpcs, rpc);
+}

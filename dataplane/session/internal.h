@@ -1,0 +1,38 @@
+/* What the files of session share. */
+#ifndef SESSION_INTERNAL_H
+#define SESSION_INTERNAL_H
+
+#include "session.h"
+
+/* Decoded fields that wait: `count` base_headers, then their bytes. */
+struct session_held {
+    uint32_t count;
+    uint32_t size;
+    uint8_t class;
+    bool end;
+    struct base_header field[];
+};
+
+struct session_held *held_create(struct sessions *ss, const struct base_headers *h, bool end);
+void held_free(struct sessions *ss, struct session_held *held);
+
+/* Queued DATA: a list of packets through their scratch areas. */
+struct session_link {
+    struct packet *next;
+};
+
+/* False: no buffer; what was there before is untouched or longer. */
+bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n);
+void queue_drop(struct session_stream *st);
+
+void session_break(struct session *s);
+void stream_free(struct session_stream *st);
+void stream_finish(struct session_stream *st);
+
+/* write.c: false / short where the transport has no room now. */
+bool write_control(struct session *s);
+bool write_headers(struct session_stream *st, const struct base_headers *h, bool end);
+bool write_held(struct session_stream *st, const struct session_held *held);
+uint32_t write_data(struct session_stream *st, const uint8_t *data, uint32_t n, bool end);
+
+#endif

@@ -1,0 +1,88 @@
+/* What waits: queued DATA and held header fields. */
+#include "internal.h"
+
+struct session_held *held_create(struct sessions *ss, const struct base_headers *h, bool end)
+{
+    size_t need = sizeof(struct session_held) + h->count * sizeof(struct base_header);
+    for (uint32_t i = 0; i < h->count; i++)
+        need += h->field[i].value_len + (h->field[i].token == BASE_HEADER_OTHER ? h->field[i].name_len : 0);
+    int class = 0;
+    while (class < 3 && ss->held_size[class] < need)
+        class++;
+    struct session_held *held = NULL;
+    for (; class < 3 && held == NULL; class++) {
+        held = base_slab_alloc(&ss->held_slab[class]);
+        if (held != NULL)
+            held->class = (uint8_t)class;
+    }
+    if (held == NULL) {
+        stats_drop(ss->stats, STATS_DROP_BUFFER_FULL);
+        return NULL;
+    }
+    held->count = h->count;
+    held->size = h->size;
+    held->end = end;
+    uint8_t *at = (uint8_t *)&held->field[h->count];
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct base_header *f = &held->field[i];
+        *f = h->field[i];
+        if (f->token == BASE_HEADER_OTHER) {
+            memcpy(at, f->name, f->name_len);
+            f->name = at;
+            at += f->name_len;
+        } else {
+            f->name = (const uint8_t *)base_header_name((enum base_header_token)f->token);
+        }
+        memcpy(at, f->value, f->value_len);
+        f->value = at;
+        at += f->value_len;
+    }
+    return held;
+}
+
+void held_free(struct sessions *ss, struct session_held *held)
+{
+    base_slab_free(&ss->held_slab[held->class], held);
+}
+
+static struct packet *queue_grow(struct session_stream *st)
+{
+    struct packet *p = packet_alloc(st->session->home->pool);
+    if (p == NULL)
+        return NULL;
+    ((struct session_link *)packet_scratch(p))->next = NULL;
+    if (st->tail != NULL)
+        ((struct session_link *)packet_scratch(st->tail))->next = p;
+    else
+        st->head = p;
+    st->tail = p;
+    return p;
+}
+
+bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
+{
+    while (n > 0) {
+        struct packet *p = st->tail;
+        if (p == NULL || packet_tailroom(p) == 0)
+            p = queue_grow(st);
+        if (p == NULL)
+            return false;
+        uint32_t chunk = packet_tailroom(p) < n ? packet_tailroom(p) : n;
+        memcpy(packet_append(p, chunk), data, chunk);
+        st->queued += chunk;
+        data += chunk;
+        n -= chunk;
+    }
+    return true;
+}
+
+void queue_drop(struct session_stream *st)
+{
+    while (st->head != NULL) {
+        struct packet *p = st->head;
+        st->head = ((struct session_link *)packet_scratch(p))->next;
+        packet_free(p);
+    }
+    st->tail = NULL;
+    st->queued = 0;
+}

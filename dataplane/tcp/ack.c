@@ -1,0 +1,198 @@
+/* What an acknowledgement says: round-trip time (RFC 6298, 7323), window updates, loss (RFC 5681, 6582, 3042) and the congestion
+ * window that follows.
+ *
+ *                3 duplicates, snd_una beyond recover            ACK of recover
+ *     open ------------------------------------------> RECOVERY ----------------> open
+ *       \                                                  | timeout
+ *        `-------------------------------------------------+-------> LOSS -------> open   (same: ACK of recover) */
+#include "cc.h"
+
+#define GRANULARITY_NS (1u << 20) /* of the timer wheel */
+
+/* RFC 6298 section 2.  A valid sample ends the backing off (section 5.7 and Karn). */
+void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
+{
+    const struct tcp_config *k = &c->tcp->config;
+    if (rtt_ns == 0)
+        rtt_ns = 1;
+    if (c->srtt_ns == 0) {
+        c->srtt_ns = rtt_ns;
+        c->rttvar_ns = rtt_ns / 2;
+    } else {
+        uint64_t delta = c->srtt_ns > rtt_ns ? c->srtt_ns - rtt_ns : rtt_ns - c->srtt_ns;
+        c->rttvar_ns += delta / 4 - c->rttvar_ns / 4;
+        c->srtt_ns += rtt_ns / 8 - c->srtt_ns / 8;
+    }
+    uint64_t spread = 4 * c->rttvar_ns;
+    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
+    if (c->rto_ns < k->rto_ns_min)
+        c->rto_ns = k->rto_ns_min;
+    if (c->rto_ns > k->rto_ns_max)
+        c->rto_ns = k->rto_ns_max;
+    c->backoff = 0;
+}
+
+/* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of whatever the peer answers (RFC 7323). */
+static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_once_ns, const struct tcp_segment *s, uint64_t now)
+{
+    if (base_seq_le(ack, c->rtt_seq) && c->backoff == 0)
+        return;
+    if (sent_once_ns != 0)
+        tcp_rtt_sample(c, now - sent_once_ns);
+    else if (s->has_ts && tcp_has(c, CONN_TS) && s->tsecr != 0 && (int32_t)(tcp_ts_now(c, now) - s->tsecr) >= 0)
+        tcp_rtt_sample(c, (uint64_t)(tcp_ts_now(c, now) - s->tsecr) << 20);
+    else
+        return;
+    c->rtt_seq = c->snd_nxt;
+}
+
+static void lost(struct tcp_conn *c, struct packet *p)
+{
+    struct tcp_buf *b = tcp_buf(p);
+    if (!(b->flags & BUF_SENT) || (b->flags & BUF_LOST))
+        return;
+    uint32_t n = tcp_tx_outstanding(c, b);
+    if (n == 0)
+        return;
+    b->flags |= BUF_LOST;
+    c->lost_bytes += n;
+    if (c->snd_rtx == NULL || base_seq_lt(b->seq, tcp_buf(c->snd_rtx)->seq))
+        c->snd_rtx = p;
+    tcp_pend(c);
+}
+
+static void lost_first(struct tcp_conn *c)
+{
+    if (c->snd_head != NULL && tcp_tx_outstanding(c, tcp_buf(c->snd_head)) > 0)
+        lost(c, c->snd_head);
+    else if (tcp_has(c, CONN_FIN_SENT))
+        c->flags |= CONN_FIN_LOST;
+    c->flags |= CONN_FAST_DUE;
+    tcp_pend(c);
+}
+
+void tcp_loss_mark_all(struct tcp_conn *c)
+{
+    for (struct packet *p = c->snd_head; p != NULL && (tcp_buf(p)->flags & BUF_SENT); p = tcp_buf(p)->next)
+        lost(c, p);
+    if (tcp_has(c, CONN_FIN_SENT))
+        c->flags |= CONN_FIN_LOST;
+    tcp_pend(c);
+}
+
+/* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
+void tcp_loss_timeout(struct tcp_conn *c)
+{
+    if (!tcp_has(c, CONN_LOSS))
+        c->ssthresh = tcp_cc_ssthresh(c);
+    c->cwnd = c->mss;
+    c->cc_bytes = 0;
+    c->recover = c->snd_nxt;
+    c->dupacks = 0;
+    c->flags = (c->flags & ~(uint32_t)CONN_RECOVERY) | CONN_LOSS | CONN_FAST_DUE;
+    tcp_loss_mark_all(c);
+    stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_RTO, 1);
+}
+
+static void recovery_enter(struct tcp_conn *c)
+{
+    c->ssthresh = tcp_cc_ssthresh(c);
+    c->cwnd = c->ssthresh + 3 * c->mss;
+    c->cc_bytes = 0;
+    c->recover = c->snd_nxt;
+    c->flags = (c->flags & ~(uint32_t)CONN_PARTIAL) | CONN_RECOVERY;
+    lost_first(c);
+    stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_FAST, 1);
+}
+
+/* Limited transmit (RFC 3042) for the first two is tcp_segment_next()'s. */
+void tcp_ack_duplicate(struct tcp_conn *c)
+{
+    if (c->dupacks < 255)
+        c->dupacks++;
+    if (tcp_has(c, CONN_LOSS))
+        return;
+    if (tcp_has(c, CONN_RECOVERY))
+        c->cwnd += c->mss; /* RFC 6582 section 3.2 step 3: one has left the network */
+    else if (c->dupacks == 3 && base_seq_gt(c->snd_una, c->recover)) /* step 2: not an echo of the last recovery */
+        recovery_enter(c);
+    tcp_pend(c);
+}
+
+static void recovery_acked(struct tcp_conn *c, uint32_t acked)
+{
+    if (base_seq_ge(c->snd_una, c->recover)) { /* full */
+        uint32_t flight = c->snd_nxt - c->snd_una, least = (flight > c->mss ? flight : c->mss) + c->mss;
+        c->cwnd = c->ssthresh < least ? c->ssthresh : least;
+        c->flags &= ~(uint32_t)(CONN_RECOVERY | CONN_FAST_DUE);
+        c->dupacks = 0;
+        return;
+    }
+    /* Partial: the next hole is at snd_una.  Deflate by what left, inflate by the one that goes out. */
+    c->cwnd = c->cwnd > acked + c->mss ? c->cwnd - acked : c->mss;
+    if (acked >= c->mss)
+        c->cwnd += c->mss;
+    lost_first(c);
+}
+
+static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
+{
+    if (tcp_has(c, CONN_RECOVERY)) {
+        recovery_acked(c, acked);
+        return;
+    }
+    c->dupacks = 0;
+    /* In slow start a sender that uses half the window is held back by it within a round trip. */
+    if (flight + 2 * c->mss >= c->cwnd || (c->cwnd < c->ssthresh && flight >= c->cwnd / 2) || tcp_has(c, CONN_LOSS))
+        tcp_cc_acked(c, acked);
+    if (!tcp_has(c, CONN_LOSS))
+        return;
+    if (base_seq_ge(c->snd_una, c->recover))
+        c->flags &= ~(uint32_t)(CONN_LOSS | CONN_FAST_DUE);
+    else if (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, c->snd_una))
+        lost(c, c->snd_head); /* it went out again in part: a smaller window or MSS than at first */
+}
+
+void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now)
+{
+    uint32_t acked = ack - c->snd_una, flight = c->snd_nxt - c->snd_una;
+    uint64_t sent_once_ns = 0;
+    bool partial = tcp_has(c, CONN_RECOVERY) && base_seq_lt(ack, c->recover);
+    bool later_partial = partial && tcp_has(c, CONN_PARTIAL);
+    if (partial)
+        c->flags |= CONN_PARTIAL;
+    tcp_tx_acked(c, ack, &sent_once_ns);
+    c->progress_ns = now;
+    rtt_take(c, ack, sent_once_ns, s, now);
+    congestion_acked(c, acked, flight);
+    if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
+        tcp_timer_rexmit(c, now);
+    if (tcp_has(c, CONN_WANT))
+        tcp_tx_want(c);
+    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+        tcp_pend(c);
+}
+
+/* RFC 9293 section 3.10.7.4: only a segment newer than the last that told a window may tell another. */
+void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    if (!base_seq_lt(c->snd_wl1, s->seq) && !(c->snd_wl1 == s->seq && base_seq_le(c->snd_wl2, s->ack)))
+        return;
+    uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale;
+    bool opened = wnd > c->snd_wnd;
+    c->snd_wnd = wnd;
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+    if (wnd > c->max_wnd)
+        c->max_wnd = wnd;
+    if (!opened)
+        return;
+    if (tcp_has(c, CONN_PERSIST)) {
+        c->flags &= ~(uint32_t)(CONN_PERSIST | CONN_PROBE_DUE);
+        c->backoff = 0;
+        tcp_loss_mark_all(c); /* the probes, refused while the window was closed */
+        tcp_timer_rexmit(c, now);
+    }
+    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+        tcp_pend(c);
+}

@@ -1,0 +1,324 @@
+/* conn.h: what the files of tcp share.  Not for other rooms: tcp.h is the door.
+ *
+ * A connection's sequence space, send side (all modulo 2^32):
+ *
+ *     iss < snd_una <= snd_nxt <= snd_end (+1 once the FIN is sent)
+ *           |          |          |
+ *           |          |          end of what the user wrote; the FIN's number if CONN_FIN_QUEUED
+ *           |          first never sent
+ *           first unacknowledged
+ *
+ * lost_bytes of [snd_una, snd_nxt) are held for lost and wait to be sent again, so that
+ *     in flight = snd_nxt - snd_una - lost_bytes.
+ *
+ * Receive side:  irs < rcv_nxt <= rcv_adv, where rcv_adv is the right edge of the window that was promised; it never moves left. */
+#ifndef TCP_CONN_H
+#define TCP_CONN_H
+
+#include "tcp.h"
+#include "segment.h"
+
+#include <assert.h>
+
+/* Bookkeeping of a packet in one of tcp's queues, in the packet's scratch area.  It stays tcp's while a device holds the
+ * packet as well. */
+struct tcp_buf {
+    struct packet *next;
+    uint8_t *data;     /* send: first byte of payload, wherever headers in front of it begin */
+    uint64_t sent_ns;  /* send: last transmission */
+    uint32_t seq;      /* of data[0] */
+    uint32_t len;      /* payload bytes */
+    uint32_t flags;
+};
+static_assert(sizeof(struct tcp_buf) <= PACKET_SCRATCH, "scratch");
+
+enum { /* tcp_buf.flags */
+    BUF_SENT = 1,  /* some of it was sent: frozen */
+    BUF_LOST = 2,  /* held for lost: to be sent again */
+    BUF_RETX = 4,  /* was sent more than once: no RTT sample from it (Karn) */
+};
+
+static inline struct tcp_buf *tcp_buf(struct packet *p)
+{
+    return packet_scratch(p);
+}
+
+enum { /* tcp_conn.flags */
+    CONN_USER = 1 << 0,       /* the user holds it and is told of events */
+    CONN_PASSIVE = 1 << 1,    /* came from a listener */
+    CONN_TS = 1 << 2,         /* RFC 7323 timestamps in use */
+    CONN_WS = 1 << 3,         /* RFC 7323 window scaling in use */
+    CONN_SYN_DUE = 1 << 4,    /* a SYN or SYN-ACK is to be sent */
+    CONN_ACK_NOW = 1 << 5,    /* an ACK is due this turn */
+    CONN_FIN_QUEUED = 1 << 6, /* the user has finished */
+    CONN_FIN_SENT = 1 << 7,
+    CONN_FIN_LOST = 1 << 8,   /* the FIN is to be sent again */
+    CONN_FIN_SEEN = 1 << 9,   /* a FIN arrived; its number is rcv_fin */
+    CONN_FIN_RCVD = 1 << 10,  /* and all before it: rcv_nxt == rcv_fin + 1 */
+    CONN_PROBE_DUE = 1 << 11,
+    CONN_PERSIST = 1 << 12,   /* probing a closed window */
+    CONN_RECOVERY = 1 << 13,  /* fast recovery, RFC 6582 */
+    CONN_LOSS = 1 << 14,      /* after a retransmission timeout */
+    CONN_FAST_DUE = 1 << 15,  /* one retransmission goes out whatever cwnd says */
+    CONN_WANT = 1 << 16,      /* tcp_write_want */
+    CONN_TABLED = 1 << 17,    /* in the flow table */
+    CONN_HALF_OPEN = 1 << 18, /* counts against syn_backlog */
+    CONN_SYN_LOST = 1 << 19,  /* our SYN was sent more than once */
+    CONN_PARTIAL = 1 << 20,   /* this recovery has seen its first partial ACK */
+};
+
+enum tcp_cc { TCP_CC_RENO };
+
+struct tcp_conn {
+    /* Band 0: who. Read by every segment. */
+    struct base_flow flow;
+    struct tcp *tcp;
+    uint32_t hash;
+    uint32_t flags;
+    uint8_t state;
+    uint8_t error;
+    uint8_t snd_wscale, rcv_wscale;
+    uint8_t backoff; /* doublings of the RTO */
+    uint8_t dupacks;
+    uint8_t cc;
+    uint8_t syns; /* SYNs sent */
+
+    /* Band 1: receive. */
+    uint32_t rcv_nxt;
+    uint32_t rcv_adv;   /* right edge promised */
+    uint32_t last_ack;  /* RFC 7323 Last.ACK.sent */
+    uint32_t ts_recent;
+    uint32_t ts_recent_s; /* seconds of our clock when it was taken */
+    uint32_t ts_offset;
+    uint32_t unread;  /* bytes in rx */
+    uint32_t rcv_mss; /* the largest segment that the peer has sent */
+    struct packet *rx_head, *rx_tail;
+    struct packet *rx_fresh; /* first one that arrived this turn */
+    struct packet *ooo_head;
+
+    /* Band 2: send. */
+    uint32_t snd_una, snd_nxt, snd_end, snd_wnd;
+    uint32_t snd_wl1, snd_wl2;
+    uint32_t cwnd, ssthresh;
+    uint32_t lost_bytes;
+    uint32_t mss; /* payload bytes of a full segment */
+    struct packet *snd_head, *snd_tail;
+    struct packet *snd_cur; /* first one not sent to its end */
+
+    /* Band 3: lists and the one timer, armed lazily: it fires no later than the first of the deadlines below, maybe for nothing. */
+    struct base_list pending_link;
+    struct base_list event_link;
+    struct base_timer timer;
+    uint32_t events;
+    uint32_t snd_bufs;
+
+    /* Band 4: deadlines (0: none) and round-trip time. */
+    uint64_t rexmit_at; /* retransmission or window probe */
+    uint64_t delack_at;
+    uint64_t life_at; /* connect timeout, orphaned FIN-WAIT-2 */
+    uint64_t srtt_ns, rttvar_ns, rto_ns;
+    uint64_t progress_ns; /* the peer last acknowledged something, or there was nothing to acknowledge */
+    uint64_t last_sent_ns;
+
+    /* Band 5: seldom. */
+    struct packet *snd_rtx; /* no lost buffer before it; NULL: search from the head */
+    uint32_t recover;       /* RFC 6582 */
+    uint32_t rtt_seq;       /* the next RTT sample is of a buffer that ends beyond it */
+    uint32_t cc_bytes;      /* acknowledged towards the next cwnd increment */
+    uint32_t max_wnd;       /* the largest window the peer ever offered */
+    uint32_t rcv_fin;
+    uint32_t ooo_bytes, ooo_count;
+    uint32_t iss, irs;
+    uint32_t pad[2];
+
+    /* Band 6: cold. */
+    void *user;
+    uint64_t tag;
+    struct base_list all_link;
+    uint64_t bytes_in, bytes_out, retransmits;
+};
+static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
+static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
+static_assert(offsetof(struct tcp_conn, pending_link) == 192, "band 3");
+static_assert(offsetof(struct tcp_conn, rexmit_at) == 256, "band 4");
+static_assert(offsetof(struct tcp_conn, snd_rtx) == 320, "band 5");
+static_assert(offsetof(struct tcp_conn, user) <= 384, "band 6");
+
+struct tcp_flow_slot {
+    uint32_t hash;
+    uint32_t index; /* connection + 1; 0: free */
+};
+
+struct tcp_listener {
+    struct base_addr addr;
+    uint64_t tag;
+    uint16_t port;
+    bool used;
+};
+
+/* An answer that no connection stands behind. */
+struct tcp_reply {
+    struct base_flow flow;
+    uint32_t seq, ack, tsecr;
+    uint16_t wnd;
+    uint8_t flags;
+    bool ts;
+};
+#define TCP_REPLIES 512
+
+/* A closed connection that may still be asked about: 32 bytes, named by a keyed hash of 63 bits of its flow. */
+struct tcp_tw {
+    uint64_t ts : 1, key : 63;
+    uint32_t rcv_nxt, snd_nxt;
+    uint32_t ts_recent;
+    uint32_t expire_ms;
+    uint32_t chain; /* next in the bucket, + 1 */
+    uint32_t fifo;  /* next to expire, + 1 */
+};
+static_assert(sizeof(struct tcp_tw) == 32, "TIME_WAIT entry");
+
+struct tcp_timewait {
+    struct base_slab slab;
+    uint32_t *buckets; /* entry + 1 */
+    uint32_t mask;
+    uint32_t first, last; /* fifo, + 1 */
+};
+
+struct tcp {
+    struct tcp_config config;
+    struct stats *stats;
+    struct packet_pool *pool;
+    struct base_slab conns;
+    struct tcp_flow_slot *table;
+    uint32_t table_mask;
+    uint32_t half_open;
+    uint32_t room; /* payload bytes that a buffer of the pool takes */
+    uint32_t listener_count;
+    struct tcp_listener *listeners;
+    uint8_t rcv_wscale;
+    bool pulling; /* between the first tcp_next_event() of a turn and its last */
+    struct base_list pending, events, events_later, all;
+    struct tcp_timewait tw;
+    struct tcp_reply *replies; /* ring */
+    uint32_t reply_head, reply_tail;
+    uint64_t challenge_ns; /* start of the second that challenge_left is for */
+    uint32_t challenge_left;
+    uint64_t random;
+    struct base_wheel wheel;
+};
+
+static inline bool tcp_has(const struct tcp_conn *c, uint32_t flag)
+{
+    return (c->flags & flag) != 0;
+}
+
+static inline uint32_t tcp_window(const struct tcp_conn *c)
+{
+    return c->rcv_adv - c->rcv_nxt;
+}
+
+static inline uint32_t tcp_in_flight(const struct tcp_conn *c)
+{
+    return c->snd_nxt - c->snd_una - c->lost_bytes;
+}
+
+static inline uint32_t tcp_unsent(const struct tcp_conn *c)
+{
+    return base_seq_lt(c->snd_nxt, c->snd_end) ? c->snd_end - c->snd_nxt : 0;
+}
+
+/* RFC 7323 section 5.4: the timestamp clock ticks once in 2^20 ns, and starts anywhere. */
+static inline uint32_t tcp_ts_now(const struct tcp_conn *c, uint64_t now)
+{
+    return (uint32_t)(now >> 20) + c->ts_offset;
+}
+
+static inline void tcp_pend(struct tcp_conn *c)
+{
+    if (base_list_empty(&c->pending_link))
+        base_list_push_back(&c->tcp->pending, &c->pending_link);
+}
+
+static inline void tcp_ack_now(struct tcp_conn *c)
+{
+    c->flags |= CONN_ACK_NOW;
+    tcp_pend(c);
+}
+
+static inline void tcp_turn_begin(struct tcp *t)
+{
+    if (!t->pulling)
+        return;
+    t->pulling = false;
+    base_list_splice_back(&t->events, &t->events_later);
+}
+
+/* table.c */
+struct tcp_conn *tcp_table_find(const struct tcp *t, const struct base_flow *flow, uint32_t hash);
+void tcp_table_add(struct tcp_conn *c);
+void tcp_table_remove(struct tcp_conn *c);
+const struct tcp_listener *tcp_listener_find(const struct tcp *t, const struct base_addr *addr, uint16_t port);
+uint32_t tcp_isn(const struct tcp *t, const struct base_flow *flow, uint64_t now);
+uint32_t tcp_ts_offset(const struct tcp *t, const struct base_flow *flow);
+uint64_t tcp_random(struct tcp *t);
+/* False: every port of ours towards that peer is taken. */
+bool tcp_port_choose(struct tcp *t, struct base_flow *flow);
+
+/* timewait.c */
+size_t tcp_timewait_footprint(uint32_t entries);
+void tcp_timewait_init(struct tcp *t, struct base_arena *arena);
+void tcp_timewait_add(struct tcp *t, const struct tcp_conn *c, uint64_t now);
+struct tcp_tw *tcp_timewait_find(struct tcp *t, const struct base_flow *flow);
+void tcp_timewait_remove(struct tcp *t, struct tcp_tw *w);
+void tcp_timewait_restart(struct tcp *t, struct tcp_tw *w, uint64_t now);
+void tcp_timewait_tick(struct tcp *t, uint64_t now);
+void tcp_timewait_check(const struct tcp *t);
+
+/* state.c */
+struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint32_t hash, uint64_t now);
+void tcp_conn_free(struct tcp_conn *c);
+void tcp_state_set(struct tcp_conn *c, enum tcp_state state);
+/* The connection is over on the wire.  Frees it where no user holds it: the pointer may be dead afterwards. */
+void tcp_conn_finish(struct tcp_conn *c, enum tcp_error error);
+void tcp_conn_time_wait(struct tcp_conn *c, uint64_t now);
+void tcp_conn_reset(struct tcp_conn *c); /* queues the RST that our side owes the peer */
+void tcp_event_post(struct tcp_conn *c, uint32_t events);
+void tcp_reply(struct tcp *t, const struct tcp_reply *r);
+void tcp_reply_rst(struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s);
+bool tcp_challenge_allowed(struct tcp *t, uint64_t now);
+void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss);
+uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow);
+
+/* rx.c */
+enum tcp_rx { TCP_RX_DROPPED, TCP_RX_TAKEN };
+enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p);
+void tcp_rx_in_order(struct tcp_conn *c, struct packet *p, uint32_t len);
+void tcp_rx_keep(struct tcp_conn *c);
+void tcp_rx_free(struct tcp_conn *c);
+uint16_t tcp_rx_window(struct tcp_conn *c); /* for the header: moves the right edge */
+bool tcp_rx_update_due(const struct tcp_conn *c);
+
+/* ack.c */
+void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now);
+void tcp_ack_duplicate(struct tcp_conn *c);
+void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
+void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
+void tcp_loss_timeout(struct tcp_conn *c);
+void tcp_loss_mark_all(struct tcp_conn *c);
+
+/* tx.c */
+void tcp_tx_free(struct tcp_conn *c);
+void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns);
+uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
+void tcp_tx_want(struct tcp_conn *c);
+
+/* output.c */
+/* The next segment that the connection has to send; NULL: none, or, with *stuck, no buffer for it. */
+struct packet *tcp_segment_next(struct tcp_conn *c, uint64_t now, bool *stuck);
+
+/* timer.c */
+void tcp_timer_arm(struct tcp_conn *c);
+void tcp_timer_rexmit(struct tcp_conn *c, uint64_t now); /* restarts it for what is outstanding now */
+void tcp_timer_fired(struct tcp_conn *c, uint64_t now);
+
+#endif

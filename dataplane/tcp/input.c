@@ -1,0 +1,452 @@
+/* A segment in: RFC 9293 section 3.10.7, in its order, with the checks of RFC 5961 and RFC 7323.
+ *
+ *     tcp_input -> no connection:  TIME_WAIT entry, listener, or RST
+ *               -> predicted:      ESTABLISHED, next in sequence, nothing unusual
+ *               -> SYN-SENT
+ *               -> all others:     PAWS, sequence, RST, SYN, ACK, data, FIN
+ * Each returns true where it kept the packet. */
+#include "cc.h"
+
+#define TS_OLD_S (24 * 86400u) /* RFC 7323 section 5.5: an idle connection's TS.Recent is no longer compared */
+
+static uint32_t seconds(uint64_t now)
+{
+    return (uint32_t)(now >> 30);
+}
+
+static void ts_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    c->ts_recent = s->tsval;
+    c->ts_recent_s = seconds(now);
+}
+
+/* The peer's SYN: what it offers, and where its bytes begin. */
+static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    uint32_t rcvbuf = c->tcp->config.rcvbuf;
+    if (s->has_ts) {
+        c->flags |= CONN_TS;
+        ts_take(c, s, now);
+    }
+    if (s->has_wscale) {
+        c->flags |= CONN_WS;
+        c->snd_wscale = s->wscale;
+    } else {
+        c->rcv_wscale = 0; /* RFC 7323 section 2.2: both or none */
+    }
+    tcp_mss_set(c, s->mss);
+    c->cwnd = tcp_cc_initial(c->mss);
+    c->irs = s->seq;
+    c->rcv_nxt = c->last_ack = s->seq + 1;
+    c->rcv_adv = c->rcv_nxt + (rcvbuf < 0xffff ? rcvbuf : 0xffff);
+    c->snd_wnd = c->max_wnd = s->wnd; /* not scaled in a SYN */
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+}
+
+/* Our SYN is acknowledged. */
+static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    c->snd_una = s->ack;
+    c->life_at = c->rexmit_at = 0;
+    c->flags &= ~(uint32_t)CONN_SYN_DUE;
+    if (!tcp_has(c, CONN_SYN_LOST)) {
+        tcp_rtt_sample(c, now - c->last_sent_ns);
+    } else {
+        c->rto_ns = 3000000000; /* RFC 6298 section 5.7 */
+        c->cwnd = c->mss;       /* RFC 5681 section 3.1 */
+        c->backoff = 0;
+    }
+    c->progress_ns = now;
+    tcp_state_set(c, TCP_ESTABLISHED);
+    if (tcp_has(c, CONN_PASSIVE))
+        c->flags |= CONN_USER;
+    tcp_event_post(c, tcp_has(c, CONN_PASSIVE) ? TCP_EVENT_ACCEPTED : TCP_EVENT_CONNECTED);
+    stats_count(c->tcp->stats, tcp_has(c, CONN_PASSIVE) ? STATS_TCP_PASSIVE_OPENS : STATS_TCP_ACTIVE_OPENS, 1);
+    if (tcp_has(c, CONN_FIN_QUEUED)) {
+        tcp_state_set(c, TCP_FIN_WAIT_1);
+        tcp_pend(c);
+    }
+}
+
+/* RFC 9293 section 3.10.7.2.  Data and FIN on a SYN are not taken: the peer sends them again once it is answered. */
+static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint32_t iss_after,
+                         uint64_t now)
+{
+    const struct tcp_listener *l = tcp_listener_find(t, &flow->local, flow->local_port);
+    if (l == NULL || (s->flags & TCP_ACK) != 0) {
+        stats_drop(t->stats, l == NULL ? STATS_DROP_TCP_NO_LISTENER : STATS_DROP_TCP_BAD_ACK);
+        tcp_reply_rst(t, flow, s);
+        return;
+    }
+    if ((s->flags & (TCP_RST | TCP_FIN)) != 0 || !(s->flags & TCP_SYN)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
+        return;
+    }
+    if (t->half_open >= t->config.syn_backlog) {
+        stats_drop(t->stats, STATS_DROP_TCP_SYN_BACKLOG);
+        return;
+    }
+    struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
+    if (c == NULL)
+        return;
+    if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
+        c->iss = c->snd_una = iss_after + 64000;
+        c->snd_nxt = c->snd_end = c->recover = c->rtt_seq = c->iss + 1;
+    }
+    c->tag = l->tag;
+    c->flags |= CONN_PASSIVE | CONN_HALF_OPEN | CONN_SYN_DUE;
+    t->half_open++;
+    syn_take(c, s, now);
+    tcp_state_set(c, TCP_SYN_RECEIVED);
+    tcp_timer_arm(c);
+    tcp_pend(c);
+}
+
+/* True: the segment may open a new connection in the entry's place. */
+static bool timewait_input(struct tcp *t, struct tcp_tw *w, const struct base_flow *flow, const struct tcp_segment *s, uint64_t now)
+{
+    if (s->flags & TCP_RST) { /* RFC 1337 */
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_RST);
+        return false;
+    }
+    if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) { /* RFC 6191 section 2 */
+        bool newer = w->ts && s->has_ts ? (int32_t)(s->tsval - w->ts_recent) > 0 : base_seq_gt(s->seq, w->rcv_nxt);
+        if (newer)
+            return true;
+    }
+    bool nothing = s->len == 0 && !(s->flags & (TCP_SYN | TCP_FIN)) && s->seq == w->rcv_nxt;
+    if (s->flags & TCP_FIN)
+        tcp_timewait_restart(t, w, now);
+    if (!nothing && tcp_challenge_allowed(t, now))
+        tcp_reply(t, &(struct tcp_reply){*flow, w->snd_nxt, w->rcv_nxt, w->ts_recent, 0, TCP_ACK, w->ts});
+    return false;
+}
+
+static void closed_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint64_t now)
+{
+    struct tcp_tw *w = tcp_timewait_find(t, flow);
+    uint32_t iss_after = 0;
+    if (w != NULL) {
+        if (!timewait_input(t, w, flow, s, now))
+            return;
+        if (tcp_listener_find(t, &flow->local, flow->local_port) != NULL && t->half_open < t->config.syn_backlog) {
+            iss_after = w->snd_nxt == 0 ? 1 : w->snd_nxt;
+            tcp_timewait_remove(t, w);
+        }
+    }
+    listen_input(t, flow, hash, s, iss_after, now);
+}
+
+/* RFC 9293 section 3.10.7.3. */
+static void syn_sent_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    struct tcp *t = c->tcp;
+    bool ack = (s->flags & TCP_ACK) != 0;
+    if (ack && (s->ack != c->snd_nxt || c->syns == 0)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_ACK);
+        tcp_reply_rst(t, &c->flow, s);
+        return;
+    }
+    if (s->flags & TCP_RST) {
+        if (ack) {
+            stats_count(t->stats, STATS_TCP_RSTS_IN, 1);
+            tcp_conn_finish(c, TCP_REFUSED);
+        } else {
+            stats_drop(t->stats, STATS_DROP_TCP_BAD_RST);
+        }
+        return;
+    }
+    if (!(s->flags & TCP_SYN)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
+        return;
+    }
+    syn_take(c, s, now);
+    if (ack) {
+        establish(c, s, now);
+        tcp_ack_now(c);
+        return;
+    }
+    tcp_state_set(c, TCP_SYN_RECEIVED); /* simultaneous open, section 3.5 */
+    c->flags |= CONN_SYN_DUE;
+    c->backoff = 0;
+    tcp_pend(c);
+}
+
+/* RFC 9293 section 3.10.7.4, table 6, as an overlap of the segment with the window.  DEVIATION: an empty segment, or a FIN, may also
+ * stand at the right edge itself, where a peer that has filled the window keeps its SND.NXT. */
+static bool acceptable(const struct tcp_conn *c, const struct tcp_segment *s)
+{
+    uint32_t len = s->len + ((s->flags & TCP_SYN) != 0) + ((s->flags & TCP_FIN) != 0);
+    if (s->len == 0 && !(s->flags & TCP_SYN))
+        return base_seq_ge(s->seq + len, c->rcv_nxt + (len != 0)) && base_seq_le(s->seq, c->rcv_adv);
+    return base_seq_lt(s->seq, c->rcv_adv) && base_seq_gt(s->seq + len, c->rcv_nxt);
+}
+
+static void challenge(struct tcp_conn *c, uint64_t now)
+{
+    if (tcp_challenge_allowed(c->tcp, now))
+        tcp_ack_now(c);
+}
+
+/* Not to be accepted: the peer is told where we are, except by a RST.  Empty ones are answered at a bounded rate, so that two
+ * confused peers cannot answer each other for ever. */
+static void unacceptable(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    struct stats *st = c->tcp->stats;
+    bool old = base_seq_le(s->seq + s->len, c->rcv_nxt) && s->len > 0;
+    if (s->flags & TCP_RST) {
+        stats_drop(st, STATS_DROP_TCP_BAD_RST);
+        return;
+    }
+    stats_drop(st, old ? STATS_DROP_TCP_DUPLICATE : STATS_DROP_TCP_OUT_OF_WINDOW);
+    if (c->state == TCP_SYN_RECEIVED && s->seq == c->irs && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+        c->flags |= CONN_SYN_DUE; /* our SYN-ACK was lost, or is on its way */
+        tcp_pend(c);
+    } else if (s->len > 0 || (s->flags & TCP_FIN)) {
+        tcp_ack_now(c);
+    } else {
+        challenge(c, now);
+    }
+}
+
+/* RFC 7323 section 5.3.  False: dropped. */
+static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    if (!tcp_has(c, CONN_TS) || (s->flags & TCP_RST))
+        return true;
+    if (!s->has_ts) { /* section 3.2: silently */
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
+        return false;
+    }
+    if ((int32_t)(s->tsval - c->ts_recent) >= 0 || seconds(now) - c->ts_recent_s > TS_OLD_S)
+        return true;
+    stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
+    if (s->len > 0 || (s->flags & TCP_FIN))
+        tcp_ack_now(c);
+    else
+        challenge(c, now);
+    return false;
+}
+
+static void rst_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    if (s->seq != c->rcv_nxt) { /* RFC 5961 section 3.2 */
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_RST);
+        challenge(c, now);
+        return;
+    }
+    stats_count(c->tcp->stats, STATS_TCP_RSTS_IN, 1);
+    bool refused = c->state == TCP_SYN_RECEIVED; /* of a simultaneous open: "connection refused" */
+    bool done = c->state == TCP_CLOSING || c->state == TCP_LAST_ACK;
+    tcp_conn_finish(c, refused ? TCP_REFUSED : done ? TCP_OK : TCP_RESET);
+}
+
+static bool fin_acked(const struct tcp_conn *c)
+{
+    return tcp_has(c, CONN_FIN_SENT) && c->snd_una == c->snd_end + 1;
+}
+
+static void fin_wait_2(struct tcp_conn *c, uint64_t now)
+{
+    tcp_state_set(c, TCP_FIN_WAIT_2);
+    if (!tcp_has(c, CONN_USER)) {
+        c->life_at = now + c->tcp->config.fin_wait_ns;
+        tcp_timer_arm(c);
+    }
+}
+
+/* RFC 5961 section 5.2: what is acknowledged must have been sent, and not too long ago. */
+static bool ack_valid(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    if (base_seq_le(s->ack, c->snd_nxt) && base_seq_ge(s->ack, c->snd_una - c->max_wnd))
+        return true;
+    stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
+    challenge(c, now);
+    return false;
+}
+
+static void ack_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale, before = c->snd_wnd;
+    if (base_seq_gt(s->ack, c->snd_una)) {
+        tcp_ack_new(c, s->ack, s, now);
+    } else if (s->ack == c->snd_una && s->len == 0 && !(s->flags & TCP_FIN) && wnd == before && wnd > 0 && c->snd_una != c->snd_nxt) {
+        tcp_ack_duplicate(c); /* RFC 5681 section 2 */
+    }
+    if (base_seq_ge(s->ack, c->snd_una))
+        tcp_ack_window(c, s, now);
+    if (tcp_has(c, CONN_PERSIST) && tcp_has(c, CONN_USER))
+        c->progress_ns = now; /* RFC 9293 section 3.8.6.1: a peer that answers probes is waited for */
+}
+
+/* What the ACK of our FIN leads to. False: the connection is gone. */
+static bool closing_input(struct tcp_conn *c, uint64_t now)
+{
+    if (!fin_acked(c))
+        return true;
+    if (c->state == TCP_FIN_WAIT_1) {
+        fin_wait_2(c, now);
+        return true;
+    }
+    if (c->state == TCP_CLOSING) {
+        tcp_conn_time_wait(c, now);
+        return false;
+    }
+    if (c->state == TCP_LAST_ACK) {
+        tcp_conn_finish(c, TCP_OK);
+        return false;
+    }
+    return true;
+}
+
+/* All before the peer's FIN is here. May free the connection. */
+static void fin_input(struct tcp_conn *c, uint64_t now)
+{
+    if (!tcp_has(c, CONN_FIN_SEEN) || tcp_has(c, CONN_FIN_RCVD) || c->rcv_nxt != c->rcv_fin)
+        return;
+    c->rcv_nxt++;
+    c->rcv_adv = base_seq_max(c->rcv_adv, c->rcv_nxt);
+    c->flags |= CONN_FIN_RCVD;
+    tcp_ack_now(c);
+    tcp_event_post(c, TCP_EVENT_FIN);
+    if (c->state == TCP_ESTABLISHED)
+        tcp_state_set(c, TCP_CLOSE_WAIT);
+    else if (c->state == TCP_FIN_WAIT_1)
+        tcp_state_set(c, TCP_CLOSING);
+    else if (c->state == TCP_FIN_WAIT_2)
+        tcp_conn_time_wait(c, now);
+}
+
+static bool data_input(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p, uint64_t now)
+{
+    bool receiving = c->state == TCP_ESTABLISHED || c->state == TCP_FIN_WAIT_1 || c->state == TCP_FIN_WAIT_2;
+    if (!receiving || (s->len == 0 && !(s->flags & TCP_FIN)))
+        return false;
+    if (!tcp_has(c, CONN_USER) && base_seq_gt(s->seq + s->len, c->rcv_nxt)) { /* nobody will read it: RFC 2525 section 2.17 */
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_AFTER_CLOSE);
+        tcp_conn_reset(c);
+        tcp_conn_finish(c, TCP_OK);
+        return false;
+    }
+    bool taken = tcp_rx_segment(c, s, p) == TCP_RX_TAKEN;
+    fin_input(c, now);
+    return taken;
+}
+
+static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet *p, uint64_t now)
+{
+    if (!paws(c, s, now))
+        return false;
+    if (!acceptable(c, s)) {
+        bool closed = tcp_window(c) == 0 && s->seq == c->rcv_nxt && (s->flags & TCP_ACK) && !(s->flags & (TCP_RST | TCP_SYN));
+        unacceptable(c, s, now);
+        if (!closed)
+            return false;
+        s->len = 0; /* RFC 9293 section 3.10.7.4: a closed window still takes acknowledgements */
+        s->flags &= (uint8_t)~TCP_FIN;
+    }
+    if (s->flags & TCP_RST) {
+        rst_input(c, s, now);
+        return false;
+    }
+    if (s->flags & TCP_SYN) { /* RFC 5961 section 4.2 */
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_SYN);
+        challenge(c, now);
+        return false;
+    }
+    if (s->has_ts && tcp_has(c, CONN_TS) && base_seq_le(s->seq, c->last_ack) && (int32_t)(s->tsval - c->ts_recent) >= 0)
+        ts_take(c, s, now); /* RFC 7323 section 4.3 (2) */
+    if (!(s->flags & TCP_ACK)) {
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
+        return false;
+    }
+    if (c->state == TCP_SYN_RECEIVED) {
+        if (s->ack != c->snd_nxt) { /* section 3.10.7.4: <SEQ=SEG.ACK><CTL=RST> */
+            stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
+            tcp_reply_rst(c->tcp, &c->flow, s);
+            return false;
+        }
+        establish(c, s, now);
+        c->snd_wnd = c->max_wnd = (uint32_t)s->wnd << c->snd_wscale;
+    }
+    if (!ack_valid(c, s, now))
+        return false;
+    ack_input(c, s, now);
+    if (!closing_input(c, now))
+        return false;
+    return data_input(c, s, p, now);
+}
+
+/* Header prediction: what nearly every segment of a working connection is. */
+static bool predicted(const struct tcp_conn *c, const struct tcp_segment *s)
+{
+    const uint32_t unusual = CONN_FIN_SEEN | CONN_RECOVERY | CONN_LOSS | CONN_PERSIST;
+    return c->state == TCP_ESTABLISHED && (s->flags & ~TCP_PSH) == TCP_ACK && s->seq == c->rcv_nxt && !(c->flags & unusual) &&
+           c->ooo_head == NULL && c->dupacks == 0 && (uint32_t)s->wnd << c->snd_wscale == c->snd_wnd &&
+           s->ack - c->snd_una <= c->snd_nxt - c->snd_una && (s->len != 0 || s->ack != c->snd_una) && s->len <= tcp_window(c) &&
+           s->has_ts == tcp_has(c, CONN_TS) && (!s->has_ts || (int32_t)(s->tsval - c->ts_recent) >= 0);
+}
+
+static bool predicted_input(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p, uint64_t now)
+{
+    if (s->has_ts && base_seq_le(s->seq, c->last_ack))
+        ts_take(c, s, now);
+    if (s->ack != c->snd_una)
+        tcp_ack_new(c, s->ack, s, now);
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+    if (s->len == 0)
+        return false;
+    tcp_rx_in_order(c, p, s->len);
+    return true;
+}
+
+void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, uint64_t now)
+{
+    struct tcp_segment s;
+    bool taken = false;
+    tcp_turn_begin(t);
+    if (!tcp_segment_parse(p, &s)) {
+        stats_drop(t->stats, STATS_DROP_TCP_MALFORMED);
+        packet_free(p);
+        return;
+    }
+    uint32_t hash = base_flow_hash(&t->config.isn_key, flow);
+    struct tcp_conn *c = tcp_table_find(t, flow, hash);
+    if (c == NULL)
+        closed_input(t, flow, hash, &s, now);
+    else if (predicted(c, &s))
+        taken = predicted_input(c, &s, p, now);
+    else if (c->state == TCP_SYN_SENT)
+        syn_sent_input(c, &s, now);
+    else
+        taken = conn_input(c, &s, p, now);
+    if (!taken)
+        packet_free(p);
+}
+
+/* RFC 5927: only about what is in flight.  A hard error ends a connection that is not yet open (RFC 1122 section 4.2.3.9); later it is no
+ * more than a hint, which the timeouts do not need. */
+void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now)
+{
+    struct tcp_conn *c = tcp_table_find(t, flow, base_flow_hash(&t->config.isn_key, flow));
+    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt))
+        return;
+    if (hard && c->state == TCP_SYN_SENT) {
+        tcp_conn_finish(c, TCP_UNREACHABLE);
+        return;
+    }
+    bool v4 = base_addr_is_v4(&flow->remote);
+    uint32_t least = v4 ? 576 : 1280; /* RFC 8201 section 4; below 576 an attack is likelier than a link (RFC 5927 section 7.2) */
+    if (mtu == 0 || c->state < TCP_ESTABLISHED)
+        return;
+    uint32_t mss = (mtu > least ? mtu : least) - (v4 ? 20 : 40) - TCP_HEADER - (tcp_has(c, CONN_TS) ? TCP_TS_OPTION : 0);
+    if (mss >= c->mss)
+        return;
+    c->mss = mss;
+    c->recover = c->snd_nxt;
+    c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
+    tcp_loss_mark_all(c);
+    tcp_timer_rexmit(c, now);
+}

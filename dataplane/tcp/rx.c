@@ -1,0 +1,324 @@
+/* What arrives: the queue of in-order packets that the user reads, the queue of packets ahead of a hole, and the window that
+ * follows from them.
+ *
+ *     rx:   rx_head ... rx_tail   contiguous, ends at rcv_nxt (the FIN apart); `unread` bytes
+ *     ooo:  ooo_head ...          sorted, disjoint, all within (rcv_nxt, rcv_adv]; at most config.reassembly buffers
+ *
+ * Of bytes that arrive twice with different content the first ones stand.  Packets stay where the device put them, headers cut
+ * off in place; those that outlive the turn pass through packet_keep(). */
+#include "conn.h"
+
+static void push_in_order(struct tcp_conn *c, struct packet *p, uint32_t len)
+{
+    struct tcp_buf *b = tcp_buf(p);
+    b->next = NULL;
+    b->seq = c->rcv_nxt;
+    b->len = len;
+    if (c->rx_tail != NULL)
+        tcp_buf(c->rx_tail)->next = p;
+    else
+        c->rx_head = p;
+    c->rx_tail = p;
+    c->rcv_nxt += len;
+    c->unread += len;
+    c->bytes_in += len;
+}
+
+void tcp_rx_in_order(struct tcp_conn *c, struct packet *p, uint32_t len)
+{
+    push_in_order(c, p, len);
+    if (c->rx_fresh == NULL)
+        c->rx_fresh = p;
+    if (len > c->rcv_mss)
+        c->rcv_mss = len;
+    tcp_event_post(c, TCP_EVENT_READABLE);
+    tcp_pend(c);
+}
+
+static void ooo_drop(struct tcp_conn *c, struct packet *p)
+{
+    c->ooo_bytes -= tcp_buf(p)->len;
+    c->ooo_count--;
+    packet_free(p);
+}
+
+/* The hole before it is closed: what of ooo has become contiguous moves over. */
+static void ooo_pull(struct tcp_conn *c)
+{
+    while (c->ooo_head != NULL && base_seq_le(tcp_buf(c->ooo_head)->seq, c->rcv_nxt)) {
+        struct packet *p = c->ooo_head;
+        struct tcp_buf *b = tcp_buf(p);
+        c->ooo_head = b->next;
+        c->ooo_bytes -= b->len;
+        c->ooo_count--;
+        assert(b->seq == c->rcv_nxt); /* disjoint, and new data is cut where stored data begins */
+        push_in_order(c, p, b->len);
+        if (c->rx_fresh == NULL)
+            c->rx_fresh = p;
+    }
+}
+
+static void cut_front(struct packet *p, uint32_t *seq, uint32_t *len, uint32_t n)
+{
+    packet_adj(p, n);
+    *seq += n;
+    *len -= n;
+}
+
+static void cut_back(struct packet *p, uint32_t *len, uint32_t n)
+{
+    packet_trim(p, n);
+    *len -= n;
+}
+
+/* At the limit the farthest one yields to a nearer one: what fills the hole must not be refused for what waits behind it. */
+static bool ooo_make_room(struct tcp_conn *c, uint32_t seq)
+{
+    if (c->ooo_count < c->tcp->config.reassembly)
+        return true;
+    stats_drop(c->tcp->stats, STATS_DROP_TCP_REASSEMBLY_FULL);
+    struct packet **at = &c->ooo_head;
+    while (*at != NULL && tcp_buf(*at)->next != NULL)
+        at = &tcp_buf(*at)->next;
+    if (*at == NULL || base_seq_le(tcp_buf(*at)->seq, seq))
+        return false;
+    struct packet *last = *at;
+    *at = NULL;
+    ooo_drop(c, last);
+    return true;
+}
+
+static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, struct packet *p)
+{
+    if (!ooo_make_room(c, seq))
+        return TCP_RX_DROPPED;
+    struct packet **at = &c->ooo_head;
+    while (*at != NULL && base_seq_le(tcp_buf(*at)->seq, seq)) {
+        uint32_t end = tcp_buf(*at)->seq + tcp_buf(*at)->len;
+        if (base_seq_gt(end, seq)) {
+            uint32_t over = end - seq;
+            if (over >= len)
+                return TCP_RX_DROPPED;
+            cut_front(p, &seq, &len, over);
+        }
+        at = &tcp_buf(*at)->next;
+    }
+    /* Reaching over the next one, and maybe beyond: the part beyond comes again when the hole is closed. */
+    if (*at != NULL && base_seq_lt(tcp_buf(*at)->seq, seq + len))
+        cut_back(p, &len, seq + len - tcp_buf(*at)->seq);
+    p = packet_keep(p, c->tcp->pool);
+    if (p == NULL) {
+        stats_drop(c->tcp->stats, STATS_DROP_TCP_NO_BUFFER);
+        return TCP_RX_TAKEN;
+    }
+    *tcp_buf(p) = (struct tcp_buf){.next = *at, .seq = seq, .len = len};
+    *at = p;
+    c->ooo_bytes += len;
+    c->ooo_count++;
+    return TCP_RX_TAKEN;
+}
+
+/* A FIN counts where all before it has come; the first one stands. */
+static void fin_note(struct tcp_conn *c, uint32_t seq)
+{
+    if (tcp_has(c, CONN_FIN_SEEN))
+        return;
+    c->flags |= CONN_FIN_SEEN;
+    c->rcv_fin = seq;
+}
+
+/* Cuts what is old, beyond the window or beyond the FIN. False: nothing is left. */
+static bool trim(const struct tcp_conn *c, struct packet *p, uint32_t *seq, uint32_t *len)
+{
+    uint32_t edge = tcp_has(c, CONN_FIN_SEEN) ? c->rcv_fin : c->rcv_adv;
+    if (base_seq_gt(edge, c->rcv_adv))
+        edge = c->rcv_adv;
+    if (base_seq_lt(*seq, c->rcv_nxt)) {
+        if (c->rcv_nxt - *seq >= *len)
+            return false;
+        cut_front(p, seq, len, c->rcv_nxt - *seq);
+    }
+    if (base_seq_gt(*seq + *len, edge)) {
+        uint32_t over = *seq + *len - edge;
+        if (over >= *len)
+            return false;
+        cut_back(p, len, over);
+    }
+    return *len > 0;
+}
+
+enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p)
+{
+    uint32_t seq = s->seq, len = s->len, end = s->seq + s->len;
+    enum tcp_rx taken = TCP_RX_DROPPED;
+    if ((s->flags & TCP_FIN) && base_seq_ge(end, c->rcv_nxt) && base_seq_le(end, c->rcv_adv))
+        fin_note(c, end);
+    if (len > 0) {
+        if (seq != c->rcv_nxt || c->ooo_head != NULL)
+            tcp_ack_now(c); /* RFC 5681 section 4.2: out of order, a duplicate, or (part of) a hole filled */
+        if (!trim(c, p, &seq, &len)) {
+            stats_drop(c->tcp->stats, base_seq_le(end, c->rcv_nxt) ? STATS_DROP_TCP_DUPLICATE : STATS_DROP_TCP_OUT_OF_WINDOW);
+            tcp_ack_now(c);
+        } else if (seq != c->rcv_nxt) {
+            taken = ooo_insert(c, seq, len, p);
+        } else {
+            if (c->ooo_head != NULL && base_seq_lt(tcp_buf(c->ooo_head)->seq, seq + len))
+                cut_back(p, &len, seq + len - tcp_buf(c->ooo_head)->seq);
+            tcp_rx_in_order(c, p, len);
+            ooo_pull(c);
+            taken = TCP_RX_TAKEN;
+        }
+    }
+    if (s->flags & TCP_FIN)
+        tcp_ack_now(c);
+    return taken;
+}
+
+static void free_list(struct packet **head)
+{
+    while (*head != NULL) {
+        struct packet *p = *head;
+        *head = tcp_buf(p)->next;
+        packet_free(p);
+    }
+}
+
+void tcp_rx_free(struct tcp_conn *c)
+{
+    free_list(&c->rx_head);
+    free_list(&c->ooo_head);
+    c->rx_tail = c->rx_fresh = NULL;
+    c->unread = c->ooo_bytes = c->ooo_count = 0;
+}
+
+/* No buffer to keep it in, and nobody was told yet that it came: forget it and all after it; the peer sends it again.
+ * Not after a FIN, which cannot be taken back: then the device's buffer itself is held. */
+static void forget_from(struct tcp_conn *c, struct packet *last_kept, struct packet *p)
+{
+    stats_drop(c->tcp->stats, STATS_DROP_TCP_NO_BUFFER);
+    c->rcv_nxt = tcp_buf(p)->seq;
+    for (struct packet *q = p; q != NULL; q = tcp_buf(q)->next) {
+        c->unread -= tcp_buf(q)->len;
+        c->bytes_in -= tcp_buf(q)->len;
+    }
+    free_list(&p);
+    c->rx_tail = last_kept;
+    if (last_kept != NULL)
+        tcp_buf(last_kept)->next = NULL;
+    else
+        c->rx_head = NULL;
+}
+
+/* Small leftovers share a buffer, so that unread bytes hold a number of buffers in proportion. */
+static bool merge(struct packet *into, struct packet *p)
+{
+    uint32_t n = tcp_buf(p)->len;
+    if (into == NULL || packet_shared(into) || n > 512 || packet_tailroom(into) < n)
+        return false;
+    memcpy(packet_append(into, n), packet_data(p), n);
+    tcp_buf(into)->len += n;
+    tcp_buf(into)->next = tcp_buf(p)->next;
+    packet_free(p);
+    return true;
+}
+
+/* Packets of this turn that are still unread are held longer than a device's buffers may be. */
+void tcp_rx_keep(struct tcp_conn *c)
+{
+    struct packet *before = NULL, *p = c->rx_head;
+    if (c->rx_fresh == NULL)
+        return;
+    for (; p != c->rx_fresh; p = tcp_buf(p)->next)
+        before = p;
+    c->rx_fresh = NULL;
+    while (p != NULL) {
+        struct packet *next = tcp_buf(p)->next;
+        if (merge(before, p)) {
+            c->rx_tail = before;
+            p = next;
+            continue;
+        }
+        packet_ref(p);
+        struct packet *kept = packet_keep(p, c->tcp->pool);
+        if (kept == NULL && !tcp_has(c, CONN_FIN_RCVD)) {
+            forget_from(c, before, p);
+            return;
+        }
+        if (kept != NULL)
+            packet_free(p); /* the reference of four lines above */
+        p = kept != NULL ? kept : p;
+        if (before != NULL)
+            tcp_buf(before)->next = p;
+        else
+            c->rx_head = p;
+        c->rx_tail = p;
+        before = p;
+        p = next;
+    }
+}
+
+static uint32_t window_free(const struct tcp_conn *c)
+{
+    uint32_t room = c->unread < c->tcp->config.rcvbuf ? c->tcp->config.rcvbuf - c->unread : 0;
+    uint32_t most = (uint32_t)0xffff << c->rcv_wscale; /* that the header can say */
+    return room < most ? room : most;
+}
+
+/* RFC 9293 section 3.8.6.2.2: how far the right edge may move, and whether it is worth moving. */
+static uint32_t window_gain(const struct tcp_conn *c)
+{
+    uint32_t edge = c->rcv_nxt + window_free(c), half = c->tcp->config.rcvbuf / 2;
+    if (base_seq_le(edge, c->rcv_adv))
+        return 0;
+    uint32_t gain = edge - c->rcv_adv, least = c->rcv_mss < half ? c->rcv_mss : half;
+    return gain >= least ? gain : 0;
+}
+
+/* A field that rounds down may show an edge a few bytes left of the promised one (RFC 7323 section 2.4); what lies up to
+ * the promised edge is accepted all the same. */
+uint16_t tcp_rx_window(struct tcp_conn *c)
+{
+    c->rcv_adv += window_gain(c);
+    uint32_t wnd = tcp_window(c) >> c->rcv_wscale;
+    return (uint16_t)(wnd < 0xffff ? wnd : 0xffff);
+}
+
+/* An ACK for the window's sake alone: when the peer may be waiting for it. */
+bool tcp_rx_update_due(const struct tcp_conn *c)
+{
+    uint32_t gain = window_gain(c), half = c->tcp->config.rcvbuf / 2;
+    if (gain == 0 || tcp_has(c, CONN_FIN_RCVD))
+        return false;
+    return gain >= half || tcp_window(c) < half / 2 || tcp_window(c) < 2 * c->rcv_mss;
+}
+
+size_t tcp_read_peek(struct tcp_conn *c, const uint8_t **data)
+{
+    if (c->rx_head == NULL)
+        return 0;
+    *data = packet_data(c->rx_head);
+    return packet_len(c->rx_head);
+}
+
+void tcp_read_consume(struct tcp_conn *c, size_t n)
+{
+    if (n == 0)
+        return;
+    struct packet *p = c->rx_head;
+    assert(p != NULL && n <= tcp_buf(p)->len);
+    c->unread -= (uint32_t)n;
+    tcp_buf(p)->seq += (uint32_t)n;
+    tcp_buf(p)->len -= (uint32_t)n;
+    if (tcp_buf(p)->len > 0) {
+        packet_adj(p, (uint32_t)n);
+    } else {
+        c->rx_head = tcp_buf(p)->next;
+        if (c->rx_fresh == p)
+            c->rx_fresh = c->rx_head;
+        if (c->rx_head == NULL)
+            c->rx_tail = NULL;
+        packet_free(p);
+    }
+    if (c->state != TCP_CLOSED && tcp_rx_update_due(c))
+        tcp_pend(c);
+}

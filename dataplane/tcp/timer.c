@@ -1,0 +1,94 @@
+/* What happens when nothing does: retransmission and window probes, delayed ACKs, the end of waiting.
+ *
+ * A connection has one timer and three deadlines. A deadline that moves later, the common case, is only written down; the timer
+ * fires at the old time, finds nothing due and is set anew. */
+#include "conn.h"
+
+void tcp_timer_arm(struct tcp_conn *c)
+{
+    uint64_t first = UINT64_MAX;
+    if (c->rexmit_at != 0)
+        first = c->rexmit_at;
+    if (c->delack_at != 0 && c->delack_at < first)
+        first = c->delack_at;
+    if (c->life_at != 0 && c->life_at < first)
+        first = c->life_at;
+    if (first == UINT64_MAX || (base_timer_armed(&c->timer) && c->timer.deadline_ns <= first))
+        return;
+    base_wheel_arm(&c->tcp->wheel, &c->timer, first);
+}
+
+static uint64_t interval(const struct tcp_conn *c)
+{
+    uint64_t most = c->tcp->config.rto_ns_max, rto = c->rto_ns;
+    for (unsigned i = 0; i < c->backoff && rto < most; i++)
+        rto *= 2; /* RFC 6298 section 5.5 */
+    return rto < most ? rto : most;
+}
+
+/* RFC 6298 section 5.1 to 5.3.  While backing off it does not sleep past the user timeout. */
+void tcp_timer_rexmit(struct tcp_conn *c, uint64_t now)
+{
+    bool waiting = c->snd_una != c->snd_nxt || tcp_unsent(c) > 0 || tcp_has(c, CONN_SYN_DUE) ||
+                   (tcp_has(c, CONN_FIN_QUEUED) && !tcp_has(c, CONN_FIN_SENT));
+    c->rexmit_at = waiting ? now + interval(c) : 0;
+    uint64_t end = c->progress_ns + c->tcp->config.user_timeout_ns;
+    if (waiting && c->backoff > 0 && c->state >= TCP_ESTABLISHED && end > now && end < c->rexmit_at)
+        c->rexmit_at = end;
+    if (waiting)
+        tcp_timer_arm(c);
+}
+
+static void timed_out(struct tcp_conn *c)
+{
+    stats_count(c->tcp->stats, STATS_TCP_TIMEOUTS, 1);
+    tcp_conn_finish(c, TCP_TIMED_OUT);
+}
+
+static void rexmit_fired(struct tcp_conn *c, uint64_t now)
+{
+    if (c->backoff < 30)
+        c->backoff++;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+        c->flags |= CONN_SYN_DUE;
+    } else if (c->snd_wnd == 0 || c->snd_una == c->snd_nxt) {
+        c->flags |= CONN_PROBE_DUE | CONN_PERSIST; /* a peer that answers probes is alive: no congestion, no loss */
+    } else {
+        tcp_loss_timeout(c);
+    }
+    tcp_pend(c);
+    tcp_timer_rexmit(c, now);
+}
+
+/* May free the connection. */
+void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
+{
+    if (c->life_at != 0 && c->life_at <= now) {
+        if (c->state == TCP_FIN_WAIT_2)
+            tcp_conn_finish(c, TCP_OK);
+        else
+            timed_out(c);
+        return;
+    }
+    if (c->delack_at != 0 && c->delack_at <= now) {
+        c->delack_at = 0;
+        tcp_ack_now(c);
+    }
+    if (c->rexmit_at != 0 && c->rexmit_at <= now) {
+        bool young = c->state < TCP_ESTABLISHED; /* life_at ends these */
+        if (!young && now - c->progress_ns >= c->tcp->config.user_timeout_ns) {
+            timed_out(c);
+            return;
+        }
+        rexmit_fired(c, now);
+    }
+    tcp_timer_arm(c);
+}
+
+void tcp_tick(struct tcp *t, uint64_t now)
+{
+    tcp_turn_begin(t);
+    for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
+        tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);
+    tcp_timewait_tick(t, now);
+}

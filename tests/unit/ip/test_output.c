@@ -1,0 +1,277 @@
+/* What goes out: frames to the byte, checksums against a naive twin, routes. */
+#include "frames.h"
+#include "ip/checksum.h"
+
+static void sums_agree_with_a_naive_twin(void **state)
+{
+    (void)state;
+    srand(7);
+    for (uint32_t n = 0; n < 400; n++)
+        for (uint32_t shift = 0; shift < 17; shift++) {
+            uint8_t *raw = malloc(n + shift + (n + shift == 0)); /* ends where the bytes end */
+            for (int fill = 0; fill < 3; fill++) {
+                for (uint32_t i = 0; i < n; i++)
+                    raw[shift + i] = fill == 0 ? 0xff : fill == 1 ? 0 : (uint8_t)rand();
+                uint16_t want = naive_sum(raw + shift, n, 0), got = ip_sum_fold(ip_sum(raw + shift, n));
+                assert_int_equal(__builtin_bswap16(got), want);
+            }
+            free(raw);
+        }
+    for (uint32_t n = 65000; n <= 65535; n += 107) {
+        uint8_t *raw = malloc(n);
+        for (int fill = 0; fill < 2; fill++) {
+            for (uint32_t i = 0; i < n; i++)
+                raw[i] = fill == 0 ? 0xff : (uint8_t)rand();
+            assert_int_equal(__builtin_bswap16(ip_sum_fold(ip_sum(raw, n))), naive_sum(raw, n, 0));
+        }
+        free(raw);
+    }
+}
+
+static void resolve(struct host *h)
+{
+    struct frame_bytes f;
+    frame_arp(&f, 1, peer_mac, "198.18.0.1", "198.18.0.2", broadcast_mac);
+    feed_frame(h, &f);
+    frame_ns(&f, "2001:db8::1", "2001:db8::2", peer_mac);
+    feed_frame(h, &f);
+    host_discard(h);
+}
+
+/* What the frame must be, written by the twin. */
+static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote, uint32_t data)
+{
+    struct packet *p = segment_make((struct host *)(uintptr_t)h, data);
+    put_eth(f, peer_mac, our_mac, v6 ? 0x86dd : 0x0800);
+    if (v6) {
+        put_ip6(f, local, remote, 6, 64, 20 + data);
+    } else {
+        put_ip4(f, local, remote, 6, 20 + data);
+        f->b[18] = f->b[19] = 0; /* identification */
+        reseal_ip4(f, 14);
+    }
+    uint32_t at = f->n;
+    put(f, packet_data(p), packet_len(p));
+    packet_free(p);
+    seal(f, 14, at, 6);
+}
+
+static void frames_are_right_to_the_byte(void **state)
+{
+    (void)state;
+    struct host h;
+    struct packet *p;
+    struct frame_bytes want;
+    host_open(&h, 16, 16);
+    resolve(&h);
+    for (uint32_t data = 0; data < 1441; data += data < 200 ? 1 : 37)
+        for (int v6 = 0; v6 < 2; v6++)
+            for (int far = 0; far < 2; far++) {
+                const char *local = v6 ? "2001:db8::2" : "198.18.0.2";
+                const char *remote = v6 ? (far ? "2001:db8:f::9" : "2001:db8::1") : (far ? "198.19.3.4" : "198.18.0.1");
+                assert_true(send_to(&h, local, remote, data, &p));
+                want_frame(&want, &h, v6, local, remote, data);
+                assert_int_equal(packet_len(p), want.n);
+                assert_memory_equal(packet_data(p), want.b, want.n);
+                packet_free(p);
+            }
+    assert_int_equal(host_discard(&h), 0);
+    host_close(&h);
+}
+
+static void vlan_and_device_checksums_are_used(void **state)
+{
+    (void)state;
+    struct host h;
+    struct packet *p;
+    host_open(&h, 16, 16);
+    h.port.vlan = 5;
+    h.port.flags = IP_TX_TCP_CSUM;
+    host_configure(&h);
+    host_discard(&h);
+    struct frame_bytes f;
+    frame_arp(&f, 1, peer_mac, "198.18.0.1", "198.18.0.2", broadcast_mac);
+    memmove(f.b + 16, f.b + 12, f.n - 12);
+    memcpy(f.b + 12, (const uint8_t[4]){0x81, 0, 0, 5}, 4);
+    f.n += 4;
+    feed_frame(&h, &f);
+    next_frame(&h, &f); /* the reply is tagged as well */
+    assert_memory_equal(f.b + 12, ((uint8_t[6]){0x81, 0, 0, 5, 8, 6}), 6);
+    for (int i = 0; i < 2; i++) { /* slow, then hot */
+        assert_true(send_to(&h, "198.18.0.2", "198.18.0.1", 30, &p));
+        const uint8_t *b = packet_data(p);
+        assert_memory_equal(b + 12, ((uint8_t[6]){0x81, 0, 0, 5, 8, 0}), 6);
+        assert_int_equal(p->tx_flags, PACKET_TX_TCP_CSUM);
+        assert_true(p->l2_len == 18 && p->l3_len == 20 && p->l4_len == 20);
+        /* the field holds the sum of the pseudo-header: what the device adds to */
+        uint8_t pseudo[12] = {198, 18, 0, 2, 198, 18, 0, 1, 0, 6, 0, 50};
+        assert_int_equal(b[18 + 36] << 8 | b[18 + 37], naive_sum(pseudo, 12, 0));
+        packet_free(p);
+    }
+    host_close(&h);
+}
+
+static void nobody_reaches_where_no_route_leads(void **state)
+{
+    (void)state;
+    static const char *const nowhere[] = {"198.19.0.1", "198.18.0.255", "198.18.0.0", "198.18.0.2", "224.0.0.1", "127.0.0.1", "0.0.0.1", "255.255.255.255"};
+    struct host h;
+    struct packet *p;
+    struct ip_result r;
+    host_open(&h, 16, 16);
+    h.port.gateway4 = h.port.gateway6 = (struct base_addr){0};
+    host_configure(&h);
+    host_discard(&h);
+    for (size_t i = 0; i < sizeof(nowhere) / sizeof(*nowhere); i++) {
+        assert_false(send_to(&h, "198.18.0.2", nowhere[i], 0, &p));
+        struct base_flow f = flow_to("198.18.0.2", nowhere[i]);
+        assert_true(ip_unreachable_next(h.ip, &r));
+        assert_true(base_flow_eq(&r.flow, &f) && r.hard);
+        assert_int_equal(drops(&h, STATS_DROP_IP_NO_ROUTE), i + 1);
+    }
+    assert_false(send_to(&h, "2001:db8::2", "2001:db8:9::1", 0, &p));
+    assert_false(send_to(&h, "2001:db8::2", "ff02::1", 0, &p));
+    assert_int_equal(drops(&h, STATS_DROP_IP_NO_ROUTE), 10);
+    assert_false(send_to(&h, "198.18.0.77", "198.18.0.1", 0, &p)); /* not an address of ours */
+    assert_int_equal(drops(&h, STATS_DROP_IP_BAD_SOURCE), 1);
+    assert_int_equal(host_discard(&h), 0);
+    while (ip_unreachable_next(h.ip, &r))
+        ;
+    assert_true(ip_idle(h.ip));
+    host_close(&h);
+}
+
+static void source(const struct host *h, const char *remote, const char *want)
+{
+    struct base_addr local, r = addr(remote);
+    uint16_t port = 9;
+    bool found = ip_source_for(h->ip, &r, &local, &port);
+    assert_int_equal(found, want != NULL);
+    if (want == NULL)
+        return;
+    struct base_addr w = addr(want);
+    assert_true(base_addr_eq(&local, &w));
+    assert_int_equal(port, 0);
+}
+
+static void sources_are_chosen_by_prefix_then_gateway(void **state)
+{
+    (void)state;
+    struct host h;
+    host_open(&h, 16, 16);
+    h.port.addresses = 4;
+    h.port.address[2] = (struct ip_prefix){addr("198.18.7.9"), 29};
+    h.port.address[3] = (struct ip_prefix){addr("2001:db8:5::9"), 47};
+    h.port.gateway6 = addr("fe80::1");
+    host_configure(&h);
+    source(&h, "198.18.0.77", "198.18.0.2");
+    source(&h, "198.18.7.14", "198.18.7.9");
+    source(&h, "198.18.7.15", NULL); /* its broadcast */
+    source(&h, "198.18.7.16", "198.18.0.2");
+    source(&h, "198.19.1.1", "198.18.0.2");
+    source(&h, "2001:db8::77", "2001:db8::2");
+    source(&h, "2001:db8:4::1", "2001:db8:5::9");
+    source(&h, "2001:db8:6::1", "2001:db8::2"); /* through fe80::1, from a global address */
+    source(&h, "198.18.0.2", NULL);             /* ourselves */
+    source(&h, "fe80::5", "fe80::ff:fe00:2");
+    h.port.gateway4 = addr("198.18.99.1"); /* outside of every prefix, as clouds have it */
+    host_configure(&h);
+    source(&h, "198.19.1.1", "198.18.0.2");
+    host_discard(&h);
+    struct packet *p;
+    assert_false(send_to(&h, "198.18.0.2", "198.19.1.1", 0, &p));
+    struct frame_bytes f;
+    next_frame(&h, &f);
+    assert_memory_equal(f.b + 14 + 24, ((uint8_t[4]){198, 18, 99, 1}), 4);
+    h.port.address[0].bits = 31; /* RFC 3021: both are hosts */
+    host_configure(&h);
+    source(&h, "198.18.0.3", "198.18.0.2");
+    host_close(&h);
+}
+
+static void addresses_come_and_go(void **state)
+{
+    (void)state;
+    struct host h;
+    struct packet *p;
+    struct frame_bytes f;
+    host_open(&h, 16, 16);
+    resolve(&h);
+    assert_true(send_to(&h, "198.18.0.2", "198.18.0.1", 0, &p));
+    packet_free(p);
+    h.port.address[0].addr = addr("198.18.0.3");
+    host_configure(&h);
+    assert_false(send_to(&h, "198.18.0.2", "198.18.0.1", 0, &p)); /* the path of before is not used */
+    frame_tcp4(&f, 0);
+    assert_int_equal(feed_frame(&h, &f), IP_DONE);
+    host_discard(&h);
+    assert_true(send_to(&h, "198.18.0.3", "198.18.0.1", 0, &p)); /* the neighbour is still known */
+    packet_free(p);
+    h.port.vlan = 9;
+    host_configure(&h);
+    assert_int_equal(ip_neighbours(h.ip), 0); /* another link */
+    host_close(&h);
+}
+
+static void announcements_are_made_twice(void **state)
+{
+    (void)state;
+    struct host h;
+    struct frame_bytes f;
+    host_open(&h, 16, 16);
+    host_configure(&h);
+    for (int round = 0; round < 2; round++) {
+        next_frame(&h, &f); /* ARP: sender and target are ours, to all */
+        assert_memory_equal(f.b, broadcast_mac, 6);
+        assert_memory_equal(f.b + 28, f.b + 38, 4);
+        assert_int_equal(f.n, 60);
+        next_frame(&h, &f); /* NA to all nodes, override, from the address itself */
+        assert_int_equal(f.b[54], 136);
+        assert_int_equal(f.b[58], 0x20);
+        assert_memory_equal(f.b + 22, f.b + 62, 16);
+        assert_true(sealed(f.b, 14, 54, f.n, 58));
+        assert_int_equal(f.b[21], 255);
+        next_frame(&h, &f); /* and of the link-local address */
+        assert_int_equal(f.b[62], 0xfe);
+        assert_int_equal(host_discard(&h), 0);
+        h.now += 2 * SECOND + 2 * MS;
+        ip_tick(h.ip, h.now);
+    }
+    assert_int_equal(host_discard(&h), 0);
+    host_close(&h);
+}
+
+/* The n-th buffer is not to be had: nothing else goes wrong. */
+static void running_out_of_buffers_is_only_counted(void **state)
+{
+    (void)state;
+    for (int32_t nth = 0; nth < 8; nth++) {
+        struct host h;
+        struct frame_bytes f;
+        struct packet *p;
+        host_open(&h, 16, 16);
+        h.pool->fail_at = nth + 1; /* the segment itself may be had */
+        if (!send_to(&h, "198.18.0.2", "198.18.0.1", 10, &p))
+            host_discard(&h);
+        frame_arp(&f, 1, peer_mac, "198.18.0.1", "198.18.0.2", broadcast_mac);
+        feed_frame(&h, &f);
+        frame_ns(&f, "2001:db8::1", "2001:db8::2", peer_mac);
+        feed_frame(&h, &f);
+        host_configure(&h);
+        host_discard(&h);
+        assert_int_equal(drops(&h, STATS_DROP_IP_NO_BUFFER), nth < 6);
+        host_close(&h);
+    }
+}
+
+const struct CMUnitTest output_tests[] = {
+    cmocka_unit_test(sums_agree_with_a_naive_twin),
+    cmocka_unit_test(frames_are_right_to_the_byte),
+    cmocka_unit_test(vlan_and_device_checksums_are_used),
+    cmocka_unit_test(nobody_reaches_where_no_route_leads),
+    cmocka_unit_test(sources_are_chosen_by_prefix_then_gateway),
+    cmocka_unit_test(addresses_come_and_go),
+    cmocka_unit_test(announcements_are_made_twice),
+    cmocka_unit_test(running_out_of_buffers_is_only_counted),
+};
+const size_t output_test_count = sizeof(output_tests) / sizeof(*output_tests);
