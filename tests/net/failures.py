@@ -48,7 +48,7 @@ def lease_expires(report, work, build, asan):
     """penstock-register keeps a backend in etcd while both live; without it the lease takes it out."""
     lab = Lab(work, build).start(backends=2)
     third = lab.add("b3")
-    command = [f"{build}/tools/penstock-register", "--etcd", "http://127.0.0.1:2379", "--service", "echo", "--addr", third.address, "--weight", "1", "--ttl", "3s"]
+    command = [f"{build}/tools/penstock-register", "--etcd", "http://127.0.0.1:2379", "--service", "services/echo", "--addr", third.address, "--weight", "1", "--ttl", "3s"]
     register = lab.spawn(command, f"{work}/register.log")
     lab.wait_ready(3)
     time.sleep(5)

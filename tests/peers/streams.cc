@@ -1,4 +1,5 @@
 // Streams that stay open (hold), and a slow reader beside a fast one (slow).
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <mutex>
@@ -127,18 +128,30 @@ int mode_slow(Options &options)
         return 1;
     auto fast = echo::Echo::NewStub(fast_channel), slow = echo::Echo::NewStub(slow_channel);
 
+    // Twice, in turns: the better of two runs is less at the mercy of whatever else the machine does.
     grpc::Status alone_status, beside_status, slow_status;
-    double alone = fast_rate(*fast, seconds, alone_status);
-    std::atomic<bool> stop{false};
+    double alone = 0, beside = 0, slow_seconds = 0;
     std::atomic<uint64_t> slow_bytes{0};
-    auto begun = Clock::now();
-    std::thread slow_reader([&] { read_stream(*slow, 1024, std::chrono::milliseconds(1000), stop, slow_bytes, slow_status); });
-    std::this_thread::sleep_for(std::chrono::seconds(2)); // every window on the slow stream's way has filled
-    double beside = fast_rate(*fast, seconds, beside_status);
+    for (int turn = 0; turn < 2; turn++) {
+        grpc::Status status;
+        alone = std::max(alone, fast_rate(*fast, seconds, status));
+        if (!status.ok())
+            alone_status = status;
+        std::atomic<bool> stop{false};
+        auto begun = Clock::now();
+        std::thread slow_reader([&] { read_stream(*slow, 1024, std::chrono::milliseconds(1000), stop, slow_bytes, status); });
+        std::this_thread::sleep_for(std::chrono::seconds(2)); // every window on the slow stream's way has filled
+        grpc::Status fast_status;
+        beside = std::max(beside, fast_rate(*fast, seconds, fast_status));
+        slow_seconds += std::chrono::duration<double>(Clock::now() - begun).count();
+        if (!fast_status.ok())
+            beside_status = fast_status;
+        stop = true;
+        slow_reader.join();
+        if (!status.ok())
+            slow_status = status;
+    }
     uint64_t slow_total = slow_bytes;
-    double slow_seconds = std::chrono::duration<double>(Clock::now() - begun).count();
-    stop = true;
-    slow_reader.join();
     bool ok = alone_status.ok() && beside_status.ok() && slow_status.ok();
     printf("{\"summary\":true,\"alone_bytes_per_second\":%.0f,\"beside_bytes_per_second\":%.0f,\"share\":%.3f,\"slow_bytes_per_second\":%.0f,\"status_ok\":%s}\n",
         alone, beside, alone > 0 ? beside / alone : 0, double(slow_total) / slow_seconds, ok ? "true" : "false");
