@@ -129,7 +129,8 @@ static void rst_stream(struct http2_conn *c, struct http2_event *ev)
         return;
     }
     if (s == NULL || s->s.state == HTTP2_STREAM_CLOSED_STATE) {
-        http2_flood(c, FLOOD_OTHER, ev);
+        if (http2_flood(c, FLOOD_OTHER, ev) && s != NULL)
+            http2_stream_forget_reset(s);
         return;
     }
     if (!c->client && !s->s.headers_out && !http2_flood(c, FLOOD_RESET, ev))

@@ -192,6 +192,7 @@ void http2_stream_renumber(struct stream *s, uint32_t id);
 void http2_stream_ended_local(struct stream *s);
 void http2_stream_ended_remote(struct stream *s);
 void http2_stream_free(struct stream *s);
+void http2_stream_forget_reset(struct stream *s);
 void http2_stream_close_reset(struct stream *s);
 /* Stream error (section 5.4.2) on a stream that lives. */
 void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_error code);

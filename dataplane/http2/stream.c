@@ -70,10 +70,19 @@ void http2_stream_renumber(struct stream *s, uint32_t id)
     table_insert(s);
 }
 
+/* How the peer closed it for good.  A reset of ours voids its END_STREAM: whoever sends RST_STREAM has to bear what still comes (section
+ * 5.1), and gRPC's C++ server answers one with a second HEADERS and END_STREAM. */
+static int closed_by_peer(const struct stream *s)
+{
+    if (s->flags & STREAM_REMOTE_RESET)
+        return STREAM_REMOTE_RESET;
+    return s->s.reset ? 0 : s->flags & STREAM_REMOTE_ENDED;
+}
+
 void http2_stream_free(struct stream *s)
 {
     struct http2_conn *c = s->s.conn;
-    if (s->flags & (STREAM_REMOTE_ENDED | STREAM_REMOTE_RESET)) {
+    if (closed_by_peer(s) != 0) {
         c->ended[c->ended_at] = s->s.id | (s->flags & STREAM_REMOTE_RESET ? 1u << 31 : 0);
         c->ended_at = (uint8_t)((c->ended_at + 1) % ENDED_RING);
     }
@@ -116,6 +125,17 @@ void http2_stream_ended_remote(struct stream *s)
         closed(s);
     else
         s->s.state = HTTP2_STREAM_HALF_REMOTE;
+}
+
+/* RST_STREAM has come for a stream that is closed: one of ours that still waits has become pointless. */
+void http2_stream_forget_reset(struct stream *s)
+{
+    if (!(s->flags & STREAM_RST_PENDING))
+        return;
+    s->flags &= (uint16_t)~STREAM_RST_PENDING;
+    base_list_remove(&s->control);
+    if (s->flags & STREAM_RELEASED)
+        http2_stream_free(s);
 }
 
 /* RST_STREAM has come. */
@@ -205,7 +225,7 @@ static int ended_by_peer(const struct http2_conn *c, uint32_t id)
  * after a reset of ours was on its way; streams too old to be remembered get the same benefit. */
 void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev)
 {
-    int how = s != NULL ? s->flags & (STREAM_REMOTE_ENDED | STREAM_REMOTE_RESET) : ended_by_peer(c, c->id);
+    int how = s != NULL ? closed_by_peer(s) : ended_by_peer(c, c->id);
     if (how & STREAM_REMOTE_ENDED) {
         http2_fatal(c, ev, HTTP2_STREAM_CLOSED, "frame after END_STREAM");
         return;
