@@ -16,6 +16,9 @@ void http2_fatal(struct http2_conn *c, struct http2_event *ev, enum http2_error 
     memset(ev, 0, sizeof(*ev));
     ev->type = HTTP2_EVENT_FATAL;
     ev->code = code;
+    ev->data = (const uint8_t *)debug;
+    ev->len = debug != NULL ? (uint32_t)strlen(debug) : 0;
+    ev->last_id = c->id;
 }
 
 bool http2_reset_id(struct http2_conn *c, struct http2_event *ev, uint32_t id, enum http2_error code)

@@ -78,7 +78,7 @@ enum http2_event_type {
     HTTP2_EVENT_SETTINGS, /* the peer's settings changed (first or later); limits and windows may have grown */
     HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
     HTTP2_EVENT_PING_ACK, /* `opaque` */
-    HTTP2_EVENT_FATAL     /* connection error `code`; write the control output, then close */
+    HTTP2_EVENT_FATAL     /* connection error `code`, `data`: words for people, `last_id`: the frame's stream; write the control output, then close */
 };
 
 struct http2_event {

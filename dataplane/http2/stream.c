@@ -74,6 +74,10 @@ void http2_stream_renumber(struct stream *s, uint32_t id)
  * 5.1), and gRPC's C++ server answers one with a second HEADERS and END_STREAM. */
 static int closed_by_peer(const struct stream *s)
 {
+    /* DEVIATION: for a client, frames behind a server's END_STREAM are ignored and counted, not a connection error: gRPC's C++ server sends its
+     * trailers twice where a cancel crosses them, and every other stream of the connection would pay for it. */
+    if (s->s.conn->client && !(s->flags & STREAM_REMOTE_RESET))
+        return 0;
     if (s->flags & STREAM_REMOTE_RESET)
         return STREAM_REMOTE_RESET;
     return s->s.reset ? 0 : s->flags & STREAM_REMOTE_ENDED;

@@ -267,8 +267,11 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
     }
     if (session->role == SESSION_UP) {
         char text[BASE_ENDPOINT_TEXT];
-        mailbox_log(p->mailbox, now, failed > 0 ? 1 : 2, "connection to backend %s lost, %u streams in flight",
-                    base_endpoint_format(pool_address(p->pool, session->slot), text), failed);
+        const char *to = base_endpoint_format(pool_address(p->pool, session->slot), text);
+        if (http2_settings_received(session->h2))
+            mailbox_log(p->mailbox, now, failed > 0 ? 1 : 2, "connection to backend %s lost, %u streams in flight", to, failed);
+        else
+            mailbox_log(p->mailbox, now, 3, "no connection to backend %s", to);
     }
 }
 

@@ -35,8 +35,12 @@ static bool read_session(struct worker *w, struct session *s, uint64_t now)
     struct session_stream *st;
     while (session_next(s, &ev, &st)) {
         if (ev.type == HTTP2_EVENT_FATAL) {
-            mailbox_log(w->mailbox, now, 1, "%s broke HTTP/2 (error %u): connection closed", s->role == SESSION_DOWN ? "a client" : "a backend",
-                        ev.code);
+            char text[BASE_ENDPOINT_TEXT];
+            const struct base_flow *f = transport_flow(&s->transport);
+            struct base_endpoint peer = {f->remote, f->remote_port};
+            mailbox_log(w->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed",
+                        s->role == SESSION_DOWN ? "client" : "backend", base_endpoint_format(&peer, text), (int)ev.len, (const char *)ev.data,
+                        ev.code, ev.last_id);
             worker_session_end(w, s, true, now);
             return false;
         }
