@@ -51,7 +51,7 @@ static void two_of_us(void **state)
 static void storm(void **state)
 {
     (void)state;
-    for (uint64_t run = 0; run < 20; run++) {
+    for (uint64_t run = 0; run < 6; run++) {
         uint64_t seed = run;
         struct worker w;
         struct http2_config cc, sc;
