@@ -384,6 +384,23 @@ static inline void app_flush(struct app *a)
     http2_conn_check(a->conn);
 }
 
+/* Gives up one of its calls, if there are any. */
+static inline void app_cancel(struct app *a)
+{
+    uint32_t n = 0;
+    for (struct rpc *r = a->rpcs; r != NULL; r = r->next)
+        n++;
+    if (n == 0)
+        return;
+    struct rpc *r = a->rpcs;
+    for (n = rnd(&a->seed) % n; n > 0; n--)
+        r = r->next;
+    http2_stream_reset(r->stream, HTTP2_CANCEL);
+    a->failed++;
+    rpc_end(a, r);
+    http2_conn_check(a->conn);
+}
+
 /* False: the limit is reached. */
 static inline bool app_call(struct app *a, uint32_t seed, uint32_t send_len, uint32_t want_len, bool trailers, uint32_t fields)
 {
