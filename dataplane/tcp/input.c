@@ -453,6 +453,8 @@ void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, b
         return;
     c->mss = mss;
     c->recover = c->snd_nxt;
+    c->dupacks = 0;
+    c->flags &= ~(uint32_t)CONN_RECOVERY;
     c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
     tcp_loss_mark_all(c);
     tcp_timer_rexmit(c, now);
