@@ -185,14 +185,14 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
     c->snd_wl2 = s->ack;
     if (wnd > c->max_wnd)
         c->max_wnd = wnd;
-    if (!opened)
-        return;
-    if (tcp_has(c, CONN_PERSIST)) {
+    if (tcp_has(c, CONN_PERSIST) && wnd > 0 && (opened || c->snd_una == c->snd_nxt)) {
         c->flags &= ~(uint32_t)(CONN_PERSIST | CONN_PROBE_DUE);
         c->backoff = 0;
         tcp_loss_mark_all(c); /* the probes, refused while the window was closed */
         tcp_timer_rexmit(c, now);
     }
+    if (!opened)
+        return;
     if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
         tcp_pend(c);
 }

@@ -221,6 +221,8 @@ static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
     if (!tcp_has(c, CONN_TS) || (s->flags & TCP_RST))
         return true;
+    if (!s->has_ts && (s->flags & TCP_SYN)) /* a peer that has forgotten us: RFC 5961 section 4.2 has the answer */
+        return true;
     if (!s->has_ts) { /* section 3.2: silently */
         stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
         return false;
@@ -453,6 +455,8 @@ void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, b
         return;
     c->mss = mss;
     c->recover = c->snd_nxt;
+    c->dupacks = 0;
+    c->flags &= ~(uint32_t)CONN_RECOVERY;
     c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
     tcp_loss_mark_all(c);
     tcp_timer_rexmit(c, now);

@@ -117,6 +117,8 @@ void tcp_conn_finish(struct tcp_conn *c, enum tcp_error error)
     detach(c);
     if (error != TCP_OK) /* RFC 9293 section 3.10.7.4: all queues are flushed */
         tcp_rx_free(c);
+    else
+        tcp_rx_keep(c); /* the last turn that it is looked at */
     c->error = (uint8_t)error;
     tcp_event_post(c, TCP_EVENT_CLOSED);
 }

@@ -71,7 +71,9 @@ struct tcp_event {
     uint32_t events;
 };
 
-/* A segment to be sent: the packet starts at the TCP header; the checksum field holds 0, ip fills it in. */
+/* A segment to be sent: the packet starts at the TCP header; the checksum field holds 0, ip fills it in.  It may be a buffer that
+ * tcp keeps for retransmission, too: headers may be put in front of it, but its payload and its scratch area are tcp's
+ * (so whoever queues it, say until a neighbour is known, keeps his links elsewhere). */
 struct tcp_out {
     struct packet *packet;
     struct base_flow flow;

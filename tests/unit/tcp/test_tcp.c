@@ -130,11 +130,182 @@ static void bytes_survive_loss(void **state)
     finish(&pair, 5000);
 }
 
+static void ports_name_their_owner_and_run_out(void **state)
+{
+    (void)state;
+    struct tcp_config c;
+    struct tcp_net_host h;
+    bool seen[64] = {false};
+    tcp_net_config(&c, 9);
+    c.port_low = 50000;
+    c.port_high = 50063;
+    c.port_mask = 3;
+    c.port_owner = 2;
+    tcp_net_host_init(&h, &c, 0);
+    struct base_flow f = {.remote_port = 80};
+    base_addr_parse("198.18.0.1", &f.local);
+    base_addr_parse("198.18.0.2", &f.remote);
+    for (int i = 0; i < 16; i++) { /* a quarter of 64 */
+        struct tcp_conn *k = tcp_connect(h.tcp, &f, 0, 0);
+        assert_non_null(k);
+        uint16_t port = tcp_conn_flow(k)->local_port;
+        assert_true(port >= 50000 && port <= 50063 && (port & 3) == 2 && !seen[port - 50000]);
+        seen[port - 50000] = true;
+    }
+    assert_null(tcp_connect(h.tcp, &f, 0, 0));
+    assert_int_equal(h.stats->drops[STATS_DROP_TCP_NO_PORT], 1);
+    f.remote_port = 81; /* the same ports towards somebody else */
+    assert_non_null(tcp_connect(h.tcp, &f, 0, 0));
+    tcp_check(h.tcp);
+    for (struct tcp_conn *k; (k = tcp_conn_next(h.tcp, NULL)) != NULL;)
+        tcp_abort(k, 0);
+    tcp_net_host_fini(&h);
+}
+
+static void full_tables_refuse_and_are_counted(void **state)
+{
+    (void)state;
+    struct tcp_config c;
+    struct tcp_net_host h;
+    tcp_net_config(&c, 9);
+    c.connections = 3;
+    c.listeners = 2;
+    tcp_net_host_init(&h, &c, 0);
+    struct base_flow f = {.remote_port = 80};
+    base_addr_parse("198.18.0.1", &f.local);
+    base_addr_parse("198.18.0.2", &f.remote);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(tcp_connect(h.tcp, &f, 0, 0));
+    assert_null(tcp_connect(h.tcp, &f, 0, 0));
+    assert_int_equal(h.stats->drops[STATS_DROP_TCP_CONNECTIONS_FULL], 1);
+    assert_true(tcp_listen(h.tcp, &f.local, 80, 1));
+    assert_false(tcp_listen(h.tcp, &f.local, 80, 2));
+    assert_true(tcp_listen(h.tcp, &f.remote, 80, 3));
+    assert_false(tcp_listen(h.tcp, &f.local, 81, 4));
+    tcp_unlisten(h.tcp, &f.local, 80);
+    assert_true(tcp_listen(h.tcp, &f.local, 81, 4));
+    for (struct tcp_conn *k; (k = tcp_conn_next(h.tcp, NULL)) != NULL;)
+        tcp_abort(k, 0);
+    assert_int_equal(tcp_connections(h.tcp), 0);
+    tcp_net_host_fini(&h);
+}
+
+/* One after the other through four TIME_WAIT entries: the oldest makes room, nothing leaks, ports come back. */
+static void time_wait_recycles_its_oldest(void **state)
+{
+    (void)state;
+    struct tcp_config c;
+    struct tcp_net net;
+    static const struct base_addr any;
+    tcp_net_config(&c, 11);
+    c.timewait = 4;
+    tcp_net_init(&net, &c, &c, 11, false);
+    assert_true(tcp_listen(net.host[1].tcp, &any, 80, 0));
+    for (int i = 0; i < 10; i++) {
+        struct base_flow f = tcp_net_flow(&net, 0, 80);
+        struct tcp_conn *a = tcp_connect(net.host[0].tcp, &f, 0, net.now);
+        struct tcp_event ev;
+        assert_non_null(a);
+        for (int t = 0; t < 20; t++) {
+            tcp_net_flush(&net, 0);
+            tcp_net_step(&net, MS);
+            while (tcp_next_event(net.host[0].tcp, &ev))
+                if (ev.events & TCP_EVENT_CONNECTED)
+                    tcp_close(a, net.now);
+            while (tcp_next_event(net.host[1].tcp, &ev))
+                if (ev.events & TCP_EVENT_FIN)
+                    tcp_close(ev.conn, net.now);
+            tcp_net_flush(&net, 1);
+        }
+        assert_int_equal(tcp_connections(net.host[0].tcp) + tcp_connections(net.host[1].tcp), 0);
+        assert_int_equal(*net.host[0].stats->objects[1].in_use, i < 4 ? i + 1 : 4);
+    }
+    assert_int_equal(net.host[0].stats->drops[STATS_DROP_TCP_TIMEWAIT_FULL], 6);
+    assert_true(tcp_idle(net.host[1].tcp));
+    tcp_net_fini(&net);
+}
+
+/* A flood of in-window SYNs: at most some challenge ACKs a second. */
+static void challenge_acks_are_bounded(void **state)
+{
+    (void)state;
+    open_pair(&pair, false);
+    struct tcp_net_host *h = &pair.net.host[1];
+    for (int i = 0; i < 5000; i++) {
+        struct packet *p = packet_alloc(h->rx_pool);
+        uint8_t *at = packet_append(p, 20);
+        memset(at, 0, 20);
+        at[12] = 0x50;
+        at[13] = 2;
+        tcp_input(h->tcp, tcp_conn_flow(pair.conn[1]), p, pair.net.now);
+    }
+    assert_true(h->stats->counters[STATS_TCP_CHALLENGE_ACKS] < 1600);
+    assert_true(h->stats->drops[STATS_DROP_TCP_CHALLENGE_RATE] > 3400);
+    assert_int_equal(tcp_conn_state(pair.conn[1]), TCP_ESTABLISHED);
+    tcp_abort(pair.conn[0], pair.net.now);
+    tcp_net_flush(&pair.net, 0);
+    run(&pair, 20);
+    assert_true(pair.seen[1] & TCP_EVENT_CLOSED);
+    assert_int_equal(tcp_conn_error(pair.conn[1]), TCP_RESET);
+    tcp_abort(pair.conn[1], pair.net.now);
+    finish(&pair, 10);
+}
+
+/* An event that its own handling causes comes with the next turn, so that a turn ends. */
+static void a_connection_comes_once_a_turn(void **state)
+{
+    (void)state;
+    struct tcp_event ev;
+    open_pair(&pair, false);
+    struct tcp *t = pair.net.host[0].tcp;
+    tcp_write_want(pair.conn[0]);
+    tcp_tick(t, pair.net.now);
+    assert_true(tcp_next_event(t, &ev));
+    assert_int_equal(ev.events, TCP_EVENT_WRITABLE);
+    tcp_write_want(pair.conn[0]);
+    assert_false(tcp_next_event(t, &ev));
+    assert_false(tcp_idle(t));
+    tcp_tick(t, pair.net.now);
+    assert_true(tcp_next_event(t, &ev));
+    assert_false(tcp_next_event(t, &ev));
+    tcp_abort(pair.conn[0], pair.net.now);
+    tcp_abort(pair.conn[1], pair.net.now);
+    tcp_net_flush(&pair.net, 0);
+    tcp_net_flush(&pair.net, 1);
+    finish(&pair, 50);
+}
+
+/* The n-th buffer is refused, for each n: the stream arrives all the same. */
+static void every_buffer_may_be_refused(void **state)
+{
+    (void)state;
+    uint8_t *data = pattern(20000);
+    for (int n = 0; n < 60; n++) {
+        open_pair(&pair, n % 2 != 0);
+        pair.net.host[n / 2 % 2].pool->fail_at = n;
+        send_all(&pair, 0, data, 20000, 3000);
+        pair.net.host[0].pool->fail_at = -1;
+        pair.net.host[1].pool->fail_at = -1;
+        tcp_abort(pair.conn[0], pair.net.now);
+        tcp_net_flush(&pair.net, 0);
+        run(&pair, 20);
+        tcp_abort(pair.conn[1], pair.net.now);
+        finish(&pair, 20);
+    }
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_travel_both_ways_and_both_close),
         cmocka_unit_test(bytes_survive_loss),
+        cmocka_unit_test(ports_name_their_owner_and_run_out),
+        cmocka_unit_test(full_tables_refuse_and_are_counted),
+        cmocka_unit_test(time_wait_recycles_its_oldest),
+        cmocka_unit_test(challenge_acks_are_bounded),
+        cmocka_unit_test(a_connection_comes_once_a_turn),
+        cmocka_unit_test(every_buffer_may_be_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
