@@ -7,7 +7,7 @@ static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static void arp_send(struct ip *ip, uint16_t index, uint16_t op, const struct base_addr *from,
                      const uint8_t target_mac[6], const struct base_addr *target, const uint8_t to[6])
 {
-    struct packet *p = own_packet(ip);
+    struct packet *p = ip_own_packet(ip);
     if (p == NULL)
         return;
     uint32_t source_v4 = base_addr_v4(from), target_v4 = base_addr_v4(target);
@@ -23,12 +23,12 @@ static void arp_send(struct ip *ip, uint16_t index, uint16_t op, const struct ba
     memcpy(a + 18, target_mac, 6);
     memcpy(a + 24, &target_v4, 4);
     stats_count(ip->stats, op == ARP_REQUEST ? STATS_ARP_REQUESTS : STATS_ARP_REPLIES, 1);
-    out_frame(ip, index, p, to, ETH_TYPE_ARP);
+    ip_out_frame(ip, index, p, to, ETH_TYPE_ARP);
 }
 
 void arp_solicit(struct ip *ip, uint16_t index, const struct base_addr *target, const uint8_t *to_mac)
 {
-    const struct base_addr *from = port_source(&ip->ports[index], target);
+    const struct base_addr *from = ip_port_source(&ip->ports[index], target);
     if (from != NULL)
         arp_send(ip, index, ARP_REQUEST, from, (const uint8_t[6]){0}, target, to_mac != NULL ? to_mac : everybody);
 }
@@ -64,11 +64,11 @@ enum ip_verdict arp_input(struct ip *ip, struct frame *f, uint32_t at)
     uint16_t op = load16(a + 6);
     uint32_t sender_v4 = load32_raw(a + 14);
     struct base_addr sender = base_addr_from_v4(sender_v4), target = base_addr_from_v4(load32_raw(a + 24));
-    bool to_us = port_owns(f->port, &target);
+    bool to_us = ip_port_owns(f->port, &target);
     packet_free(f->packet);
     /* Who uses an address of ours, or speaks from outside of our links, is answered perhaps but never learnt. A probe
      * has sender 0. */
-    bool learn = host_like(sender_v4) && !port_owns(f->port, &sender) && port_source(f->port, &sender) != NULL;
+    bool learn = host_like(sender_v4) && !ip_port_owns(f->port, &sender) && ip_port_source(f->port, &sender) != NULL;
     if (learn && op == ARP_REPLY && to_us)
         neighbour_advertised(ip, f->index, &sender, mac, true, true, f->now);
     else if (learn)

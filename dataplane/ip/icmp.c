@@ -33,11 +33,11 @@ static enum ip_verdict echo_reply(struct ip *ip, struct frame *f, const struct d
     uint64_t pseudo = v6 ? addr_sum(&to) + addr_sum(&from) + pseudo_tail(PROTO_ICMP6, len) : 0;
     store16_raw(m + 2, (uint16_t)~ip_sum_fold(pseudo + ip_sum(m, len)));
     if (v6)
-        head6(p, &from, &to, PROTO_ICMP6, 64);
+        ip_head6(p, &from, &to, PROTO_ICMP6, 64);
     else
-        head4(p, &from, &to, PROTO_ICMP);
+        ip_head4(p, &from, &to, PROTO_ICMP);
     stats_count(ip->stats, STATS_ICMP_ECHOES, 1);
-    out_frame(ip, f->index, p, f->source, v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
+    ip_out_frame(ip, f->index, p, f->source, v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
     return IP_DONE;
 }
 

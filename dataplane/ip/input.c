@@ -53,7 +53,7 @@ static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, ui
 static inline bool source4_ok(const struct port_state *port, uint32_t raw, const struct base_addr *a)
 {
     uint8_t first = (uint8_t)raw;
-    return first != 0 && first != 127 && first < 224 && !port_owns(port, a);
+    return first != 0 && first != 127 && first < 224 && !ip_port_owns(port, a);
 }
 
 static __attribute__((noinline)) enum ip_verdict other4(struct ip *ip, struct frame *f, uint32_t at, uint32_t len,
@@ -84,7 +84,7 @@ static inline enum ip_verdict input4(struct ip *ip, struct frame *f, uint32_t at
     struct ip_result *r = f->result;
     r->flow.remote = base_addr_from_v4(source);
     r->flow.local = base_addr_from_v4(target);
-    if (unlikely(!port_owns(f->port, &r->flow.local)))
+    if (unlikely(!ip_port_owns(f->port, &r->flow.local)))
         return drop(ip, p, STATS_DROP_IP_NOT_FOR_US);
     if (unlikely(f->group)) /* RFC 1122 section 3.3.6: to one address, but to all stations */
         return drop(ip, p, STATS_DROP_ETH_NOT_FOR_US);
@@ -169,10 +169,10 @@ static bool in_group(const struct port_state *port, const struct base_addr *grou
     static const struct base_addr all_nodes = {.b = {0xff, 0x02, [15] = 1}};
     if (base_addr_eq(group, &all_nodes))
         return true;
-    struct base_addr own = solicited_node(&port->link_local);
+    struct base_addr own = ip_solicited_node(&port->link_local);
     bool in = base_addr_eq(group, &own);
     for (uint32_t i = 0; i < port->c.addresses && !in; i++) {
-        own = solicited_node(&port->c.address[i].addr);
+        own = ip_solicited_node(&port->c.address[i].addr);
         in = !base_addr_is_v4(&port->c.address[i].addr) && base_addr_eq(group, &own);
     }
     return in;
@@ -197,7 +197,7 @@ static inline bool source6_ok(const struct port_state *port, const struct base_a
 {
     /* v4-mapped on the wire would be taken for IPv4 above (RFC 4038 section 4.2); ::1 and multicast are no hosts. */
     bool odd = a->q[0] == 0 && !base_addr_is_zero(a);
-    return !is_multicast6(a) && !odd && !port_owns(port, a);
+    return !is_multicast6(a) && !odd && !ip_port_owns(port, a);
 }
 
 static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at)
@@ -216,7 +216,7 @@ static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at
     struct ip_result *r = f->result;
     r->flow.remote = base_addr_from_v6(h + 8);
     r->flow.local = base_addr_from_v6(h + 24);
-    bool ours = port_owns(f->port, &r->flow.local) && !base_addr_is_v4(&r->flow.local);
+    bool ours = ip_port_owns(f->port, &r->flow.local) && !base_addr_is_v4(&r->flow.local);
     if (unlikely(!ours && !in_group(f->port, &r->flow.local)))
         return drop(ip, p, STATS_DROP_IP_NOT_FOR_US);
     if (unlikely(ours && f->group))

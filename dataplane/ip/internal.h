@@ -148,12 +148,12 @@ static inline uint64_t min64(uint64_t a, uint64_t b)
 }
 
 /* ip.c */
-bool port_owns(const struct port_state *port, const struct base_addr *a);
+bool ip_port_owns(const struct port_state *port, const struct base_addr *a);
 /* The address of ours to talk to a neighbour from; NULL: it is not on this link. */
-const struct base_addr *port_source(const struct port_state *port, const struct base_addr *neighbour);
+const struct base_addr *ip_port_source(const struct port_state *port, const struct base_addr *neighbour);
 /* Where a packet for `remote` goes next.  False: no route. */
-bool port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop);
-uint64_t draw(struct ip *ip);
+bool ip_port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop);
+uint64_t ip_draw(struct ip *ip);
 
 /* icmp.c */
 enum ip_verdict icmp4_input(struct ip *ip, struct frame *f, const struct datagram *d);
@@ -166,7 +166,7 @@ void arp_announce(struct ip *ip, uint16_t port, const struct base_addr *ours);
 enum ip_verdict nd_input(struct ip *ip, struct frame *f, const struct datagram *d);
 void nd_solicit(struct ip *ip, uint16_t port, const struct base_addr *target, const uint8_t *to_mac);
 void nd_announce(struct ip *ip, uint16_t port, const struct base_addr *ours);
-struct base_addr solicited_node(const struct base_addr *a);
+struct base_addr ip_solicited_node(const struct base_addr *a);
 
 /* neighbour.c */
 struct neighbour *neighbour_find(const struct ip *ip, uint16_t port, const struct base_addr *addr);
@@ -189,13 +189,13 @@ void neighbour_flush(struct ip *ip, uint16_t port);
 
 /* output.c */
 /* An empty packet with room in front for all headers; NULL: none (counted). */
-struct packet *own_packet(struct ip *ip);
+struct packet *ip_own_packet(struct ip *ip);
 /* Puts Ethernet (and VLAN) in front and queues the frame for ip_output_next().  Takes the packet. */
-void out_frame(struct ip *ip, uint16_t port, struct packet *p, const uint8_t to[6], uint16_t type);
-void head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol);
-void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
-           uint8_t hop_limit);
+void ip_out_frame(struct ip *ip, uint16_t port, struct packet *p, const uint8_t to[6], uint16_t type);
+void ip_head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol);
+void ip_head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+              uint8_t hop_limit);
 /* Notes that the flow's next hop is dead. */
-void report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq);
+void ip_report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq);
 
 #endif

@@ -76,7 +76,7 @@ void ip_destroy(struct ip *ip)
         packet_free(p);
 }
 
-uint64_t draw(struct ip *ip)
+uint64_t ip_draw(struct ip *ip)
 {
     return base_mix64(ip->config.key.k[0] ^ ++ip->draws) ^ ip->config.key.k[1];
 }
@@ -98,7 +98,7 @@ struct base_addr ip_link_local(const uint8_t mac[6])
     return a;
 }
 
-bool port_owns(const struct port_state *port, const struct base_addr *a)
+bool ip_port_owns(const struct port_state *port, const struct base_addr *a)
 {
     for (uint32_t i = 0; i < port->c.addresses; i++)
         if (base_addr_eq(&port->c.address[i].addr, a))
@@ -109,7 +109,7 @@ bool port_owns(const struct port_state *port, const struct base_addr *a)
 bool ip_is_local(const struct ip *ip, const struct base_addr *addr)
 {
     for (uint16_t i = 0; i < ip->config.ports; i++)
-        if (ip->ports[i].configured && port_owns(&ip->ports[i], addr))
+        if (ip->ports[i].configured && ip_port_owns(&ip->ports[i], addr))
             return true;
     return false;
 }
@@ -222,7 +222,7 @@ static const struct base_addr *first_of_family(const struct port_state *port, co
     return NULL;
 }
 
-const struct base_addr *port_source(const struct port_state *port, const struct base_addr *neighbour)
+const struct base_addr *ip_port_source(const struct port_state *port, const struct base_addr *neighbour)
 {
     if (!is_station(neighbour))
         return NULL;
@@ -248,14 +248,14 @@ static bool on_link(const struct port_state *port, const struct base_addr *a)
     return is_gateway(port, a) || (!base_addr_is_v4(a) && is_link_local(a));
 }
 
-bool port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop)
+bool ip_port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop)
 {
     if (on_link(port, remote)) {
         *hop = *remote;
-        return port_source(port, remote) != NULL && !port_owns(port, remote);
+        return ip_port_source(port, remote) != NULL && !ip_port_owns(port, remote);
     }
     const struct base_addr *gateway = gateway_for(port, remote);
-    if (gateway == NULL || port_source(port, gateway) == NULL)
+    if (gateway == NULL || ip_port_source(port, gateway) == NULL)
         return false;
     *hop = *gateway;
     return true;
@@ -265,7 +265,7 @@ bool port_next_hop(const struct port_state *port, const struct base_addr *remote
  * family. */
 static const struct base_addr *source_via(const struct port_state *port, const struct base_addr *gateway)
 {
-    const struct base_addr *source = port_source(port, gateway);
+    const struct base_addr *source = ip_port_source(port, gateway);
     return source == &port->link_local ? first_of_family(port, gateway) : source;
 }
 
@@ -279,7 +279,9 @@ bool ip_source_for(const struct ip *ip, const struct base_addr *remote, struct b
             if (!s->configured || on_link(s, remote) == (via_gateway != 0))
                 continue;
             const struct base_addr *g = via_gateway ? gateway_for(s, remote) : NULL;
-            const struct base_addr *source = g != NULL ? source_via(s, g) : via_gateway ? NULL : port_source(s, remote);
+            const struct base_addr *source = g != NULL     ? source_via(s, g)
+                                             : via_gateway ? NULL
+                                                           : ip_port_source(s, remote);
             if (source == NULL)
                 continue;
             *local = *source;

@@ -8,7 +8,7 @@
 
 #define ND_LEN 24 /* NS and NA without options */
 
-struct base_addr solicited_node(const struct base_addr *a)
+struct base_addr ip_solicited_node(const struct base_addr *a)
 {
     struct base_addr g = {.b = {0xff, 0x02, [11] = 1, [12] = 0xff}};
     memcpy(g.b + 13, a->b + 13, 3);
@@ -24,7 +24,7 @@ static void group_mac(const struct base_addr *group, uint8_t mac[6])
 static void nd_send(struct ip *ip, uint16_t index, uint8_t type, uint32_t flags, const struct base_addr *from,
                     const struct base_addr *to, const struct base_addr *target, const uint8_t to_mac[6])
 {
-    struct packet *p = own_packet(ip);
+    struct packet *p = ip_own_packet(ip);
     if (p == NULL)
         return;
     uint8_t *m = packet_append(p, ND_LEN + 8);
@@ -38,21 +38,21 @@ static void nd_send(struct ip *ip, uint16_t index, uint8_t type, uint32_t flags,
     memcpy(m + 26, ip->ports[index].c.mac, 6);
     uint64_t sum = addr_sum(from) + addr_sum(to) + pseudo_tail(PROTO_ICMP6, ND_LEN + 8) + ip_sum(m, ND_LEN + 8);
     store16_raw(m + 2, (uint16_t)~ip_sum_fold(sum));
-    head6(p, from, to, PROTO_ICMP6, 255);
+    ip_head6(p, from, to, PROTO_ICMP6, 255);
     stats_count(ip->stats, type == ICMP6_SOLICIT ? STATS_ND_SOLICITS : STATS_ND_ADVERTS, 1);
-    out_frame(ip, index, p, to_mac, ETH_TYPE_IP6);
+    ip_out_frame(ip, index, p, to_mac, ETH_TYPE_IP6);
 }
 
 void nd_solicit(struct ip *ip, uint16_t index, const struct base_addr *target, const uint8_t *to_mac)
 {
-    const struct base_addr *from = port_source(&ip->ports[index], target);
+    const struct base_addr *from = ip_port_source(&ip->ports[index], target);
     if (from == NULL)
         return;
     if (to_mac != NULL) {
         nd_send(ip, index, ICMP6_SOLICIT, 0, from, target, target, to_mac);
         return;
     }
-    struct base_addr group = solicited_node(target);
+    struct base_addr group = ip_solicited_node(target);
     uint8_t mac[6];
     group_mac(&group, mac);
     nd_send(ip, index, ICMP6_SOLICIT, 0, from, &group, target, mac);
@@ -92,11 +92,11 @@ static bool solicit_input(struct ip *ip, struct frame *f, const struct datagram 
     const uint8_t *mac;
     if (!options_parse(d->payload + ND_LEN, d->len - ND_LEN, ND_OPTION_SOURCE_MAC, &mac))
         return false;
-    struct base_addr group = solicited_node(target);
+    struct base_addr group = ip_solicited_node(target);
     bool unspecified = base_addr_is_zero(&d->source);
     if (unspecified && (mac != NULL || !base_addr_eq(&d->target, &group)))
         return false;
-    if (!port_owns(f->port, target))
+    if (!ip_port_owns(f->port, target))
         return true;
     if (unspecified) { /* somebody detects duplicates: all are told (section 7.2.4) */
         uint8_t all[6];
@@ -104,7 +104,7 @@ static bool solicit_input(struct ip *ip, struct frame *f, const struct datagram 
         nd_send(ip, f->index, ICMP6_ADVERT, NA_OVERRIDE, target, &all_nodes, target, all);
         return true;
     }
-    if (mac != NULL && port_source(f->port, &d->source) != NULL && !port_owns(f->port, &d->source))
+    if (mac != NULL && ip_port_source(f->port, &d->source) != NULL && !ip_port_owns(f->port, &d->source))
         neighbour_heard(ip, f->index, &d->source, mac, true, f->now);
     nd_send(ip, f->index, ICMP6_ADVERT, NA_SOLICITED | NA_OVERRIDE, target, &d->source, target,
             mac != NULL ? mac : f->source);
@@ -121,7 +121,7 @@ static bool advert_input(struct ip *ip, struct frame *f, const struct datagram *
         return false;
     if (solicited && is_multicast6(&d->target))
         return false;
-    if (!port_owns(f->port, target))
+    if (!ip_port_owns(f->port, target))
         neighbour_advertised(ip, f->index, target, mac, solicited, (flags & NA_OVERRIDE) != 0, f->now);
     return true;
 }

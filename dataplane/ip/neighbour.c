@@ -189,7 +189,7 @@ static void reachable(struct ip *ip, struct neighbour *n, uint64_t now)
     become(ip, n, IP_NEIGHBOUR_REACHABLE);
     /* RFC 4861 section 6.3.2: between MIN_RANDOM_FACTOR 0.5 and MAX_RANDOM_FACTOR 1.5. */
     uint64_t base = ip->config.reachable_ns;
-    base_wheel_arm(&ip->wheel, &n->timer, now + base / 2 + draw(ip) % (base + 1));
+    base_wheel_arm(&ip->wheel, &n->timer, now + base / 2 + ip_draw(ip) % (base + 1));
     queue_release(ip, n);
 }
 

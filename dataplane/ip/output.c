@@ -135,7 +135,7 @@ static void output_wait(struct ip *ip, struct neighbour *n, const struct base_fl
 
 static bool refuse(struct ip *ip, const struct base_flow *f, struct packet *p, enum stats_drop why)
 {
-    report_unreachable(ip, f, load32(packet_data(p) + 4));
+    ip_report_unreachable(ip, f, load32(packet_data(p) + 4));
     drop(ip, p, why);
     return false;
 }
@@ -146,9 +146,9 @@ static __attribute__((noinline)) bool output_slow(struct ip *ip, const struct ba
     assert(f->port < ip->config.ports);
     const struct port_state *port = &ip->ports[f->port];
     struct base_addr hop;
-    if (!port->configured || !port_owns(port, &f->local)) /* the address was taken away while the connection lived */
+    if (!port->configured || !ip_port_owns(port, &f->local)) /* the address was taken away while the connection lived */
         return refuse(ip, f, p, STATS_DROP_IP_BAD_SOURCE);
-    if (!port_next_hop(port, &f->remote, &hop))
+    if (!ip_port_next_hop(port, &f->remote, &hop))
         return refuse(ip, f, p, STATS_DROP_IP_NO_ROUTE);
     struct neighbour *n = neighbour_get(ip, f->port, &hop, now);
     if (n == NULL) {
@@ -180,7 +180,7 @@ bool ip_output(struct ip *ip, const struct base_flow *f, struct packet *p, uint6
 
 /* ---- frames of our own ---- */
 
-struct packet *own_packet(struct ip *ip)
+struct packet *ip_own_packet(struct ip *ip)
 {
     struct packet *p = packet_alloc(ip->pool);
     if (p == NULL)
@@ -188,21 +188,21 @@ struct packet *own_packet(struct ip *ip)
     return p;
 }
 
-void head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol)
+void ip_head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol)
 {
     uint8_t *h = packet_prepend(p, IP4_LEN);
     write4(h, from, to, protocol, (uint16_t)packet_len(p));
     store16_raw(h + 10, (uint16_t)~ip_sum_fold(ip_sum_short(h, IP4_LEN)));
 }
 
-void head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
-           uint8_t hop_limit)
+void ip_head6(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol,
+              uint8_t hop_limit)
 {
     uint16_t len = (uint16_t)packet_len(p);
     write6(packet_prepend(p, IP6_LEN), from, to, protocol, hop_limit, len);
 }
 
-void out_frame(struct ip *ip, uint16_t index, struct packet *p, const uint8_t to[6], uint16_t type)
+void ip_out_frame(struct ip *ip, uint16_t index, struct packet *p, const uint8_t to[6], uint16_t type)
 {
     const struct port_state *port = &ip->ports[index];
     struct waiting *w = base_slab_alloc(&ip->waitings);
@@ -230,7 +230,7 @@ struct packet *ip_output_next(struct ip *ip, uint16_t *port)
 
 /* ---- next hops that do not answer ---- */
 
-void report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq)
+void ip_report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq)
 {
     struct waiting *w = base_slab_alloc(&ip->waitings);
     if (w == NULL)

@@ -138,6 +138,17 @@ static bool use_offloads(const struct opening *o)
     return o->dev.device != NULL && strcmp(rte_bus_name(rte_dev_bus(o->dev.device)), "vdev") != 0;
 }
 
+/* Data bytes of the smallest receive buffer. */
+static uint32_t buffer_room(const struct port_config *c)
+{
+    uint32_t least = UINT32_MAX;
+    for (uint16_t i = 0; i < c->queues; i++) {
+        uint32_t room = rte_pktmbuf_data_room_size((struct rte_mempool *)c->rx_pools[i]);
+        least = room < least ? room : least;
+    }
+    return least - RTE_PKTMBUF_HEADROOM;
+}
+
 static uint32_t choose_offloads(struct opening *o)
 {
     uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM, tx = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
@@ -154,9 +165,6 @@ static uint32_t choose_offloads(struct opening *o)
         }
     }
     /* Never RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE: buffers are reference-counted. */
-    uint32_t room = rte_pktmbuf_data_room_size((struct rte_mempool *)o->config->rx_pools[0]) - RTE_PKTMBUF_HEADROOM;
-    if (o->config->mtu + ETHERNET_HEAD > (int)room && (o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER))
-        o->conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
     return used;
 }
 
@@ -193,6 +201,9 @@ static bool configure(struct opening *o, struct port_info *info)
     if ((o->dev.max_mtu != 0 && c->mtu > o->dev.max_mtu) || c->mtu < o->dev.min_mtu)
         return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu,
                     o->dev.min_mtu, o->dev.max_mtu);
+    if (buffer_room(c) < c->mtu + (uint32_t)ETHERNET_HEAD)
+        return fail(o, "an MTU of %u needs receive buffers of %u bytes, the pool's hold %u; lower ports[].mtu", c->mtu,
+                    c->mtu + ETHERNET_HEAD, buffer_room(c));
     o->conf.rxmode.mtu = c->mtu;
     info->offloads = choose_offloads(o);
     choose_rss(o);

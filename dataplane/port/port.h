@@ -42,7 +42,7 @@ struct port_config {
     uint16_t rx_descriptors, tx_descriptors; /* a queue; 0: what the device likes */
     uint32_t link_wait_ms;                   /* 0: do not wait */
     enum port_offload offload;
-    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue */
+    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: mtu + 18 */
 };
 
 struct port_info {

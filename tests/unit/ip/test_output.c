@@ -288,6 +288,64 @@ static void new_addresses_are_announced_twice(void **state)
     host_close(&h);
 }
 
+/* Two ports: each has its own addresses and neighbours, and an address is ours on its own port alone. */
+static void two_ports_are_two_links(void **state)
+{
+    (void)state;
+    struct packet_pool *pool = packet_pool_create("own", 64, PACKET_ROOM, 0);
+    struct ip_config c;
+    ip_config_defaults(&c);
+    c.ports = 2;
+    c.neighbours = c.queued = 16;
+    size_t n = ip_footprint(&c) + stats_footprint(1, 1);
+    void *memory = aligned_alloc(64, base_align(n));
+    memset(memory, 0, n);
+    struct base_arena a;
+    base_arena_init(&a, memory, n);
+    struct stats *stats = stats_create(&a, 1, 1);
+    struct ip *ip = ip_create(&a, &c, stats, pool, SECOND);
+    struct ip_port_config p0 = {.mtu = 1500, .addresses = 1, .address = {{addr("198.18.0.2"), 24}}};
+    struct ip_port_config p1 = {
+        .mtu = 1500, .addresses = 1, .address = {{addr("198.19.0.2"), 24}}, .gateway4 = addr("198.19.0.1")};
+    memcpy(p0.mac, our_mac, 6);
+    memcpy(p1.mac, other_mac, 6);
+    ip_configure(ip, 0, &p0, SECOND);
+    ip_configure(ip, 1, &p1, SECOND);
+    struct base_addr local, remote = addr("198.18.0.9"), far = addr("203.0.113.1"), second = addr("198.19.0.2");
+    uint16_t port;
+    assert_true(ip_source_for(ip, &remote, &local, &port) && port == 0);
+    assert_true(ip_source_for(ip, &far, &local, &port) && port == 1 && base_addr_eq(&local, &second));
+    for (struct packet *p; (p = ip_output_next(ip, &port)) != NULL;)
+        packet_free(p);
+    struct ip_result r;
+    struct frame_bytes f;
+    for (uint16_t on = 0; on < 2; on++) { /* a segment for port 0's address, heard on either */
+        struct packet *p = packet_alloc(pool);
+        frame_tcp4(&f, 4);
+        memcpy(f.b, on == 0 ? our_mac : other_mac, 6);
+        memcpy(packet_append(p, f.n), f.b, f.n);
+        enum ip_verdict v = ip_input(ip, on, p, SECOND, &r);
+        assert_int_equal(v, on == 0 ? IP_TCP : IP_DONE);
+        if (v == IP_TCP)
+            packet_free(p);
+    }
+    assert_int_equal(stats_read(&stats->drops[STATS_DROP_IP_NOT_FOR_US]), 1);
+    /* an error about a flow of port 0 that came back by port 1 is news all the same */
+    struct packet *e = packet_alloc(pool);
+    frame_error4(&f, 3, 1, 0);
+    memcpy(f.b, other_mac, 6);
+    memcpy(f.b + 30, second.b + 12, 4);
+    reseal_ip4(&f, 14);
+    memcpy(packet_append(e, f.n), f.b, f.n);
+    assert_int_equal(ip_input(ip, 1, e, SECOND, &r), IP_TCP_ERROR);
+    ip_check(ip);
+    ip_destroy(ip);
+    assert_int_equal(packet_pool_in_use(pool), 0);
+    packet_pool_destroy(pool);
+    base_unpoison(memory, n);
+    free(memory);
+}
+
 /* The n-th buffer is not to be had: nothing else goes wrong. */
 static void running_out_of_buffers_is_only_counted(void **state)
 {
@@ -319,6 +377,7 @@ const struct CMUnitTest output_tests[] = {
     cmocka_unit_test(nobody_reaches_where_no_route_leads),
     cmocka_unit_test(sources_are_chosen_by_prefix_then_gateway),
     cmocka_unit_test(addresses_come_and_go),
+    cmocka_unit_test(two_ports_are_two_links),
     cmocka_unit_test(new_addresses_are_announced_twice),
     cmocka_unit_test(running_out_of_buffers_is_only_counted),
 };

@@ -22,12 +22,12 @@ struct host {
     struct port_heap heap;
     struct packet_pool *pool;
     struct port *port;
-    struct port_queue *queue;
+    struct port_queue *queue, *second; /* second: NULL, or polled as well */
     struct stats *stats;
     struct ip *ip;
     void *arena;
     size_t arena_size;
-    uint32_t tcp_segments;
+    uint32_t tcp_segments, second_seen;
 };
 
 static bool have_eal;
@@ -150,7 +150,12 @@ static void turn(struct host *h)
 {
     struct packet *burst[PORT_BURST];
     uint64_t now = clock_ns();
-    uint32_t n = port_rx(h->queue, burst, PORT_BURST);
+    uint32_t n = port_rx(h->queue, burst, PORT_BURST / 2);
+    if (h->second != NULL) {
+        uint32_t m = port_rx(h->second, burst + n, PORT_BURST / 2);
+        h->second_seen += m;
+        n += m;
+    }
     for (uint32_t i = 0; i < n; i++) {
         struct ip_result r;
         enum ip_verdict v = ip_input(h->ip, 0, burst[i], now, &r);
@@ -263,6 +268,39 @@ static void tagged_frames_go_both_ways(void **state)
     } else {
         print_message("skipped: this kernel has no VLAN devices\n");
     }
+    host_close(&h);
+}
+
+/* Two queues: the kernel spreads flows over them as it likes; all are heard. */
+static void two_queues_are_heard(void **state)
+{
+    (void)state;
+    if (!can_tap())
+        return;
+    struct host h = {0};
+    char error[512] = "";
+    assert_true(
+        port_heap_open(&h.heap, "unit-port", packet_pool_footprint(POOL, PACKET_ROOM), 0, error, sizeof(error)));
+    h.pool = packet_pool_create("unit-port", POOL, PACKET_ROOM, h.heap.socket);
+    struct packet_pool *pools[2] = {h.pool, h.pool};
+    struct port_config pc = {
+        .device = "net_tap6,iface=pen6", .queues = 2, .mtu = 1500, .link_wait_ms = 2000, .rx_pools = pools};
+    h.port = port_open(&pc, error, sizeof(error));
+    assert_string_equal(error, "");
+    struct port_info info;
+    port_info(h.port, &info);
+    assert_int_equal(info.queues, 2);
+    assert_int_equal(packet_pool_reserved(h.pool), 2 * info.rx_descriptors);
+    host_ip(&h, 0);
+    h.second = port_queue(h.port, 1, h.stats);
+    assert_int_equal(run(&h, KERNEL_SIDE("pen6")), 0);
+    /* 64 flows, each refused by a reset */
+    assert_int_equal(
+        run(&h,
+            "bash -c 'for i in {1..64}; do (exec 3<>/dev/tcp/198.18.0.2/80) 2>&1 | grep -q refused || exit 1; done'"),
+        0);
+    assert_int_equal(h.tcp_segments, 64);
+    assert_true(h.second_seen > 0);
     host_close(&h);
 }
 
@@ -403,6 +441,7 @@ static void what_goes_wrong_is_said(void **state)
     refused("net_af_packet7", 1, 1500, "iface=");
     refused("net_ring3", 40, 1500, "workers");
     refused("net_ring3", 1, 20, "MTU");
+    refused("net_ring3", 1, 9000, "buffers of 9018 bytes");
     if (can_tap())
         refused("net_af_packet8,iface=not-there", 1, 1500, "no kernel interface \"not-there\"");
     struct port_heap h;
@@ -479,6 +518,7 @@ int main(void)
         cmocka_unit_test(the_kernel_believes_our_segments),
         cmocka_unit_test(links_come_back),
         cmocka_unit_test(tagged_frames_go_both_ways),
+        cmocka_unit_test(two_queues_are_heard),
         cmocka_unit_test(af_packet_works_too),
         cmocka_unit_test(frames_come_back_in_order_and_are_counted),
         cmocka_unit_test(what_the_device_refuses_is_freed_and_counted),
