@@ -411,6 +411,7 @@ static bool command_start(struct job *j, const sigset_t *before)
     j->child = fork();
     if (j->child == 0) {
         sigprocmask(SIG_SETMASK, before, NULL);
+        signal(SIGPIPE, SIG_DFL);
         execvp(j->a->command[0], j->a->command);
         fprintf(stderr, "penstock-register: %s: %s\n", j->a->command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);
