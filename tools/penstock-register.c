@@ -48,6 +48,7 @@ struct job {
     bool failing;
     pid_t child; /* 0: none */
     int signals; /* signalfd */
+    struct loop_watch *signal_watch;
     bool leaving, over;
     int status;
 };
@@ -398,7 +399,9 @@ static bool signals_open(struct job *j, sigset_t *before)
             sigaddset(&set, taken[i]);
     sigprocmask(SIG_BLOCK, &set, before);
     j->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return j->signals >= 0 && loop_watch_add(j->loop, j->signals, EPOLLIN, signals_ready, j) != NULL;
+    if (j->signals >= 0)
+        j->signal_watch = loop_watch_add(j->loop, j->signals, EPOLLIN, signals_ready, j);
+    return j->signal_watch != NULL;
 }
 
 static bool command_start(struct job *j, const sigset_t *before)
@@ -408,6 +411,7 @@ static bool command_start(struct job *j, const sigset_t *before)
     j->child = fork();
     if (j->child == 0) {
         sigprocmask(SIG_SETMASK, before, NULL);
+        signal(SIGPIPE, SIG_DFL);
         execvp(j->a->command[0], j->a->command);
         fprintf(stderr, "penstock-register: %s: %s\n", j->a->command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);
@@ -431,6 +435,7 @@ static void job_free(struct job *j)
 {
     etcd_destroy(j->etcd);
     loop_timer_remove(j->timer);
+    loop_watch_remove(j->signal_watch);
     loop_destroy(j->loop);
     free(j->key);
     free(j->value);

@@ -268,9 +268,8 @@ static void stream_done(void *user, const struct loop_http_result *r)
     answered(c, NULL, &error);
 }
 
-static void stream_line(void *user, const char *line, size_t n)
+void etcd_call_line(struct etcd_call *c, const char *line, size_t n)
 {
-    struct etcd_call *c = user;
     cJSON *root = etcd_json_parse(line, n);
     if (root == NULL) { /* judged with the HTTP status, at the end */
         snprintf(c->plain, sizeof(c->plain), "%s", line);
@@ -288,6 +287,11 @@ static void stream_line(void *user, const char *line, size_t n)
     }
     c->gone = NULL;
     answered(c, NULL, &error);
+}
+
+static void stream_line(void *user, const char *line, size_t n)
+{
+    etcd_call_line(user, line, n);
 }
 
 static bool post(struct etcd_call *c, const char *path, const char *body, bool stream, void (*done)(void *, const struct loop_http_result *))

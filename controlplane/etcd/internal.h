@@ -56,6 +56,8 @@ struct etcd_call {
 struct etcd_call *etcd_call_new(struct etcd *e, const char *path, char *body, etcd_done_fn *done, void *user);
 void etcd_call_send(struct etcd_call *c);
 void etcd_call_end(struct etcd_call *c, const struct etcd_error *error, int64_t number);
+/* One line of a stream. The call may be gone afterwards. */
+void etcd_call_line(struct etcd_call *c, const char *line, size_t n);
 
 /* codec.c */
 cJSON *etcd_json_parse(const char *text, size_t n); /* NULL: not exactly one JSON object */

@@ -9,6 +9,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +358,7 @@ void loop_http_free_dead(struct loop *l)
 
 bool loop_http_open(struct loop *l)
 {
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2); a peer that closed must not end the process */
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return false;
     l->multi = curl_multi_init();

@@ -18,8 +18,8 @@ struct loop_watch;
 struct loop_timer;
 struct loop_http;
 
-struct loop *loop_create(void);
-void loop_destroy(struct loop *l);
+struct loop *loop_create(void); /* ignores SIGPIPE from then on */
+void loop_destroy(struct loop *l); /* watches and timers were removed by their owners; transfers under way are cancelled */
 /* Waits for events at most timeout_ms (-1: for the next timer), runs what is due. */
 void loop_turn(struct loop *l, int timeout_ms);
 uint64_t loop_now(const struct loop *l); /* ns */

@@ -49,10 +49,16 @@ uint32_t membership_cluster_count(const struct membership *m)
     return m->cluster_count;
 }
 
+/* `kept` is `text`, cut to its room. */
+static bool same_text(const char *kept, size_t room, const char *text)
+{
+    return strncmp(kept, text, room - 1) == 0;
+}
+
 struct membership_cluster *membership_find(struct membership *m, const char *name)
 {
     for (uint32_t i = 0; i < m->cluster_count; i++)
-        if (strcmp(m->cluster[i]->c.name, name) == 0)
+        if (same_text(m->cluster[i]->c.name, sizeof(m->cluster[i]->c.name), name))
             return &m->cluster[i]->c;
     return NULL;
 }
@@ -120,7 +126,7 @@ static void retire(struct membership_cluster *c)
 static const struct config_cluster *in_config(const struct config *conf, const char *name)
 {
     for (unsigned i = 0; i < conf->cluster_count; i++)
-        if (strcmp(conf->clusters[i].name, name) == 0)
+        if (same_text(name, sizeof(((struct membership_cluster *)0)->name), conf->clusters[i].name))
             return &conf->clusters[i];
     return NULL;
 }
@@ -138,7 +144,7 @@ void membership_configure(struct membership *m, const struct config *conf, uint6
             c = cluster_create(m, conf->clusters[i].name, now);
         if (c == NULL)
             continue; /* more names than ids, or no memory: its routes answer as for a cluster without endpoints */
-        if (!c->configured || strcmp(c->source, conf->clusters[i].target) != 0) {
+        if (!c->configured || !same_text(c->source, sizeof(c->source), conf->clusters[i].target)) {
             /* A new source: what the former one said stays until this one has answered. */
             c->configured = true;
             c->answered = false;

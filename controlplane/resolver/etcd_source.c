@@ -49,11 +49,13 @@ struct source {
     uint64_t proven_at, probe_sent_at;
     int64_t probe_applied; /* s->applied when the probe was sent */
     bool probe_failed, count_differed;
+    bool relist;          /* after the wait, list rather than resume */
+    uint64_t started_over_at;
     unsigned resync_tries;
     bool failing;
     uint64_t logged_at;
     uint64_t random;
-    char last_error[sizeof(((struct etcd_error *)0)->text)];
+    enum etcd_code last_error;
 };
 
 static void list_begin(struct source *s);
@@ -65,13 +67,13 @@ static uint64_t jittered(struct source *s, uint64_t ns) /* -10 % .. +10 % */
     return ns - ns / 10 + s->random % (ns / 5 + 1);
 }
 
-/* One failure is one line; the next when its words differ, or after a minute. */
+/* The first of its kind is one line; the next after a minute: with several endpoints the words differ each time. */
 static void log_failure(struct source *s, const struct etcd_error *e)
 {
     uint64_t now = loop_now(s->x.loop);
-    if (s->failing && strcmp(s->last_error, e->text) == 0 && now - s->logged_at < LOG_AGAIN_NS)
+    if (s->failing && s->last_error == e->code && now - s->logged_at < LOG_AGAIN_NS)
         return;
-    snprintf(s->last_error, sizeof(s->last_error), "%s", e->text);
+    s->last_error = e->code;
     s->logged_at = now;
     loop_log(LOOP_LOG_WARN, "resolver: cluster %s: %s; %u endpoints stay as they are", s->x.cluster->name, e->text, s->x.cluster->present);
 }
@@ -106,14 +108,25 @@ static void no_memory(struct source *s)
 static void retry_due(void *user)
 {
     struct source *s = user;
-    if (s->keys == NULL)
+    if (s->keys == NULL || s->relist)
         list_begin(s);
     else
         watch_begin(s);
 }
 
+/* At once; but not for ever at once, where an address leads to two registries by turns. */
 static void start_over(struct source *s, const char *why)
 {
+    struct etcd_error e;
+    uint64_t now = loop_now(s->x.loop), last = s->started_over_at;
+    s->started_over_at = now;
+    s->relist = true;
+    if (last != 0 && now - last < SECOND) {
+        e.code = ETCD_NONSENSE;
+        snprintf(e.text, sizeof(e.text), "%s: %s", etcd_endpoint(s->client), why);
+        fail(s, &e);
+        return;
+    }
     loop_log(LOOP_LOG_WARN, "resolver: cluster %s: %s: %s; listing again", s->x.cluster->name, etcd_endpoint(s->client), why);
     stop_calls(s);
     list_begin(s);
@@ -178,6 +191,7 @@ static void list_done(void *user, const struct etcd_error *error, const struct e
         fail(s, error);
         return;
     }
+    s->relist = false;
     list_take(s, header);
     watch_begin(s);
 }
@@ -204,7 +218,7 @@ static void resync_done(void *user, const struct etcd_error *error, const struct
             start_over(s, "changes too often to be compared beside the watch");
             return;
         }
-        next = RESYNC_SOON_NS;
+        next = error->code == ETCD_OK ? RESYNC_SOON_NS : 5 * SECOND;
     } else {
         s->resync_tries = 0;
         int64_t before = s->applied;
@@ -316,10 +330,13 @@ static void watch_done(void *user, const struct etcd_error *error, const struct 
     (void)number;
     struct source *s = user;
     s->watch = NULL;
-    if (error->code == ETCD_COMPACTED)
+    if (error->code == ETCD_COMPACTED) {
         start_over(s, "what happened since we last heard of it is compacted");
-    else
-        fail(s, error);
+        return;
+    }
+    /* A message that cannot be read, or is too large, would come again. */
+    s->relist = error->code == ETCD_NONSENSE || error->code == ETCD_TOO_LARGE;
+    fail(s, error);
 }
 
 static void watch_begin(struct source *s)

@@ -86,13 +86,14 @@ static bool is_stale(void *user)
     return stale() > 0;
 }
 
-static void configure(const char *prefix)
+static void configure(const char *prefix, const char *namespace, const char *username, const char *password_file)
 {
-    static char *endpoints[1];
-    static char none[1];
-    endpoints[0] = lab.url;
-    config.etcd = (struct config_etcd){.endpoints = endpoints, .endpoint_count = 1, .ns = none, .username = none, .password_file = none, .ca = none,
-                                       .cert = none, .key = none, .resync_ns = 60000000000ull};
+    static char *endpoints[2];
+    static char none[1], nobody[] = "http://127.0.0.1:1";
+    endpoints[0] = nobody; /* one of two members is away, always */
+    endpoints[1] = lab.url;
+    config.etcd = (struct config_etcd){.endpoints = endpoints, .endpoint_count = 2, .ns = (char *)namespace, .username = (char *)username,
+                                       .password_file = (char *)password_file, .ca = none, .cert = none, .key = none, .resync_ns = 3000000000ull};
     cluster = (struct config_cluster){.name = (char *)"echo", .target = (char *)prefix, .target_kind = CONFIG_TARGET_ETCD, .target_path = (char *)prefix};
     config.clusters = &cluster;
     config.cluster_count = 1;
@@ -128,7 +129,7 @@ static void changes_are_followed(void)
     put("a", NAMED("198.18.0.1:1", 5));
     put("b", "198.18.0.2:1");
     lab_put(&lab, "services/echo2/x", "198.18.0.99:1", 0); /* a neighbour's key */
-    configure("services/echo/");
+    configure("services/echo/", "", "", "");
     expect_within("198.18.0.1:1=5 198.18.0.2:1=1", 3000);
     begins("proven after the first list");
     CHECK(lab_until(&lab, is_fresh, NULL, 2000, NULL));
@@ -314,7 +315,7 @@ static void a_long_list_comes_in_pages(void)
     }
     int took;
     unsigned want = 2500;
-    configure("services/many/");
+    configure("many/", "services/", "", ""); /* with a namespace */
     bool is = lab_until(&lab, many_there, &want, 5000, &took);
     printf("  %-44s %5d ms\n", current, took);
     CHECK(is);
@@ -324,6 +325,51 @@ static void a_long_list_comes_in_pages(void)
     is = lab_until(&lab, many_there, &want, 2000, &took);
     printf("  %-44s %5d ms\n", current, took);
     CHECK(is);
+}
+
+static bool is_up(void *user)
+{
+    (void)user;
+    return echo->answered;
+}
+
+static void a_locked_etcd(void)
+{
+    char file[96];
+    snprintf(file, sizeof(file), "%s/password", lab.data);
+    FILE *f = fopen(file, "w");
+    fputs("secret\n", f);
+    fclose(f);
+    begins("authentication is switched on under a watch");
+    CHECK(lab_post(&lab, "/v3/auth/user/add", "{\"name\":\"root\",\"password\":\"secret\"}") != NULL);
+    CHECK(lab_post(&lab, "/v3/auth/user/grant", "{\"user\":\"root\",\"role\":\"root\"}") != NULL);
+    CHECK(lab_post(&lab, "/v3/auth/enable", "{}") != NULL);
+    const char *answer = lab_post(&lab, "/v3/auth/authenticate", "{\"name\":\"root\",\"password\":\"secret\"}");
+    const char *token = answer != NULL ? strstr(answer, "\"token\":\"") : NULL;
+    CHECK(token != NULL);
+    if (token != NULL)
+        snprintf(lab.token, sizeof(lab.token), "%.*s", (int)strcspn(token + 9, "\""), token + 9);
+    CHECK(lab_until(&lab, is_stale, NULL, 6000, NULL));
+    CHECK(echo->present == 1400);
+    begins("with a user and a password");
+    configure("services/echo/", "", "root", file);
+    CHECK(!echo->answered);
+    CHECK(lab_until(&lab, is_up, NULL, 3000, NULL));
+    put("auth", "198.18.0.40:1");
+    expect_within("198.18.0.30:1=1 198.18.0.31:1=1 198.18.0.40:1=1", 1000);
+    CHECK(lab_until(&lab, is_fresh, NULL, 3000, NULL));
+    begins("the token is forgotten (restart)");
+    lab_stop(&lab, SIGKILL);
+    lab_rest(&lab, 500);
+    CHECK(lab_start(&lab, false) || lab.token[0] != '\0');
+    lab_rest(&lab, 2500);
+    answer = lab_post(&lab, "/v3/auth/authenticate", "{\"name\":\"root\",\"password\":\"secret\"}");
+    token = answer != NULL ? strstr(answer, "\"token\":\"") : NULL;
+    if (token != NULL)
+        snprintf(lab.token, sizeof(lab.token), "%.*s", (int)strcspn(token + 9, "\""), token + 9);
+    put("auth", NAMED("198.18.0.40:1", 2));
+    expect_within("198.18.0.30:1=1 198.18.0.31:1=1 198.18.0.40:1=2", 6000);
+    unlink(file);
 }
 
 int main(void)
@@ -347,6 +393,7 @@ int main(void)
     an_etcd_that_goes_and_comes(SIGKILL, true);
     a_wiped_etcd();
     a_long_list_comes_in_pages();
+    a_locked_etcd();
     resolvers_destroy(resolvers);
     membership_destroy(membership);
     lab_close(&lab);
