@@ -67,14 +67,16 @@ static void every_fault_has_its_line_and_sentence(void **state)
 static void every_semantic_fault_is_reported_in_order(void **state)
 {
     (void)state;
-    char *a = replaced(GOOD_TEXT, "mtu = 1500", "mtu = 1"), *b = replaced(a, "\"round_robin\"", "\"rr\""), *text = replaced(b, "workers = 1", "workres = 1");
+    char *a = replaced(GOOD_TEXT, "mtu = 1500", "mtu = 1"), *b = replaced(a, "\"round_robin\"", "\"rr\""), *d = replaced(b, "198.18.0.2:50051", "198.18.0.3:50051"), *text = replaced(d, "workers = 1", "workres = 1");
     struct config_errors e;
     assert_null(config_parse("t.conf", text, &e));
-    assert_int_equal(e.count, 3);
+    assert_int_equal(e.count, 4);
     assert_true(holds(e.text, 1, "t.conf:2: ", "workers"));
     assert_true(holds(e.text + 1, 1, "t.conf:10: ", "mtu"));
-    assert_true(holds(e.text + 2, 1, "t.conf:30: ", "lb_policy"));
+    assert_true(holds(e.text + 2, 1, "t.conf:19: ", "bind")); /* found after the next one */
+    assert_true(holds(e.text + 3, 1, "t.conf:30: ", "lb_policy"));
     config_errors_free(&e);
+    free(d);
     free(a);
     free(b);
     free(text);
@@ -205,6 +207,7 @@ static void a_printed_configuration_reads_back_equal(void **state)
         {"username = \"\";", "username = \"a\\\"b\\\\c\\x01\"; password_file = \"/x\"; namespace = \"/prod/\\xc3\\xa9\";"},
         {"dpdk: { eal = [ \"--no-huge\" ]; };", ""},
         {"gateway = [ \"198.18.0.1\" ];", "gateway = [ \"2001:db8::1\", \"198.18.0.1\" ]; vlan = 7;"},
+        {"2/24\", \"2001:db8::2/64\" ];\n  gateway = [ \"198.18.0.1\" ];", "2/23\" ];\n  gateway = [ \"198.18.1.1\" ];"},
         {"drain_timeout = \"30s\";", "drain_timeout = \"1234567us\";"},
         {"memory = \"2GiB\";", "memory = \"1073741825B\";"},
         {"198.18.0.2:50051", "[2001:db8::2]:1"},
