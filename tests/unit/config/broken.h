@@ -1,7 +1,9 @@
-/* Broken configurations: the good text below with one piece of it replaced; where the fault must be reported, and what the sentence must hold. */
+/* Broken configurations: the good text below with one piece of it replaced; where the fault must be reported, and what
+ * the sentence must hold. */
 #ifndef BROKEN_H
 #define BROKEN_H
 
+/* clang-format off */
 #define GOOD_TEXT                                                                                                                                              \
     "dpdk: { eal = [ \"--no-huge\" ]; };\n"                                  /* 1 */                                                                           \
     "workers = 1;\n"                                                         /* 2 */                                                                           \
@@ -165,5 +167,6 @@ static const struct broken broken[] = {
     {"\"info\"", "\"verbose\"", 37, "none of \"error\", \"warn\", \"info\", \"debug\""},
     {"max_series = 50000", "max_series = 1", 38, "100 to 10000000"},
 };
+/* clang-format on */
 
 #endif
