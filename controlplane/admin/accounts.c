@@ -2,9 +2,12 @@
  *
  * A slot's counts belong to the endpoint whose serial stands in it.  Each look copies them; when the serial has
  * changed, what was copied last is closed into the departed endpoint's account, and the slot begins to count for the
- * new one.  So, for each account, total = closed + sum over its holders' last look,      and total never falls. An
- * account without a holder is kept until ADMIN_DEPARTED_MAX others left after it; then it is folded into its cluster's
- * "other". */
+ * new one.  So, for each account,
+ *
+ *     total = closed + sum over its holders' last look,      and total never falls.
+ *
+ * An account without a holder is kept until ADMIN_DEPARTED_MAX others left after it; then it is folded into its
+ * cluster's "other". */
 #include "internal.h"
 
 #include <stdlib.h>
