@@ -1,4 +1,5 @@
-/* What keys mean together: names, limits, cores, EAL options, the admin address.  Ports, routes and clusters have files of their own. */
+/* What keys mean together: names, limits, cores, EAL options, the admin address.  Ports, routes and clusters have files
+ * of their own. */
 #include "read.h"
 
 #include <stdlib.h>
@@ -27,9 +28,10 @@ bool config_check_name(struct config_report *r, int line, const char *what, cons
     return false;
 }
 
-/* limits.memory against what connections and streams take at least. The exact sum, with the rooms' true sizes, is start-up's. */
+/* limits.memory against what connections and streams take at least. The exact sum, with the rooms' true sizes, is
+ * start-up's. */
 #define CONNECTION_BYTES_MIN 2048ull
-#define STREAM_BYTES_MIN 512ull
+#define STREAM_BYTES_MIN     512ull
 
 static void check_limits(struct config_report *r, const config_setting_t *root, const struct config *c)
 {
@@ -37,9 +39,11 @@ static void check_limits(struct config_report *r, const config_setting_t *root, 
     uint64_t connections = c->limits.connections * CONNECTION_BYTES_MIN, streams = c->limits.streams * STREAM_BYTES_MIN;
     if (connections + streams > c->limits.memory)
         config_fail(r, config_line(s, "memory"),
-                    "`limits.memory` = %llu MiB can't hold connections = %u of at least %llu bytes (%llu MiB) and streams = %u of at least %llu bytes (%llu MiB)",
-                    (unsigned long long)(c->limits.memory >> 20), c->limits.connections, CONNECTION_BYTES_MIN, (unsigned long long)(connections >> 20),
-                    c->limits.streams, STREAM_BYTES_MIN, (unsigned long long)(streams >> 20));
+                    "`limits.memory` = %llu MiB can't hold connections = %u of at least %llu bytes (%llu MiB) and "
+                    "streams = %u of at least %llu bytes (%llu MiB)",
+                    (unsigned long long)(c->limits.memory >> 20), c->limits.connections, CONNECTION_BYTES_MIN,
+                    (unsigned long long)(connections >> 20), c->limits.streams, STREAM_BYTES_MIN,
+                    (unsigned long long)(streams >> 20));
 }
 
 /* "2-5,7" -> how many cores; 0: not such a list, a core twice or beyond 1023, a range backwards. */
@@ -78,14 +82,20 @@ static void check_workers(struct config_report *r, const config_setting_t *root,
     if (c->cores[0] != '\0') {
         unsigned n = count_cores(c->cores);
         if (config_setting_get_member(root, "workers") != NULL)
-            config_fail(r, line, "`workers` and `cores` are both given; `cores` says how many workers there are: leave `workers` out");
+            config_fail(
+                r, line,
+                "`workers` and `cores` are both given; `cores` says how many workers there are: leave `workers` out");
         if (n == 0 || n > 64)
-            config_fail(r, line, "`cores` = \"%s\" is no list of 1 to 64 different cores; for example: cores = \"2-5,7\"", c->cores);
+            config_fail(r, line,
+                        "`cores` = \"%s\" is no list of 1 to 64 different cores; for example: cores = \"2-5,7\"",
+                        c->cores);
         else
             c->workers = n;
     }
     if (c->workers > 1)
-        config_warn(r, c->cores[0] != '\0' ? line : config_line(root, "workers"), "more than one worker: no effect yet beyond what the device steers by itself; a later version hands flows over between workers");
+        config_warn(r, c->cores[0] != '\0' ? line : config_line(root, "workers"),
+                    "more than one worker: no effect yet beyond what the device steers by itself; a later version "
+                    "hands flows over between workers");
 }
 
 /* getopt_long takes every unambiguous beginning of a long option's name. */
@@ -113,17 +123,24 @@ static const char *refused_option(const char *o)
 
 static void check_eal(struct config_report *r, const config_setting_t *root, const struct config *c)
 {
-    const config_setting_t *group = config_setting_get_member(root, "dpdk"), *s = group != NULL ? config_setting_get_member(group, "eal") : NULL;
+    const config_setting_t *group = config_setting_get_member(root, "dpdk"),
+                           *s = group != NULL ? config_setting_get_member(group, "eal") : NULL;
     for (unsigned i = 0; i < c->eal_count; i++) {
         const char *why = refused_option(c->eal[i]);
-        const config_setting_t *e = s != NULL && (int)i < config_setting_length(s) ? config_setting_get_elem(s, i) : NULL;
+        const config_setting_t *e =
+            s != NULL && (int)i < config_setting_length(s) ? config_setting_get_elem(s, i) : NULL;
         int line = e != NULL ? (int)e->line : config_line(group, "eal");
         if (why != NULL)
             config_fail(r, line, "the EAL option \"%s\" is refused in `dpdk.eal`: %s", c->eal[i], why);
         else if (c->eal[i][0] == '\0')
-            config_fail(r, line, "an EAL option is empty; write each word of the command line as an element of its own, such as \"-m\", \"512\"");
+            config_fail(r, line,
+                        "an EAL option is empty; write each word of the command line as an element of its own, such as "
+                        "\"-m\", \"512\"");
         else if (strpbrk(c->eal[i], " \t\n") != NULL && c->eal[i][0] == '-')
-            config_fail(r, line, "the EAL option \"%s\" holds a space; write each word as an element of its own, such as \"-m\", \"512\"", c->eal[i]);
+            config_fail(r, line,
+                        "the EAL option \"%s\" holds a space; write each word as an element of its own, such as "
+                        "\"-m\", \"512\"",
+                        c->eal[i]);
     }
 }
 
@@ -134,7 +151,9 @@ static void check_admin(struct config_report *r, const config_setting_t *root, c
     for (unsigned i = 0; i < c->port_count; i++)
         for (unsigned j = 0; j < c->ports[i].address_count; j++)
             if (base_addr_eq(&c->ports[i].address[j].addr, &c->admin.addr))
-                config_fail(r, config_line(s, "bind"), "`admin.bind`: %s is an address of port \"%s\"; the admin server is on the kernel's network, for example 127.0.0.1:9901",
+                config_fail(r, config_line(s, "bind"),
+                            "`admin.bind`: %s is an address of port \"%s\"; the admin server is on the kernel's "
+                            "network, for example 127.0.0.1:9901",
                             base_addr_format(&c->admin.addr, text), c->ports[i].name);
 }
 
@@ -142,7 +161,8 @@ static void check_metrics(struct config_report *r, const config_setting_t *root,
 {
     const config_setting_t *s = config_setting_get_member(root, "log");
     if (c->log_access[0] != '\0' && c->log_access[0] != '/' && strcmp(c->log_access, "stderr") != 0)
-        config_fail(r, config_line(s, "access"), "`log.access` = \"%s\": an absolute path, or \"stderr\"", c->log_access);
+        config_fail(r, config_line(s, "access"), "`log.access` = \"%s\": an absolute path, or \"stderr\"",
+                    c->log_access);
 }
 
 void config_check(struct config_report *r, const config_setting_t *root, struct config *c)

@@ -5,14 +5,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define STATIC_MAX 4096
+#define STATIC_MAX      4096
 #define CONNECTIONS_NOW 4 /* of a worker to an endpoint: what pool keeps in this version */
 
 static void target_etcd(struct config_report *r, int line, struct config_cluster *cl, const char *rest)
 {
     size_t n = strlen(rest);
     if (rest[0] == '\0' || strcmp(rest, "/") == 0) {
-        config_fail(r, line, "`target` = \"%s\" has an empty prefix and would read every key; for example: target = \"etcd:///services/echo/\"", cl->target);
+        config_fail(r, line,
+                    "`target` = \"%s\" has an empty prefix and would read every key; for example: target = "
+                    "\"etcd:///services/echo/\"",
+                    cl->target);
         return;
     }
     cl->target_kind = CONFIG_TARGET_ETCD;
@@ -47,7 +50,10 @@ static void target_static(struct config_report *r, int line, struct config_clust
         struct base_endpoint e;
         snprintf(one, sizeof(one), "%.*s", (int)(length < sizeof(one) ? length : sizeof(one) - 1), p);
         if (length >= sizeof(one) || !base_endpoint_parse(one, &e))
-            config_fail(r, line, "`target`: \"%s\" is no IP:PORT or [IPv6]:PORT; for example: target = \"static:///10.0.0.1:50051,10.0.0.2:50051\"", one);
+            config_fail(r, line,
+                        "`target`: \"%s\" is no IP:PORT or [IPv6]:PORT; for example: target = "
+                        "\"static:///10.0.0.1:50051,10.0.0.2:50051\"",
+                        one);
         else if (static_seen(cl, &e))
             config_fail(r, line, "`target`: %s stands twice", one);
         else
@@ -69,12 +75,16 @@ static void check_target(struct config_report *r, int line, struct config_cluste
     if (t[0] == '\0') /* reported */
         return;
     if (later)
-        config_fail(r, line, "`target` = \"%s\": not yet; a later version brings %.*s://. Until then: etcd:///PREFIX or static:///IP:PORT,IP:PORT", t, (int)n, t);
+        config_fail(r, line,
+                    "`target` = \"%s\": not yet; a later version brings %.*s://. Until then: etcd:///PREFIX or "
+                    "static:///IP:PORT,IP:PORT",
+                    t, (int)n, t);
     else if (!etcd && !fixed)
-        config_fail(r, line, "`target` = \"%s\" has no known scheme; write etcd:///PREFIX or static:///IP:PORT,IP:PORT", t);
+        config_fail(r, line, "`target` = \"%s\" has no known scheme; write etcd:///PREFIX or static:///IP:PORT,IP:PORT",
+                    t);
     else if (rest[0] != '/')
-        config_fail(r, line, "`target` = \"%s\": after %.*s:// a third '/' must follow; for example: target = \"%s\"", t, (int)n, t,
-                    etcd ? "etcd:///services/echo/" : "static:///10.0.0.1:50051");
+        config_fail(r, line, "`target` = \"%s\": after %.*s:// a third '/' must follow; for example: target = \"%s\"",
+                    t, (int)n, t, etcd ? "etcd:///services/echo/" : "static:///10.0.0.1:50051");
     else if (etcd)
         target_etcd(r, line, cl, rest + 1);
     else
@@ -95,13 +105,17 @@ static void check_cluster(struct config_report *r, const config_setting_t *s, co
     if (cl->backoff_max_ns < cl->backoff_base_ns)
         config_fail(r, config_line(s, "connect_backoff"), "`connect_backoff`: max is shorter than base");
     if (cl->max_connections_per_endpoint < cl->connections_per_endpoint)
-        config_fail(r, config_line(s, "connections_per_endpoint"), "`max_connections_per_endpoint` = %u is less than `connections_per_endpoint` = %u",
+        config_fail(r, config_line(s, "connections_per_endpoint"),
+                    "`max_connections_per_endpoint` = %u is less than `connections_per_endpoint` = %u",
                     cl->max_connections_per_endpoint, cl->connections_per_endpoint);
     if (cl->connections_per_endpoint > CONNECTIONS_NOW)
-        config_warn(r, config_line(s, "connections_per_endpoint"), "`connections_per_endpoint` = %u: more than %d have no effect yet; a later version brings it",
+        config_warn(r, config_line(s, "connections_per_endpoint"),
+                    "`connections_per_endpoint` = %u: more than %d have no effect yet; a later version brings it",
                     cl->connections_per_endpoint, CONNECTIONS_NOW);
     if (cl->lb_weights[0] != '\0' && cl->policy != CONFIG_WEIGHTED_ROUND_ROBIN)
-        config_warn(r, config_line(s, "lb_config"), "`lb_config.weights` says nothing to %s; it is a key of weighted_round_robin", config_policy_names[cl->policy]);
+        config_warn(r, config_line(s, "lb_config"),
+                    "`lb_config.weights` says nothing to %s; it is a key of weighted_round_robin",
+                    config_policy_names[cl->policy]);
 }
 
 static bool good_url(const char *url, bool *https)
@@ -137,18 +151,23 @@ static void check_etcd(struct config_report *r, const config_setting_t *root, co
     bool https = false, one;
     for (unsigned i = 0; i < c->etcd.endpoint_count; i++) {
         if (!good_url(c->etcd.endpoints[i], &one))
-            config_fail(r, config_line(s, "endpoints"), "`etcd.endpoints`: \"%s\" is no URL http://HOST:PORT or https://HOST:PORT; for example: endpoints = [ \"http://127.0.0.1:2379\" ]",
+            config_fail(r, config_line(s, "endpoints"),
+                        "`etcd.endpoints`: \"%s\" is no URL http://HOST:PORT or https://HOST:PORT; for example: "
+                        "endpoints = [ \"http://127.0.0.1:2379\" ]",
                         c->etcd.endpoints[i]);
         https = https || one;
     }
     if ((c->etcd.cert[0] == '\0') != (c->etcd.key[0] == '\0'))
-        config_fail(r, config_line(s, c->etcd.cert[0] != '\0' ? "cert" : "key"), "`etcd.cert` and `etcd.key` go together: one of them is missing");
+        config_fail(r, config_line(s, c->etcd.cert[0] != '\0' ? "cert" : "key"),
+                    "`etcd.cert` and `etcd.key` go together: one of them is missing");
     if (c->etcd.username[0] != '\0' && c->etcd.password_file[0] == '\0')
-        config_fail(r, config_line(s, "username"), "`etcd.username` needs `etcd.password_file`, a file whose first line is the password");
+        config_fail(r, config_line(s, "username"),
+                    "`etcd.username` needs `etcd.password_file`, a file whose first line is the password");
     if (c->etcd.username[0] == '\0' && c->etcd.password_file[0] != '\0')
         config_fail(r, config_line(s, "password_file"), "`etcd.password_file` needs `etcd.username`");
     if (!https && c->etcd.endpoint_count > 0 && (c->etcd.ca[0] != '\0' || c->etcd.cert[0] != '\0'))
-        config_warn(r, config_line(s, c->etcd.ca[0] != '\0' ? "ca" : "cert"), "none of `etcd.endpoints` is https://, so certificates are not used");
+        config_warn(r, config_line(s, c->etcd.ca[0] != '\0' ? "ca" : "cert"),
+                    "none of `etcd.endpoints` is https://, so certificates are not used");
     check_file(r, s, "password_file", c->etcd.password_file);
     check_file(r, s, "ca", c->etcd.ca);
     check_file(r, s, "cert", c->etcd.cert);
@@ -157,13 +176,16 @@ static void check_etcd(struct config_report *r, const config_setting_t *root, co
 
 void config_check_clusters(struct config_report *r, const config_setting_t *root, struct config *c)
 {
-    bool given = config_setting_get_member(root, "etcd") != NULL && config_setting_get_member(config_setting_get_member(root, "etcd"), "endpoints") != NULL;
+    bool given = config_setting_get_member(root, "etcd") != NULL &&
+                 config_setting_get_member(config_setting_get_member(root, "etcd"), "endpoints") != NULL;
     for (unsigned i = 0; i < c->cluster_count; i++) {
         const config_setting_t *s = config_group(root, "clusters", i);
         check_cluster(r, s, c, i);
         if (c->clusters[i].target_path != NULL && !given)
             config_fail(r, config_line(s, "target"),
-                        "cluster \"%s\" reads from etcd, but `etcd.endpoints` is missing; for example: etcd: { endpoints = [ \"http://127.0.0.1:2379\" ]; };", c->clusters[i].name);
+                        "cluster \"%s\" reads from etcd, but `etcd.endpoints` is missing; for example: etcd: { "
+                        "endpoints = [ \"http://127.0.0.1:2379\" ]; };",
+                        c->clusters[i].name);
     }
     check_etcd(r, root, c);
 }

@@ -60,13 +60,17 @@ static void check_device(struct config_report *r, const config_setting_t *s, con
         return;
     if (!is_pci(p->device) && !is_vdev(p->device))
         config_fail(r, config_line(s, "device"),
-                    "`device` = \"%s\" is neither a DPDK virtual device, such as \"net_tap0,iface=pen0\", nor a PCI address, such as \"0000:3b:00.0\"", p->device);
+                    "`device` = \"%s\" is neither a DPDK virtual device, such as \"net_tap0,iface=pen0\", nor a PCI "
+                    "address, such as \"0000:3b:00.0\"",
+                    p->device);
     for (unsigned j = 0; j < i; j++)
         if (same_device(p->device, c->ports[j].device))
-            config_fail(r, config_line(s, "device"), "device \"%.*s\" is already that of port \"%s\"", (int)strcspn(p->device, ","), p->device, c->ports[j].name);
+            config_fail(r, config_line(s, "device"), "device \"%.*s\" is already that of port \"%s\"",
+                        (int)strcspn(p->device, ","), p->device, c->ports[j].name);
 }
 
-/* The last address of a prefix, or the first: no host's in IPv4 (RFC 1122 section 3.2.1.3), /31 and /32 apart (RFC 3021). */
+/* The last address of a prefix, or the first: no host's in IPv4 (RFC 1122 section 3.2.1.3), /31 and /32 apart (RFC
+ * 3021). */
 static bool is_edge(const struct config_prefix *p)
 {
     if (!base_addr_is_v4(&p->addr) || p->bits >= 31)
@@ -79,7 +83,10 @@ static const char *no_unicast(const struct base_addr *a)
 {
     if (base_addr_is_v4(a)) {
         uint8_t first = a->b[12];
-        return first == 127 ? "a loopback address" : first == 0 ? "no host's address" : first >= 224 ? "a multicast or reserved address" : NULL;
+        return first == 127   ? "a loopback address"
+               : first == 0   ? "no host's address"
+               : first >= 224 ? "a multicast or reserved address"
+                              : NULL;
     }
     static const struct base_addr loopback = {.b = {[15] = 1}};
     if (base_addr_is_zero(a))
@@ -96,11 +103,13 @@ static void check_address(struct config_report *r, int line, const struct config
     if (why != NULL)
         config_fail(r, line, "`address`: %s is %s; a port needs a unicast address such as 198.18.0.2/24", text, why);
     else if (is_edge(a))
-        config_fail(r, line, "`address`: %s/%u is the first or last address of its own prefix, which no host may have", text, a->bits);
+        config_fail(r, line, "`address`: %s/%u is the first or last address of its own prefix, which no host may have",
+                    text, a->bits);
     for (unsigned p = 0; p <= port; p++)
         for (unsigned k = 0; k < (p < port ? c->ports[p].address_count : i); k++)
             if (base_addr_eq(&a->addr, &c->ports[p].address[k].addr))
-                config_fail(r, line, "`address`: %s stands twice; it is already an address of port \"%s\"", text, c->ports[p].name);
+                config_fail(r, line, "`address`: %s stands twice; it is already an address of port \"%s\"", text,
+                            c->ports[p].name);
 }
 
 static void check_gateways(struct config_report *r, const config_setting_t *s, const struct config_port *p)
@@ -117,7 +126,10 @@ static void check_gateways(struct config_report *r, const config_setting_t *s, c
                 config_fail(r, line, "`gateway`: %s is port \"%s\"'s own address; name the next hop's", text, p->name);
         }
         if (!on_link && p->address_count > 0)
-            config_fail(r, line, "`gateway`: %s is in none of the prefixes of port \"%s\", so it can't be reached; it must be on-link", text, p->name);
+            config_fail(
+                r, line,
+                "`gateway`: %s is in none of the prefixes of port \"%s\", so it can't be reached; it must be on-link",
+                text, p->name);
     }
     if (p->gateway_count == 2 && base_addr_is_v4(&p->gateway[0]) == base_addr_is_v4(&p->gateway[1]))
         config_fail(r, line, "`gateway`: two of one family; one next hop for IPv4 and one for IPv6 are allowed");
@@ -138,7 +150,9 @@ static void check_port(struct config_report *r, const config_setting_t *s, const
     }
     check_gateways(r, s, p);
     if (v6 && p->mtu < 1280) /* RFC 8200 section 5 */
-        config_fail(r, config_line(s, "mtu"), "`mtu` = %u is too small for port \"%s\", which has an IPv6 address: 1280 at least", p->mtu, p->name);
+        config_fail(r, config_line(s, "mtu"),
+                    "`mtu` = %u is too small for port \"%s\", which has an IPv6 address: 1280 at least", p->mtu,
+                    p->name);
 }
 
 static bool port_has(const struct config *c, const struct base_addr *a)
@@ -165,8 +179,10 @@ static void check_bind(struct config_report *r, int line, const struct config *c
     struct config_text all = {0};
     for (unsigned p = 0; p < c->port_count; p++)
         for (unsigned k = 0; k < c->ports[p].address_count; k++)
-            config_text_add(&all, "%s%s", all.length > 0 ? ", " : "", base_addr_format(&c->ports[p].address[k].addr, addr));
-    config_fail(r, line, "`bind` = \"%s\" is on none of the ports' addresses (%s); a listener binds to one of them", text, all.length > 0 ? all.text : "there is none");
+            config_text_add(&all, "%s%s", all.length > 0 ? ", " : "",
+                            base_addr_format(&c->ports[p].address[k].addr, addr));
+    config_fail(r, line, "`bind` = \"%s\" is on none of the ports' addresses (%s); a listener binds to one of them",
+                text, all.length > 0 ? all.text : "there is none");
     free(all.text);
 }
 
@@ -180,7 +196,8 @@ void config_check_ports(struct config_report *r, const config_setting_t *root, s
         config_check_name(r, config_line(s, "name"), "listener", c->listeners[i].name);
         for (unsigned j = 0; j < i; j++)
             if (c->listeners[i].name[0] != '\0' && strcmp(c->listeners[i].name, c->listeners[j].name) == 0)
-                config_fail(r, config_line(s, "name"), "two listeners are named \"%s\"; names must differ", c->listeners[i].name);
+                config_fail(r, config_line(s, "name"), "two listeners are named \"%s\"; names must differ",
+                            c->listeners[i].name);
         check_bind(r, config_line(s, "bind"), c, i);
     }
 }

@@ -9,13 +9,21 @@ static void check_path(struct config_report *r, int line, const char *path)
     if (path[0] == '\0') /* reported */
         return;
     if (path[0] != '/')
-        config_fail(r, line, "`path` = \"%s\" does not begin with '/'; write \"/pkg.Service/\", \"/pkg.Service/Method\" or \"/\"", path);
+        config_fail(
+            r, line,
+            "`path` = \"%s\" does not begin with '/'; write \"/pkg.Service/\", \"/pkg.Service/Method\" or \"/\"", path);
     else if (strpbrk(path, " \t?#*") != NULL)
-        config_fail(r, line, "`path` = \"%s\" holds a character that no gRPC path has; a prefix is written \"/pkg.Service/\", without '*'", path);
+        config_fail(r, line,
+                    "`path` = \"%s\" holds a character that no gRPC path has; a prefix is written \"/pkg.Service/\", "
+                    "without '*'",
+                    path);
     else if (strstr(path, "//") != NULL)
         config_fail(r, line, "`path` = \"%s\" holds an empty part", path);
     else if (path[1] != '\0' && strchr(path + 1, '/') == NULL)
-        config_fail(r, line, "`path` = \"%s\" would match no RPC: write \"%s/\" for every method of that service, or \"%s/Method\" for one", path, path, path);
+        config_fail(r, line,
+                    "`path` = \"%s\" would match no RPC: write \"%s/\" for every method of that service, or "
+                    "\"%s/Method\" for one",
+                    path, path, path);
 }
 
 static void check_authority(struct config_report *r, int line, const char *a)
@@ -28,11 +36,14 @@ static void check_authority(struct config_report *r, int line, const char *a)
     else if (strpbrk(a, " \t/@") != NULL)
         config_fail(r, line, "`authority` = \"%s\": a host name, \"*.example.com\", or \"*\" for any", a);
     else if (strchr(a + 1, '*') != NULL || (a[0] == '*' && a[1] != '.'))
-        config_fail(r, line, "`authority` = \"%s\": '*' may only stand alone or at the beginning, as in \"*.example.com\"", a);
+        config_fail(r, line,
+                    "`authority` = \"%s\": '*' may only stand alone or at the beginning, as in \"*.example.com\"", a);
     else if (a[0] == '*' && a[2] == '\0')
         config_fail(r, line, "`authority` = \"%s\" names no domain; write \"*.example.com\", or \"*\" for any", a);
-    else if (colon != NULL && strchr(a, '[') == NULL && strchr(a, ':') == colon && colon[1] != '\0' && strspn(colon + 1, "0123456789") == strlen(colon + 1))
-        config_fail(r, line, "`authority` = \"%s\" has a port, which is never looked at: write \"%.*s\"", a, (int)(colon - a), a);
+    else if (colon != NULL && strchr(a, '[') == NULL && strchr(a, ':') == colon && colon[1] != '\0' &&
+             strspn(colon + 1, "0123456789") == strlen(colon + 1))
+        config_fail(r, line, "`authority` = \"%s\" has a port, which is never looked at: write \"%.*s\"", a,
+                    (int)(colon - a), a);
 }
 
 struct cluster_names {
@@ -46,11 +57,13 @@ static const char *next_cluster(void *user)
     return n->next < n->config->cluster_count ? n->config->clusters[n->next++].name : NULL;
 }
 
-static void find_cluster(struct config_report *r, const config_setting_t *s, const struct config *c, struct config_route *route)
+static void find_cluster(struct config_report *r, const config_setting_t *s, const struct config *c,
+                         struct config_route *route)
 {
     const config_setting_t *given = s != NULL ? config_setting_get_member(s, "cluster") : NULL;
     if (route->cluster[0] == '\0') {
-        if (s == NULL || s->type != CONFIG_TYPE_GROUP || config_setting_get_member(s, "split") != NULL || (given != NULL && given->type != CONFIG_TYPE_STRING))
+        if (s == NULL || s->type != CONFIG_TYPE_GROUP || config_setting_get_member(s, "split") != NULL ||
+            (given != NULL && given->type != CONFIG_TYPE_STRING))
             return; /* reported */
         config_fail(r, config_line(s, "cluster"), "the route names no cluster; for example: cluster = \"echo\"");
         return;
@@ -63,9 +76,12 @@ static void find_cluster(struct config_report *r, const config_setting_t *s, con
     struct cluster_names names = {c, 0};
     const char *near = config_nearest(route->cluster, next_cluster, &names);
     if (near != NULL && near[0] != '\0')
-        config_fail(r, config_line(s, "cluster"), "the route names the cluster \"%s\", which is not among `clusters`; did you mean \"%s\"?", route->cluster, near);
+        config_fail(r, config_line(s, "cluster"),
+                    "the route names the cluster \"%s\", which is not among `clusters`; did you mean \"%s\"?",
+                    route->cluster, near);
     else
-        config_fail(r, config_line(s, "cluster"), "the route names the cluster \"%s\", but `clusters` has none", route->cluster);
+        config_fail(r, config_line(s, "cluster"), "the route names the cluster \"%s\", but `clusters` has none",
+                    route->cluster);
 }
 
 static bool authority_covers(const char *a, const char *b)
@@ -93,13 +109,16 @@ static void check_order(struct config_report *r, const struct config_listener *l
             const struct config_route *first = &l->routes[j], *then = &l->routes[i];
             if (!authority_covers(first->authority, then->authority) || !path_covers(first->path, then->path))
                 continue;
-            config_warn(r, then->line, "this route (path \"%s\") can never match: the one of line %d (path \"%s\") takes all of it first; put the narrower one first",
+            config_warn(r, then->line,
+                        "this route (path \"%s\") can never match: the one of line %d (path \"%s\") takes all of it "
+                        "first; put the narrower one first",
                         then->path, first->line, first->path);
             break;
         }
 }
 
-static void check_listener(struct config_report *r, const config_setting_t *s, struct config *c, struct config_listener *l)
+static void check_listener(struct config_report *r, const config_setting_t *s, struct config *c,
+                           struct config_listener *l)
 {
     for (unsigned i = 0; i < l->route_count; i++) {
         const config_setting_t *e = config_group(s, "routes", i);

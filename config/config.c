@@ -1,4 +1,5 @@
-/* The way from a file to a struct: look at the source, let libconfig parse it, read the tree by the table, check what keys mean together. */
+/* The way from a file to a struct: look at the source, let libconfig parse it, read the tree by the table, check what
+ * keys mean together. */
 #include "config.h"
 
 #include <errno.h>
@@ -55,7 +56,8 @@ static struct config *parse_tree(struct config_report *r, const char *text)
         config_fail(r, config_error_line(&tree), "a key stands twice in this group; the second would hide the first");
     } else {
         config_fail(r, config_error_line(&tree),
-                    "%s: a ';' between settings, a ',' between elements, a bracket or a quote is missing or too many, here or at the end of the line before",
+                    "%s: a ';' between settings, a ',' between elements, a bracket or a quote is missing or too many, "
+                    "here or at the end of the line before",
                     config_error_text(&tree));
     }
     config_destroy(&tree);

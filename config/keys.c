@@ -4,15 +4,17 @@
 #include <stddef.h>
 
 #define KEYS(array) .keys = array, .count = sizeof(array) / sizeof(*(array))
-#define US 1000ull
-#define MS (1000 * US)
-#define S  (1000 * MS)
-#define H  (3600 * S)
-#define DAY (24 * H)
-#define KIB 1024ull
-#define MIB (1024 * KIB)
-#define GIB (1024 * MIB)
+#define US          1000ull
+#define MS          (1000 * US)
+#define S           (1000 * MS)
+#define H           (3600 * S)
+#define DAY         (24 * H)
+#define KIB         1024ull
+#define MIB         (1024 * KIB)
+#define GIB         (1024 * MIB)
 
+/* One entry a row or two, wider than elsewhere, so that keys can be compared. */
+/* clang-format off */
 static const struct config_key dpdk_keys[] = {
     {"eal", CONFIG_KEY_STRINGS, .offset = offsetof(struct config, eal), .count_offset = offsetof(struct config, eal_count), .initial = "", .high = 64,
      .restart = "dpdk", .example = "[ \"--no-huge\", \"-m\", \"512\", \"--no-pci\" ]",
@@ -242,3 +244,4 @@ static const struct config_key root_keys[] = {
     {"metrics", CONFIG_KEY_GROUP, .initial = "", .members = &metrics_table, .help = "How much `/metrics` shows."},
 };
 const struct config_table config_root = {KEYS(root_keys), .size = sizeof(struct config)};
+/* clang-format on */

@@ -1,5 +1,5 @@
-/* The table of keys: one entry a key, from which the parser, --print-config, the reload check and the reference page are made.
- * Internal to the room. */
+/* The table of keys: one entry a key, from which the parser, --print-config, the reload check and the reference page
+ * are made. Internal to the room. */
 #ifndef CONFIG_KEYS_H
 #define CONFIG_KEYS_H
 
@@ -19,8 +19,8 @@ enum config_type {
     CONFIG_KEY_PREFIXES,  /* struct config_prefix[], and a count */
     CONFIG_KEY_ADDRESSES, /* struct base_addr[], and a count */
     CONFIG_KEY_GROUP,
-    CONFIG_KEY_LIST,      /* of groups */
-    CONFIG_KEY_ANY,       /* of a later step: its shape is not looked at */
+    CONFIG_KEY_LIST, /* of groups */
+    CONFIG_KEY_ANY,  /* of a later step: its shape is not looked at */
 };
 
 enum config_state {
@@ -37,12 +37,12 @@ struct config_key {
     const char *name;
     enum config_type type;
     enum config_state state;
-    size_t offset;       /* from the start of what the enclosing table describes */
-    size_t count_offset; /* of the element count (unsigned) */
-    const char *initial; /* the default as written, without quotes; NULL: must be given */
-    uint64_t low, high;  /* of a number, a size or a duration; element counts of a list */
+    size_t offset;            /* from the start of what the enclosing table describes */
+    size_t count_offset;      /* of the element count (unsigned) */
+    const char *initial;      /* the default as written, without quotes; NULL: must be given */
+    uint64_t low, high;       /* of a number, a size or a duration; element counts of a list */
     const char *const *words; /* NULL-terminated */
-    uint32_t later;      /* bit i: words[i] is of a later step */
+    uint32_t later;           /* bit i: words[i] is of a later step */
     const struct config_table *members;
     const char *restart; /* the key's name where a change needs a restart; NULL: changes live */
     const char *example; /* as written */

@@ -120,7 +120,8 @@ static bool is_silent(const struct config_key *k, const void *base)
 
 static void print_group(struct config_text *t, const struct config_table *table, const void *base, int indent)
 {
-    config_keys_each(k, table) {
+    config_keys_each(k, table)
+    {
         if (is_silent(k, base))
             continue;
         config_text_add(t, "%*s%s%s ", indent, "", k->name, k->type == CONFIG_KEY_GROUP ? ":" : " =");
@@ -165,7 +166,8 @@ static const char *restart_of_list(const struct config_key *k, const void *a, co
 
 static const char *restart_of(const struct config_table *table, const void *a, const void *b)
 {
-    config_keys_each(k, table) {
+    config_keys_each(k, table)
+    {
         const char *name = NULL;
         struct config_table one = {.keys = k, .count = 1};
         if (k->type == CONFIG_KEY_GROUP)

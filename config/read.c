@@ -1,4 +1,5 @@
-/* The tree of settings -> struct config, by the table: types, ranges, unknown keys, keys of later steps.  What keys mean together is check.c's. */
+/* The tree of settings -> struct config, by the table: types, ranges, unknown keys, keys of later steps.  What keys
+ * mean together is check.c's. */
 #include "read.h"
 
 #include <stdlib.h>
@@ -29,17 +30,19 @@ static bool is_integer(const config_setting_t *s)
     return s->type == CONFIG_TYPE_INT || s->type == CONFIG_TYPE_INT64;
 }
 
-static void fail_type(struct config_report *r, const struct config_key *k, const config_setting_t *s, const char *wanted)
+static void fail_type(struct config_report *r, const struct config_key *k, const config_setting_t *s,
+                      const char *wanted)
 {
-    config_fail(r, s->line, "`%s` must be %s, not %s; for example: %s = %s", k->name, wanted, type_name(s->type), k->name,
-                k->example != NULL ? k->example : "{ }");
+    config_fail(r, s->line, "`%s` must be %s, not %s; for example: %s = %s", k->name, wanted, type_name(s->type),
+                k->name, k->example != NULL ? k->example : "{ }");
 }
 
 static bool number_in_range(struct config_report *r, const struct config_key *k, const config_setting_t *s, long long v)
 {
     if (v >= 0 && (uint64_t)v >= k->low && (uint64_t)v <= k->high)
         return true;
-    config_fail(r, s->line, "`%s` = %lld is out of range: %llu to %llu are allowed", k->name, v, (unsigned long long)k->low, (unsigned long long)k->high);
+    config_fail(r, s->line, "`%s` = %lld is out of range: %llu to %llu are allowed", k->name, v,
+                (unsigned long long)k->low, (unsigned long long)k->high);
     return false;
 }
 
@@ -70,7 +73,8 @@ static void read_float(struct config_report *r, const struct config_key *k, cons
     if (v >= (double)k->low && v <= (double)k->high)
         *at = v;
     else
-        config_fail(r, s->line, "`%s` = %g is out of range: %llu to %llu are allowed", k->name, v, (unsigned long long)k->low, (unsigned long long)k->high);
+        config_fail(r, s->line, "`%s` = %g is out of range: %llu to %llu are allowed", k->name, v,
+                    (unsigned long long)k->low, (unsigned long long)k->high);
 }
 
 static void read_duration(struct config_report *r, const struct config_key *k, const config_setting_t *s, uint64_t *at)
@@ -80,10 +84,13 @@ static void read_duration(struct config_report *r, const struct config_key *k, c
     if (s->type != CONFIG_TYPE_STRING)
         fail_type(r, k, s, "a duration, a string with a unit (ms, s, m, h)");
     else if (!config_duration_parse(config_setting_get_string(s), &v))
-        config_fail(r, s->line, "`%s` = \"%s\" is no duration: a whole number with one of us, ms, s, m, h, such as \"250ms\", \"1s\", \"5m\"; for example: %s = %s", k->name,
-                    config_setting_get_string(s), k->name, k->example);
+        config_fail(r, s->line,
+                    "`%s` = \"%s\" is no duration: a whole number with one of us, ms, s, m, h, such as \"250ms\", "
+                    "\"1s\", \"5m\"; for example: %s = %s",
+                    k->name, config_setting_get_string(s), k->name, k->example);
     else if (v < k->low || v > k->high)
-        config_fail(r, s->line, "`%s` = \"%s\" is out of range: \"%s\" to \"%s\" are allowed", k->name, config_setting_get_string(s), config_duration_format(k->low, low),
+        config_fail(r, s->line, "`%s` = \"%s\" is out of range: \"%s\" to \"%s\" are allowed", k->name,
+                    config_setting_get_string(s), config_duration_format(k->low, low),
                     config_duration_format(k->high, high));
     else
         *at = v;
@@ -96,11 +103,13 @@ static bool read_size(struct config_report *r, const struct config_key *k, const
     if (s->type != CONFIG_TYPE_STRING)
         fail_type(r, k, s, "a size, a string with a unit (B, KiB, MiB, GiB)");
     else if (!config_size_parse(config_setting_get_string(s), &v))
-        config_fail(r, s->line, "`%s` = \"%s\" is no size: a whole number with one of B, KiB, MiB, GiB, such as \"64KiB\", \"4GiB\"; for example: %s = %s", k->name,
-                    config_setting_get_string(s), k->name, k->example);
+        config_fail(r, s->line,
+                    "`%s` = \"%s\" is no size: a whole number with one of B, KiB, MiB, GiB, such as \"64KiB\", "
+                    "\"4GiB\"; for example: %s = %s",
+                    k->name, config_setting_get_string(s), k->name, k->example);
     else if (v < k->low || v > k->high)
-        config_fail(r, s->line, "`%s` = \"%s\" is out of range: \"%s\" to \"%s\" are allowed", k->name, config_setting_get_string(s), config_size_format(k->low, low),
-                    config_size_format(k->high, high));
+        config_fail(r, s->line, "`%s` = \"%s\" is out of range: \"%s\" to \"%s\" are allowed", k->name,
+                    config_setting_get_string(s), config_size_format(k->low, low), config_size_format(k->high, high));
     else {
         *at = v;
         return true;
@@ -126,7 +135,8 @@ static int find_word(struct config_report *r, const struct config_key *k, const 
         if (strcmp(k->words[i], v) == 0) {
             if ((k->later >> i & 1) == 0)
                 return i;
-            config_fail(r, s->line, "`%s` = \"%s\": not yet; a later version brings it. Until then: %s = \"%s\"", k->name, v, k->name, k->initial);
+            config_fail(r, s->line, "`%s` = \"%s\": not yet; a later version brings it. Until then: %s = \"%s\"",
+                        k->name, v, k->name, k->initial);
             return -1;
         }
     struct config_text all = {0};
@@ -135,7 +145,8 @@ static int find_word(struct config_report *r, const struct config_key *k, const 
             config_text_add(&all, "%s\"%s\"", i > 0 ? ", " : "", k->words[i]);
     struct words w = {k->words};
     const char *near = config_nearest(v, next_word, &w);
-    config_fail(r, s->line, "`%s` = \"%s\" is none of %s; did you mean \"%s\"?", k->name, v, all.text, near != NULL ? near : k->words[0]);
+    config_fail(r, s->line, "`%s` = \"%s\" is none of %s; did you mean \"%s\"?", k->name, v, all.text,
+                near != NULL ? near : k->words[0]);
     free(all.text);
     return -1;
 }
@@ -168,23 +179,28 @@ static void read_word(struct config_report *r, const struct config_key *k, const
         *at = (unsigned)i;
 }
 
-static void read_endpoint(struct config_report *r, const struct config_key *k, const config_setting_t *s, struct base_endpoint *at)
+static void read_endpoint(struct config_report *r, const struct config_key *k, const config_setting_t *s,
+                          struct base_endpoint *at)
 {
     struct base_endpoint e;
     if (s->type != CONFIG_TYPE_STRING)
         fail_type(r, k, s, "a string IP:PORT");
     else if (!base_endpoint_parse(config_setting_get_string(s), &e))
-        config_fail(r, s->line, "`%s` = \"%s\" is no address with a port from 1 to 65535: write IP:PORT or [IPv6]:PORT; for example: %s = %s", k->name,
-                    config_setting_get_string(s), k->name, k->example);
+        config_fail(r, s->line,
+                    "`%s` = \"%s\" is no address with a port from 1 to 65535: write IP:PORT or [IPv6]:PORT; for "
+                    "example: %s = %s",
+                    k->name, config_setting_get_string(s), k->name, k->example);
     else
         *at = e;
 }
 
 /* One element of an array of strings, prefixes or addresses.  False: not stored. */
-static bool read_element(struct config_report *r, const struct config_key *k, const config_setting_t *e, void *at, unsigned i)
+static bool read_element(struct config_report *r, const struct config_key *k, const config_setting_t *e, void *at,
+                         unsigned i)
 {
     if (e->type != CONFIG_TYPE_STRING) {
-        config_fail(r, e->line, "every element of `%s` must be a string, not %s; for example: %s = %s", k->name, type_name(e->type), k->name, k->example);
+        config_fail(r, e->line, "every element of `%s` must be a string, not %s; for example: %s = %s", k->name,
+                    type_name(e->type), k->name, k->example);
         return false;
     }
     const char *v = config_setting_get_string(e);
@@ -192,7 +208,8 @@ static bool read_element(struct config_report *r, const struct config_key *k, co
     if (k->type == CONFIG_KEY_STRINGS) {
         (*(char ***)at)[i] = config_dup(v);
     } else if (k->type == CONFIG_KEY_PREFIXES && !base_prefix_parse(v, &prefix->addr, &prefix->bits)) {
-        config_fail(r, e->line, "`%s`: \"%s\" is no address with the length of its prefix; for example: %s = %s", k->name, v, k->name, k->example);
+        config_fail(r, e->line, "`%s`: \"%s\" is no address with the length of its prefix; for example: %s = %s",
+                    k->name, v, k->name, k->example);
         return false;
     } else if (k->type == CONFIG_KEY_ADDRESSES && !base_addr_parse(v, (struct base_addr *)at + i)) {
         config_fail(r, e->line, "`%s`: \"%s\" is no IP address; for example: %s = %s", k->name, v, k->name, k->example);
@@ -207,7 +224,8 @@ static bool list_length(struct config_report *r, const struct config_key *k, con
     if (*n < k->low)
         config_fail(r, s->line, "`%s` is empty; for example: %s = %s", k->name, k->name, k->example);
     else if (*n > k->high)
-        config_fail(r, s->line, "`%s` has %u elements; at most %llu are allowed", k->name, *n, (unsigned long long)k->high);
+        config_fail(r, s->line, "`%s` has %u elements; at most %llu are allowed", k->name, *n,
+                    (unsigned long long)k->high);
     return *n >= k->low && *n <= k->high;
 }
 
@@ -264,7 +282,8 @@ static bool asks_for_nothing(const struct config_key *k, const config_setting_t 
         return false;
     const char *v = config_setting_get_string(s);
     uint64_t ns;
-    return *v == '\0' || strcmp(v, "off") == 0 || (k->type == CONFIG_KEY_DURATION && config_duration_parse(v, &ns) && ns == 0);
+    return *v == '\0' || strcmp(v, "off") == 0 ||
+           (k->type == CONFIG_KEY_DURATION && config_duration_parse(v, &ns) && ns == 0);
 }
 
 static void read_value(struct config_report *r, const struct config_key *k, const config_setting_t *s, void *base)
@@ -357,9 +376,8 @@ static void read_group(struct config_report *r, const struct config_table *t, co
         const char *near = config_nearest(e->name, next_key, &names);
         config_fail(r, e->line, "unknown key `%s`; did you mean `%s`?", e->name, near != NULL ? near : t->keys[0].name);
     }
-    config_keys_each(k, t)
-        if (k->initial == NULL && config_setting_get_member(s, k->name) == NULL)
-            config_fail(r, s->line, "`%s` is missing; for example: %s = %s", k->name, k->name, k->example);
+    config_keys_each(k, t) if (k->initial == NULL && config_setting_get_member(s, k->name) == NULL)
+        config_fail(r, s->line, "`%s` is missing; for example: %s = %s", k->name, k->name, k->example);
 }
 
 void config_read_tree(struct config_report *r, const config_setting_t *root, struct config *c)

@@ -13,7 +13,7 @@ struct config_report {
         int line;
         unsigned order;
         char *text;
-    } *error, *warning;
+    } * error, *warning;
     unsigned error_count, warning_count;
 };
 
@@ -25,7 +25,8 @@ void config_report_end(struct config_report *r);
 /* The nearest of the names by edit distance; NULL where there is none. */
 const char *config_nearest(const char *name, const char *(*next)(void *user), void *user);
 
-/* What libconfig would swallow in silence or choke on: @include, integers beyond their type, unclosed brackets and strings, excess. */
+/* What libconfig would swallow in silence or choke on: @include, integers beyond their type, unclosed brackets and
+ * strings, excess. */
 bool config_source_check(struct config_report *r, const char *text, size_t length);
 /* Types, ranges, unknown keys, keys of later steps. */
 void config_read_tree(struct config_report *r, const config_setting_t *root, struct config *c);

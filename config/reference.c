@@ -79,7 +79,8 @@ static void add_range(struct config_text *t, const struct config_key *k)
 static void add_row(struct config_text *t, const struct config_key *k)
 {
     static const char *const states[] = {"", "**No effect yet.** ", "**Not yet.** "};
-    bool array = k->type == CONFIG_KEY_STRINGS || k->type == CONFIG_KEY_PREFIXES || k->type == CONFIG_KEY_ADDRESSES || k->type == CONFIG_KEY_LIST;
+    bool array = k->type == CONFIG_KEY_STRINGS || k->type == CONFIG_KEY_PREFIXES || k->type == CONFIG_KEY_ADDRESSES ||
+                 k->type == CONFIG_KEY_LIST;
     config_text_add(t, "| `%s` | %s | ", k->name, type_of(k));
     if (k->initial == NULL)
         config_text_add(t, "must be given");
@@ -89,7 +90,11 @@ static void add_row(struct config_text *t, const struct config_key *k)
         add_quoted(t, k, k->initial);
     config_text_add(t, " | ");
     add_range(t, k);
-    config_text_add(t, " | %s | %s%s", k->type == CONFIG_KEY_GROUP || k->state == CONFIG_NOT_YET ? "" : k->restart != NULL ? "restart" : "live", states[k->state], k->help);
+    config_text_add(t, " | %s | %s%s",
+                    k->type == CONFIG_KEY_GROUP || k->state == CONFIG_NOT_YET ? ""
+                    : k->restart != NULL                                      ? "restart"
+                                                                              : "live",
+                    states[k->state], k->help);
     if (k->example != NULL && k->type != CONFIG_KEY_LIST)
         config_text_add(t, " Example: `%s = %s;`", k->name, k->example);
     config_text_add(t, " |\n");
@@ -98,13 +103,14 @@ static void add_row(struct config_text *t, const struct config_key *k)
 static void add_table(struct config_text *t, const struct config_table *table, const char *path)
 {
     config_text_add(t, "\n| key | type | default | allowed | a change | what it says |\n|---|---|---|---|---|---|\n");
+    config_keys_each(k, table) add_row(t, k);
     config_keys_each(k, table)
-        add_row(t, k);
-    config_keys_each(k, table) {
+    {
         char name[128];
         if (k->members == NULL)
             continue;
-        snprintf(name, sizeof(name), "%s%s%s%s", path, path[0] != '\0' ? "." : "", k->name, k->type == CONFIG_KEY_LIST ? "[]" : "");
+        snprintf(name, sizeof(name), "%s%s%s%s", path, path[0] != '\0' ? "." : "", k->name,
+                 k->type == CONFIG_KEY_LIST ? "[]" : "");
         config_text_add(t, "\n## `%s`\n\n%s\n", name, k->help);
         add_table(t, k->members, name);
     }
@@ -113,14 +119,18 @@ static void add_table(struct config_text *t, const struct config_table *table, c
 char *config_reference(void)
 {
     struct config_text t = {0};
-    config_text_add(&t, "# Configuration reference\n\n"
-                        "Made from the table of keys in `config/keys.c`; a test compares the two. Syntax is libconfig's: `key = value;`, groups `name: { }`, lists `( )`, arrays `[ ]`,\n"
-                        "comments `#`, `//`, `/* */`; `@include` is switched off. `penstock -c FILE --check` says `FILE:LINE: message` for every fault; `penstock -c FILE --print-config`\n"
-                        "prints what is in force, defaults included. Complete files: `config/examples/`.\n\n"
-                        "- A *duration* is a whole number with a unit: `\"250ms\"`, `\"1s\"`, `\"5m\"`, `\"2h\"` (`us` too); `\"0s\"` is none. A *size* likewise: `\"64KiB\"`, `\"4GiB\"` (`B`, `MiB`, `TiB`).\n"
-                        "- *live*: a reload applies a change; *restart*: a reload that changes it is refused, naming the key.\n"
-                        "- *No effect yet*: accepted with a warning. *Not yet*: refused until the version that brings it.\n\n"
-                        "## The file\n");
+    config_text_add(
+        &t, "# Configuration reference\n\n"
+            "Made from the table of keys in `config/keys.c`; a test compares the two. Syntax is libconfig's: `key = "
+            "value;`, groups `name: { }`, lists `( )`, arrays `[ ]`,\n"
+            "comments `#`, `//`, `/* */`; `@include` is switched off. `penstock -c FILE --check` says `FILE:LINE: "
+            "message` for every fault; `penstock -c FILE --print-config`\n"
+            "prints what is in force, defaults included. Complete files: `config/examples/`.\n\n"
+            "- A *duration* is a whole number with a unit: `\"250ms\"`, `\"1s\"`, `\"5m\"`, `\"2h\"` (`us` too); "
+            "`\"0s\"` is none. A *size* likewise: `\"64KiB\"`, `\"4GiB\"` (`B`, `MiB`, `TiB`).\n"
+            "- *live*: a reload applies a change; *restart*: a reload that changes it is refused, naming the key.\n"
+            "- *No effect yet*: accepted with a warning. *Not yet*: refused until the version that brings it.\n\n"
+            "## The file\n");
     add_table(&t, &config_root, "");
     return t.text;
 }

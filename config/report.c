@@ -7,7 +7,8 @@
 
 #define REPORT_MAX 200 /* of each kind: a file with more faults is no configuration */
 
-static void add(struct config_line **lines, unsigned *count, const char *file, int line, const char *format, va_list args)
+static void add(struct config_line **lines, unsigned *count, const char *file, int line, const char *format,
+                va_list args)
 {
     if (*count >= REPORT_MAX)
         return;

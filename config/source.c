@@ -1,7 +1,8 @@
 /* A look at the source text before libconfig has it.
  *
- * libconfig 1.5 wraps integers beyond 32 bits in silence, opens files named by @include, cuts a string at \x00, recurses over nesting and
- * compares each key with all before it. What it would do with those never happens: they are refused here, by line. */
+ * libconfig 1.5 wraps integers beyond 32 bits in silence, opens files named by @include, cuts a string at \x00,
+ * recurses over nesting and compares each key with all before it. What it would do with those never happens: they are
+ * refused here, by line. */
 #include "read.h"
 
 #include <errno.h>
@@ -9,10 +10,10 @@
 #include <stdlib.h>
 
 #define SOURCE_BYTES_MAX (8u << 20)
-#define DEPTH_MAX 24
-#define KEYS_MAX 512       /* in one group: the table has fewer than 40 */
-#define ELEMENTS_MAX 20000 /* in one list */
-#define LITERAL_MAX 64
+#define DEPTH_MAX        24
+#define KEYS_MAX         512   /* in one group: the table has fewer than 40 */
+#define ELEMENTS_MAX     20000 /* in one list */
+#define LITERAL_MAX      64
 
 struct source {
     struct config_report *report;
@@ -68,7 +69,8 @@ static bool skip_comment(struct source *s)
 
 static bool word_character(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == '-' || c == '+' || c == '*';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' ||
+           c == '-' || c == '+' || c == '*';
 }
 
 static void check_integer(struct source *s, const char *text)
@@ -87,7 +89,10 @@ static void check_integer(struct source *s, const char *text)
     if (errno == ERANGE)
         config_fail(s->report, s->line, "the integer %s does not fit into 64 bits", text);
     else if (!wide && (hex ? (unsigned long long)v > UINT32_MAX : v > INT32_MAX || v < INT32_MIN))
-        config_fail(s->report, s->line, "the integer %s does not fit into 32 bits and would be read as another number; sizes are written with a unit, such as \"4GiB\"", text);
+        config_fail(s->report, s->line,
+                    "the integer %s does not fit into 32 bits and would be read as another number; sizes are written "
+                    "with a unit, such as \"4GiB\"",
+                    text);
 }
 
 static void skip_word(struct source *s)
@@ -97,7 +102,8 @@ static void skip_word(struct source *s)
     while (s->p < s->end && word_character(*s->p))
         s->p++;
     size_t n = (size_t)(s->p - begin);
-    bool number = (*begin >= '0' && *begin <= '9') || ((*begin == '-' || *begin == '+') && n > 1 && begin[1] >= '0' && begin[1] <= '9');
+    bool number = (*begin >= '0' && *begin <= '9') ||
+                  ((*begin == '-' || *begin == '+') && n > 1 && begin[1] >= '0' && begin[1] <= '9');
     if (number && n >= sizeof(literal)) {
         config_fail(s->report, s->line, "a number of %zu characters does not fit into 64 bits", n);
     } else if (number) {
@@ -133,8 +139,8 @@ static bool bracket_closes(struct source *s)
         return false;
     }
     if (closing(s->level[s->depth].open) != c) {
-        config_fail(s->report, s->line, "'%c' closes the '%c' of line %d; a '%c' was expected", c, s->level[s->depth].open, s->level[s->depth].line,
-                    closing(s->level[s->depth].open));
+        config_fail(s->report, s->line, "'%c' closes the '%c' of line %d; a '%c' was expected", c,
+                    s->level[s->depth].open, s->level[s->depth].line, closing(s->level[s->depth].open));
         return false;
     }
     s->depth--;
@@ -192,6 +198,7 @@ bool config_source_check(struct config_report *r, const char *text, size_t lengt
         if (!step(&s))
             return false;
     if (s.depth > 0)
-        config_fail(r, s.level[s.depth].line, "the '%c' opened here is never closed; a '%c' is missing", s.level[s.depth].open, closing(s.level[s.depth].open));
+        config_fail(r, s.level[s.depth].line, "the '%c' opened here is never closed; a '%c' is missing",
+                    s.level[s.depth].open, closing(s.level[s.depth].open));
     return r->error_count == 0;
 }

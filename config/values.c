@@ -11,9 +11,10 @@ struct unit {
 };
 
 /* Largest first: the first that divides a value prints it. */
-static const struct unit duration_units[] = {
-    {"h", 3600000000000ull}, {"m", 60000000000ull}, {"s", 1000000000ull}, {"ms", 1000000ull}, {"us", 1000ull}, {"ns", 1}};
-static const struct unit size_units[] = {{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"B", 1}};
+static const struct unit duration_units[] = {{"h", 3600000000000ull}, {"m", 60000000000ull}, {"s", 1000000000ull},
+                                             {"ms", 1000000ull},      {"us", 1000ull},       {"ns", 1}};
+static const struct unit size_units[] = {
+    {"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"B", 1}};
 
 static bool parse_units(const char *text, const struct unit *units, size_t n, uint64_t *out)
 {
@@ -151,7 +152,8 @@ static void default_scalar(const struct config_key *k, void *at)
 
 void config_defaults(const struct config_table *t, void *base)
 {
-    config_keys_each(k, t) {
+    config_keys_each(k, t)
+    {
         if (k->type == CONFIG_KEY_GROUP)
             config_defaults(k->members, config_at(base, k->offset));
         else if (k->offset != CONFIG_NOWHERE)
@@ -179,7 +181,8 @@ static void release_key(const struct config_key *k, void *base)
 
 void config_release(const struct config_table *t, void *base)
 {
-    config_keys_each(k, t) {
+    config_keys_each(k, t)
+    {
         if (k->type == CONFIG_KEY_GROUP)
             config_release(k->members, config_at(base, k->offset));
         else if (k->offset != CONFIG_NOWHERE)
@@ -202,11 +205,14 @@ static bool equal_list(const struct config_key *k, const void *a, const void *b)
     for (unsigned i = 0; i < n; i++) {
         if (k->type == CONFIG_KEY_LIST && !config_equal(k->members, config_element(a, k, i), config_element(b, k, i)))
             return false;
-        if (k->type == CONFIG_KEY_STRINGS && strcmp((*(char *const *const *)pa)[i], (*(char *const *const *)pb)[i]) != 0)
+        if (k->type == CONFIG_KEY_STRINGS &&
+            strcmp((*(char *const *const *)pa)[i], (*(char *const *const *)pb)[i]) != 0)
             return false;
-        if (k->type == CONFIG_KEY_ADDRESSES && !base_addr_eq((const struct base_addr *)pa + i, (const struct base_addr *)pb + i))
+        if (k->type == CONFIG_KEY_ADDRESSES &&
+            !base_addr_eq((const struct base_addr *)pa + i, (const struct base_addr *)pb + i))
             return false;
-        const struct config_prefix *fa = (const struct config_prefix *)pa + i, *fb = (const struct config_prefix *)pb + i;
+        const struct config_prefix *fa = (const struct config_prefix *)pa + i,
+                                   *fb = (const struct config_prefix *)pb + i;
         if (k->type == CONFIG_KEY_PREFIXES && (!base_addr_eq(&fa->addr, &fb->addr) || fa->bits != fb->bits))
             return false;
     }
@@ -243,8 +249,6 @@ static bool equal_key(const struct config_key *k, const void *a, const void *b)
 
 bool config_equal(const struct config_table *t, const void *a, const void *b)
 {
-    config_keys_each(k, t)
-        if (!equal_key(k, a, b))
-            return false;
+    config_keys_each(k, t) if (!equal_key(k, a, b)) return false;
     return true;
 }

@@ -1,4 +1,5 @@
-/* penstockctl: what a running penstock says about itself, as tables for people or JSON for scripts.  It speaks to the admin server and knows nothing else. */
+/* penstockctl: what a running penstock says about itself, as tables for people or JSON for scripts.  It speaks to the
+ * admin server and knows nothing else. */
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 #include <getopt.h>
@@ -8,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_ADDRESS "127.0.0.1:9901"
+#define DEFAULT_ADDRESS  "127.0.0.1:9901"
 #define ANSWER_BYTES_MAX (256u << 20)
-#define TIMEOUT_S 10
+#define TIMEOUT_S        10
 
 enum { OK, FAILED, USAGE }; /* exit statuses */
 
@@ -89,14 +90,19 @@ static void explain_failure(CURLcode code, const char *address, const char *deta
 {
     switch (code) {
     case CURLE_COULDNT_CONNECT:
-        fprintf(stderr, "penstockctl: nothing answers at %s (%s). Is penstock running? Its admin.bind is the address to give with -a; the default is %s.\n", address, detail,
-                DEFAULT_ADDRESS);
+        fprintf(stderr,
+                "penstockctl: nothing answers at %s (%s). Is penstock running? Its admin.bind is the address to give "
+                "with -a; the default is %s.\n",
+                address, detail, DEFAULT_ADDRESS);
         break;
     case CURLE_OPERATION_TIMEDOUT:
-        fprintf(stderr, "penstockctl: %s did not answer within %d s: is it penstock's admin.bind, and is the way to it open?\n", address, TIMEOUT_S);
+        fprintf(stderr,
+                "penstockctl: %s did not answer within %d s: is it penstock's admin.bind, and is the way to it open?\n",
+                address, TIMEOUT_S);
         break;
     case CURLE_COULDNT_RESOLVE_HOST:
-        fprintf(stderr, "penstockctl: the host of \"%s\" can't be resolved; -a takes HOST:PORT, such as %s\n", address, DEFAULT_ADDRESS);
+        fprintf(stderr, "penstockctl: the host of \"%s\" can't be resolved; -a takes HOST:PORT, such as %s\n", address,
+                DEFAULT_ADDRESS);
         break;
     default:
         fprintf(stderr, "penstockctl: asking %s failed: %s\n", address, detail);
@@ -143,7 +149,10 @@ static cJSON *ask(const char *address, const char *path)
             if (why != NULL)
                 fprintf(stderr, "penstockctl: %s\n", why);
             else
-                fprintf(stderr, "penstockctl: %s answered with HTTP status %ld, not as penstock does: is it penstock's admin.bind?\n", address, a.status);
+                fprintf(stderr,
+                        "penstockctl: %s answered with HTTP status %ld, not as penstock does: is it penstock's "
+                        "admin.bind?\n",
+                        address, a.status);
             cJSON_Delete(root);
             root = NULL;
         }
@@ -165,7 +174,7 @@ static double number_of(const cJSON *o, const char *name)
 }
 
 #define COLUMNS_MAX 8
-#define CELL 160
+#define CELL        160
 
 /* A table whose columns are as wide as their widest cell; numbers stand to the right. */
 struct table {
@@ -175,7 +184,8 @@ struct table {
     char (*cell)[COLUMNS_MAX][CELL];
 };
 
-static void cell(struct table *t, unsigned row, unsigned column, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void cell(struct table *t, unsigned row, unsigned column, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 static void cell(struct table *t, unsigned row, unsigned column, const char *format, ...)
 {
     va_list args;
@@ -237,34 +247,40 @@ static void format_seconds(char out[CELL], double s)
 
 static void print_status(const cJSON *root)
 {
-    const cJSON *endpoints = cJSON_GetObjectItemCaseSensitive(root, "endpoints"), *rpcs = cJSON_GetObjectItemCaseSensitive(root, "rpcs"), *l;
+    const cJSON *endpoints = cJSON_GetObjectItemCaseSensitive(root, "endpoints"),
+                *rpcs = cJSON_GetObjectItemCaseSensitive(root, "rpcs"), *l;
     const cJSON *connections = cJSON_GetObjectItemCaseSensitive(root, "connections");
     char uptime[CELL];
     bool ready = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "ready"));
     format_seconds(uptime, number_of(root, "uptime_seconds"));
-    printf("penstock %s, %s for %s, %s%s\n", text_of(root, "version"), text_of(root, "state"), uptime, ready ? "ready" : "not ready: ", ready ? "" : text_of(root, "not_ready"));
-    printf("configuration  %s, generation %.0f, %.0f worker%s\n", text_of(root, "config"), number_of(root, "generation"), number_of(root, "workers"),
-           number_of(root, "workers") == 1 ? "" : "s");
-    cJSON_ArrayForEach(l, cJSON_GetObjectItemCaseSensitive(root, "listeners"))
+    printf("penstock %s, %s for %s, %s%s\n", text_of(root, "version"), text_of(root, "state"), uptime,
+           ready ? "ready" : "not ready: ", ready ? "" : text_of(root, "not_ready"));
+    printf("configuration  %s, generation %.0f, %.0f worker%s\n", text_of(root, "config"),
+           number_of(root, "generation"), number_of(root, "workers"), number_of(root, "workers") == 1 ? "" : "s");
+    cJSON_ArrayForEach (l, cJSON_GetObjectItemCaseSensitive(root, "listeners"))
         printf("listener       %s at %s\n", text_of(l, "name"), text_of(l, "bind"));
-    printf("endpoints      %.0f READY of %.0f, in %.0f cluster%s\n", number_of(endpoints, "ready"), number_of(endpoints, "present"), number_of(root, "clusters"),
-           number_of(root, "clusters") == 1 ? "" : "s");
+    printf("endpoints      %.0f READY of %.0f, in %.0f cluster%s\n", number_of(endpoints, "ready"),
+           number_of(endpoints, "present"), number_of(root, "clusters"), number_of(root, "clusters") == 1 ? "" : "s");
     if (connections != NULL)
-        printf("connections    %.0f of clients, %.0f to backends\n", number_of(connections, "client"), number_of(connections, "backend"));
-    printf("RPCs           %.0f now, %.0f ended, %.0f of them not OK\n", number_of(rpcs, "active"), number_of(rpcs, "ended"), number_of(rpcs, "not_ok"));
+        printf("connections    %.0f of clients, %.0f to backends\n", number_of(connections, "client"),
+               number_of(connections, "backend"));
+    printf("RPCs           %.0f now, %.0f ended, %.0f of them not OK\n", number_of(rpcs, "active"),
+           number_of(rpcs, "ended"), number_of(rpcs, "not_ok"));
 }
 
 static bool print_clusters(const cJSON *root)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "clusters"), *c, *e;
-    struct table t = {.columns = 8, .head = {"CLUSTER", "POLICY", "READY", "ENDPOINTS", "STREAMS", "RPCS", "FRESH", "SOURCE"}, .right = {0, 0, 1, 1, 1, 1, 1, 0}};
+    struct table t = {.columns = 8,
+                      .head = {"CLUSTER", "POLICY", "READY", "ENDPOINTS", "STREAMS", "RPCS", "FRESH", "SOURCE"},
+                      .right = {0, 0, 1, 1, 1, 1, 1, 0}};
     if (!make_rows(&t, (unsigned)cJSON_GetArraySize(list)))
         return false;
-    cJSON_ArrayForEach(c, list) {
+    cJSON_ArrayForEach (c, list) {
         unsigned ready = 0, n = 0;
         double streams = 0, rpcs = 0;
         char age[CELL];
-        cJSON_ArrayForEach(e, cJSON_GetObjectItemCaseSensitive(c, "endpoints")) {
+        cJSON_ArrayForEach (e, cJSON_GetObjectItemCaseSensitive(c, "endpoints")) {
             n++;
             ready += strcmp(text_of(e, "state"), "READY") == 0;
             streams += number_of(e, "active_streams");
@@ -289,14 +305,16 @@ static bool print_clusters(const cJSON *root)
 static bool print_endpoints(const cJSON *root)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "clusters"), *c, *e;
-    struct table t = {.columns = 8, .head = {"CLUSTER", "ENDPOINT", "STATE", "WEIGHT", "STREAMS", "RPCS", "CONNECTS", "FAILURES"}, .right = {0, 0, 0, 1, 1, 1, 1, 1}};
+    struct table t = {.columns = 8,
+                      .head = {"CLUSTER", "ENDPOINT", "STATE", "WEIGHT", "STREAMS", "RPCS", "CONNECTS", "FAILURES"},
+                      .right = {0, 0, 0, 1, 1, 1, 1, 1}};
     unsigned n = 0;
-    cJSON_ArrayForEach(c, list)
+    cJSON_ArrayForEach (c, list)
         n += (unsigned)cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(c, "endpoints"));
     if (!make_rows(&t, n))
         return false;
-    cJSON_ArrayForEach(c, list)
-        cJSON_ArrayForEach(e, cJSON_GetObjectItemCaseSensitive(c, "endpoints")) {
+    cJSON_ArrayForEach (c, list)
+        cJSON_ArrayForEach (e, cJSON_GetObjectItemCaseSensitive(c, "endpoints")) {
             cell(&t, t.rows, 0, "%s", text_of(c, "name"));
             cell(&t, t.rows, 1, "%s", text_of(e, "address"));
             cell(&t, t.rows, 2, "%s", text_of(e, "state"));
@@ -361,9 +379,15 @@ static bool among(const char *word, const char *const *words)
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
-    static const struct option options[] = {{"admin", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
-                                            {"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0}};
-    static const char *const now[] = {"status", "clusters", "endpoints", NULL}, *const later[] = {"connections", "explain", "drain", "undrain", "weight", "reload", "capture", "top", NULL};
+    static const struct option options[] = {{"admin", required_argument, NULL, 'a'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {NULL, 0, NULL, 0}};
+    static const char *const now[] = {"status", "clusters", "endpoints", NULL}, *const later[] = {
+                                                                                    "connections", "explain", "drain",
+                                                                                    "undrain",     "weight",  "reload",
+                                                                                    "capture",     "top",     NULL};
     for (int o; (o = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1;)
         switch (o) {
         case 'a':

@@ -1,9 +1,13 @@
 /* Accounts: a worker counts by slot, an operator asks by address.
  *
- * A slot's counts belong to the endpoint whose serial stands in it.  Each look copies them; when the serial has changed, what was copied last is
- * closed into the departed endpoint's account, and the slot begins to count for the new one.  So, for each account,
+ * A slot's counts belong to the endpoint whose serial stands in it.  Each look copies them; when the serial has
+ * changed, what was copied last is closed into the departed endpoint's account, and the slot begins to count for the
+ * new one.  So, for each account,
+ *
  *     total = closed + sum over its holders' last look,      and total never falls.
- * An account without a holder is kept until ADMIN_DEPARTED_MAX others left after it; then it is folded into its cluster's "other". */
+ *
+ * An account without a holder is kept until ADMIN_DEPARTED_MAX others left after it; then it is folded into its
+ * cluster's "other". */
 #include "internal.h"
 
 #include <stdlib.h>
@@ -14,21 +18,26 @@ static unsigned hash(uint16_t cluster, const struct base_endpoint *e, bool other
     return (unsigned)(base_mix64(x) % ADMIN_HASH);
 }
 
-static struct admin_account *find(const struct admin_accounts *t, uint16_t cluster, const struct base_endpoint *address, bool other)
+static struct admin_account *find(const struct admin_accounts *t, uint16_t cluster, const struct base_endpoint *address,
+                                  bool other)
 {
     struct admin_account *c = t->bucket[hash(cluster, address, other)];
-    while (c != NULL && !(c->cluster == cluster && c->other == other && (other || (c->address.port == address->port && base_addr_eq(&c->address.addr, &address->addr)))))
+    while (c != NULL &&
+           !(c->cluster == cluster && c->other == other &&
+             (other || (c->address.port == address->port && base_addr_eq(&c->address.addr, &address->addr)))))
         c = c->next;
     return c;
 }
 
-struct admin_account *admin_account_find(const struct admin_accounts *t, uint16_t cluster, const struct base_endpoint *address)
+struct admin_account *admin_account_find(const struct admin_accounts *t, uint16_t cluster,
+                                         const struct base_endpoint *address)
 {
     return find(t, cluster, address, false);
 }
 
 /* NULL: out of memory; then nothing is counted for it. */
-static struct admin_account *open_account(struct admin_accounts *t, uint16_t cluster, const struct base_endpoint *address, bool other)
+static struct admin_account *open_account(struct admin_accounts *t, uint16_t cluster,
+                                          const struct base_endpoint *address, bool other)
 {
     struct admin_account *c = find(t, cluster, address, other);
     if (c != NULL)
@@ -93,7 +102,8 @@ static void close_seen(struct admin_accounts *t, struct admin_seen *s, unsigned 
     *s = (struct admin_seen){0};
 }
 
-static void open_seen(struct admin_accounts *t, const struct admin_view *v, struct admin_seen *s, uint32_t slot, uint64_t serial)
+static void open_seen(struct admin_accounts *t, const struct admin_view *v, struct admin_seen *s, uint32_t slot,
+                      uint64_t serial)
 {
     const struct membership_endpoint *e = membership_slot(v->membership, slot);
     s->serial = serial;
@@ -109,7 +119,8 @@ static void open_seen(struct admin_accounts *t, const struct admin_view *v, stru
     }
 }
 
-/* A worker that takes the slot over clears it while we read: then some count has fallen, and this look does not count. */
+/* A worker that takes the slot over clears it while we read: then some count has fallen, and this look does not count.
+ */
 static void look(struct admin_seen *s, const struct stats_slot *from)
 {
     struct admin_seen now = {.serial = s->serial, .account = s->account};
@@ -182,7 +193,8 @@ static void fold_departed(struct admin_accounts *t, unsigned workers)
         if (t->list[i]->left != 0 && t->list[i]->left <= before)
             admin_account_other(t, t->list[i]->cluster);
     for (uint32_t i = 0; i < t->count; i++) {
-        struct admin_account *c = t->list[i], *other = c->left != 0 && c->left <= before ? find(t, c->cluster, &c->address, true) : NULL;
+        struct admin_account *c = t->list[i],
+                             *other = c->left != 0 && c->left <= before ? find(t, c->cluster, &c->address, true) : NULL;
         if (other == NULL) {
             t->list[kept++] = c;
             continue;

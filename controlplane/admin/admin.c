@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #define OBSERVE_NS 250000000ull
-#define IDLE_S 30 /* a connection that says nothing is closed */
-#define TURNS_MAX 8
+#define IDLE_S     30 /* a connection that says nothing is closed */
+#define TURNS_MAX  8
 
 /* microhttpd may have work left without a descriptor to show for it: then it wants to run again at once. */
 static void run(struct admin *a)
@@ -74,14 +74,18 @@ static int listen_at(const struct base_endpoint *e, char *error, size_t error_le
     char text[BASE_ENDPOINT_TEXT];
     int one = 1, fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-        (sa.ss_family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) && bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 128) == 0)
+        (sa.ss_family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
+        bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 128) == 0)
         return fd;
     int why = errno;
-    const char *advice = why == EADDRINUSE      ? "another program has it (perhaps another penstock: ss -ltnp shows which); end it or change admin.bind"
-                         : why == EADDRNOTAVAIL ? "it is no address of this machine; change admin.bind"
-                         : why == EACCES        ? "ports below 1024 need privileges; change admin.bind"
-                                                : "change admin.bind";
-    snprintf(error, error_len, "the admin server can't listen at %s: %s: %s", base_endpoint_format(e, text), strerror(why), advice);
+    const char *advice =
+        why == EADDRINUSE
+            ? "another program has it (perhaps another penstock: ss -ltnp shows which); end it or change admin.bind"
+        : why == EADDRNOTAVAIL ? "it is no address of this machine; change admin.bind"
+        : why == EACCES        ? "ports below 1024 need privileges; change admin.bind"
+                               : "change admin.bind";
+    snprintf(error, error_len, "the admin server can't listen at %s: %s: %s", base_endpoint_format(e, text),
+             strerror(why), advice);
     if (fd >= 0)
         close(fd);
     return -1;
@@ -90,8 +94,10 @@ static int listen_at(const struct base_endpoint *e, char *error, size_t error_le
 static bool start_daemon(struct admin *a, int fd)
 {
     a->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, admin_http_handle, a, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)ADMIN_CONNECTION_BYTES,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, admin_http_done, a, MHD_OPTION_END);
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)ADMIN_CONNECTION_BYTES,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED,
+                                 admin_http_done, a, MHD_OPTION_END);
     if (a->daemon == NULL)
         return false;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(a->daemon, MHD_DAEMON_INFO_EPOLL_FD);

@@ -1,4 +1,5 @@
-/* Requests: which path does what, and with which method.  Every request gets an answer; a body is read up to a bound and belongs to POSTs alone. */
+/* Requests: which path does what, and with which method.  Every request gets an answer; a body is read up to a bound
+ * and belongs to POSTs alone. */
 #include "internal.h"
 
 #include <cjson/cJSON.h>
@@ -39,7 +40,8 @@ static struct answer say(unsigned status, const char *type, const char *text)
 
 static struct answer whole(const char *type, char *text)
 {
-    return text != NULL ? (struct answer){MHD_HTTP_OK, type, text} : refuse(MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+    return text != NULL ? (struct answer){MHD_HTTP_OK, type, text}
+                        : refuse(MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
 }
 
 static struct answer metrics(struct admin *a, struct MHD_Connection *c, const struct request *r)
@@ -133,7 +135,8 @@ static bool read_weight(const cJSON *o, uint32_t *weight)
     *weight = MEMBERSHIP_NO_OVERRIDE;
     if (word != NULL)
         return strcmp(word, "auto") == 0;
-    if (!cJSON_IsNumber(w) || !(w->valuedouble >= 0 && w->valuedouble <= 65535) || w->valuedouble != (double)(uint32_t)w->valuedouble)
+    if (!cJSON_IsNumber(w) || !(w->valuedouble >= 0 && w->valuedouble <= 65535) ||
+        w->valuedouble != (double)(uint32_t)w->valuedouble)
         return false;
     *weight = (uint32_t)w->valuedouble;
     return true;
@@ -237,12 +240,16 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, const struct answer
     return result;
 }
 
-static struct answer dispatch(struct admin *a, struct MHD_Connection *c, const struct path *p, const char *method, const struct request *r)
+static struct answer dispatch(struct admin *a, struct MHD_Connection *c, const struct path *p, const char *method,
+                              const struct request *r)
 {
     if (p == NULL)
-        return refuse(MHD_HTTP_NOT_FOUND, "there is nothing at this path; see /metrics, /healthz, /readyz, /api/v1/status, /api/v1/clusters");
+        return refuse(
+            MHD_HTTP_NOT_FOUND,
+            "there is nothing at this path; see /metrics, /healthz, /readyz, /api/v1/status, /api/v1/clusters");
     if (!allowed(p, method))
-        return refuse(MHD_HTTP_METHOD_NOT_ALLOWED, p->method == POST ? "this path takes POST" : "this path takes GET and HEAD");
+        return refuse(MHD_HTTP_METHOD_NOT_ALLOWED,
+                      p->method == POST ? "this path takes POST" : "this path takes GET and HEAD");
     if (r->too_large)
         return refuse(MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than any order here");
     /* An order never comes from another site's page in a browser of this machine. */
@@ -251,8 +258,8 @@ static struct answer dispatch(struct admin *a, struct MHD_Connection *c, const s
     return p->answer(a, c, r);
 }
 
-enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method, const char *version, const char *upload,
-                                  size_t *upload_size, void **slot)
+enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **slot)
 {
     struct admin *a = user;
     struct request *r = *slot;
@@ -272,7 +279,8 @@ enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const ch
     a->requests++;
     const struct path *p = find_path(url);
     struct answer answer = dispatch(a, c, p, method, r);
-    return send_answer(c, &answer, p != NULL && !allowed(p, method) ? (p->method == POST ? "POST" : "GET, HEAD") : NULL);
+    return send_answer(c, &answer,
+                       p != NULL && !allowed(p, method) ? (p->method == POST ? "POST" : "GET, HEAD") : NULL);
 }
 
 void admin_http_done(void *user, struct MHD_Connection *c, void **slot, enum MHD_RequestTerminationCode why)

@@ -18,10 +18,10 @@ struct admin_counts {
 struct admin_account {
     struct base_endpoint address;
     uint16_t cluster;
-    bool other;   /* endpoint="other": what was folded */
-    bool folded;  /* for good: its series were too many once */
-    uint32_t holders; /* workers' slots that count for it now */
-    uint64_t left; /* order of departure; 0: has a holder */
+    bool other;                 /* endpoint="other": what was folded */
+    bool folded;                /* for good: its series were too many once */
+    uint32_t holders;           /* workers' slots that count for it now */
+    uint64_t left;              /* order of departure; 0: has a holder */
     struct admin_counts closed; /* of slots that have changed hands */
     struct admin_counts total;  /* closed + what the holders count now: made by admin_accounts_sum() */
     struct admin_account *next; /* in its hash chain */
@@ -41,8 +41,8 @@ struct admin_accounts {
     struct admin_account **list; /* in order of making */
     uint32_t count, room, departed;
     uint64_t departures;
-    struct admin_seen **seen; /* [worker][slot] */
-    uint32_t *seen_count;     /* [worker] */
+    struct admin_seen **seen;             /* [worker][slot] */
+    uint32_t *seen_count;                 /* [worker] */
     char name[SNAPSHOT_CLUSTERS_MAX][64]; /* of the cluster that had the id when last looked at */
 };
 
@@ -64,12 +64,22 @@ void admin_accounts_observe(struct admin_accounts *t, const struct admin_view *v
 /* Observes, and fills `total` of each. */
 void admin_accounts_sum(struct admin_accounts *t, const struct admin_view *v);
 /* NULL: none yet. */
-struct admin_account *admin_account_find(const struct admin_accounts *t, uint16_t cluster, const struct base_endpoint *address);
+struct admin_account *admin_account_find(const struct admin_accounts *t, uint16_t cluster,
+                                         const struct base_endpoint *address);
 struct admin_account *admin_account_other(struct admin_accounts *t, uint16_t cluster);
 void admin_counts_add(struct admin_counts *to, const struct admin_counts *from, unsigned workers);
 
 /* view.c: answers that metrics and JSON share. */
-enum admin_state { ADMIN_IDLE, ADMIN_CONNECTING, ADMIN_READY, ADMIN_TRANSIENT_FAILURE, ADMIN_DRAINING, ADMIN_UNHEALTHY, ADMIN_EJECTED, ADMIN_STATES };
+enum admin_state {
+    ADMIN_IDLE,
+    ADMIN_CONNECTING,
+    ADMIN_READY,
+    ADMIN_TRANSIENT_FAILURE,
+    ADMIN_DRAINING,
+    ADMIN_UNHEALTHY,
+    ADMIN_EJECTED,
+    ADMIN_STATES
+};
 extern const char *const admin_state_names[ADMIN_STATES];
 enum admin_state admin_endpoint_state(const struct admin *a, const struct membership_endpoint *e);
 uint64_t admin_stale_ns(const struct admin *a, const struct membership_cluster *c);
@@ -96,8 +106,8 @@ struct admin_family {
 void admin_family_begin(struct admin_text *t, struct admin_family *f);
 
 /* http.c: microhttpd's handler; user: struct admin. */
-enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method, const char *version, const char *upload,
-                                  size_t *upload_size, void **request);
+enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **request);
 void admin_http_done(void *user, struct MHD_Connection *c, void **request, enum MHD_RequestTerminationCode why);
 
 #endif

@@ -14,7 +14,8 @@ static void add_u64(cJSON *to, const char *name, uint64_t v)
 static void add_seconds(cJSON *to, const char *name, uint64_t ns)
 {
     char text[32];
-    snprintf(text, sizeof(text), "%llu.%03llu", (unsigned long long)(ns / 1000000000ull), (unsigned long long)(ns / 1000000ull % 1000ull));
+    snprintf(text, sizeof(text), "%llu.%03llu", (unsigned long long)(ns / 1000000000ull),
+             (unsigned long long)(ns / 1000000ull % 1000ull));
     cJSON_AddRawToObject(to, name, text);
 }
 
@@ -65,7 +66,7 @@ static void add_cluster(struct admin *a, cJSON *list, const struct membership_cl
     cJSON_AddRawToObject(o, "revision", revision);
     add_seconds(o, "stale_seconds", admin_stale_ns(a, c));
     cJSON *endpoints = cJSON_AddArrayToObject(o, "endpoints");
-    base_list_each(l, &c->endpoints)
+    base_list_each (l, &c->endpoints)
         add_endpoint(a, endpoints, base_container(l, const struct membership_endpoint, link));
     cJSON_AddItemToArray(list, o);
 }
@@ -146,8 +147,9 @@ static void sum_endpoints(const struct admin *a, struct totals *t)
             continue;
         t->clusters++;
         t->endpoints += c->present;
-        base_list_each(l, &c->endpoints)
-            t->ready += admin_endpoint_state(a, base_container(l, const struct membership_endpoint, link)) == ADMIN_READY;
+        base_list_each (l, &c->endpoints)
+            t->ready +=
+                admin_endpoint_state(a, base_container(l, const struct membership_endpoint, link)) == ADMIN_READY;
     }
 }
 

@@ -1,4 +1,5 @@
-/* /metrics: the families that are of the process, of a worker or of a cluster.  Those of endpoints are metrics_endpoints.c's.
+/* /metrics: the families that are of the process, of a worker or of a cluster.  Those of endpoints are
+ * metrics_endpoints.c's.
  *
  * Counters that never moved are left out; a gauge that was above zero once stays. */
 #include "internal.h"
@@ -18,7 +19,8 @@ static uint64_t sum_counter(const struct admin *a, enum stats_counter which)
 static void sample(struct admin_text *t, struct admin_family *f, const char *labels, uint64_t value)
 {
     admin_family_begin(t, f);
-    admin_text_add(t, labels[0] != '\0' ? "penstock_%s{%s} %llu\n" : "penstock_%s%s %llu\n", f->name, labels, (unsigned long long)value);
+    admin_text_add(t, labels[0] != '\0' ? "penstock_%s{%s} %llu\n" : "penstock_%s%s %llu\n", f->name, labels,
+                   (unsigned long long)value);
 }
 
 static void moved(struct admin_text *t, struct admin_family *f, const char *labels, uint64_t value)
@@ -30,14 +32,16 @@ static void moved(struct admin_text *t, struct admin_family *f, const char *labe
 static void add_build(struct admin *a, struct admin_text *t)
 {
     struct admin_family build = {"build_info", "gauge", "The version that runs; always 1."};
-    struct admin_family generation = {"snapshot_generation", "gauge", "The version of ports, listeners, clusters and endpoints that is in force."};
+    struct admin_family generation = {"snapshot_generation", "gauge",
+                                      "The version of ports, listeners, clusters and endpoints that is in force."};
     sample(t, &build, "version=\"" PENSTOCK_VERSION "\"", 1);
     sample(t, &generation, "", publish_generation(a->view.publish));
 }
 
 static void add_drops(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family f = {"drops_total", "counter", "Packets, frames, streams and records dropped or refused, by reason."};
+    struct admin_family f = {"drops_total", "counter",
+                             "Packets, frames, streams and records dropped or refused, by reason."};
     char labels[96];
     for (unsigned i = 0; i < STATS_DROP_COUNT; i++) {
         uint64_t n = 0;
@@ -53,7 +57,8 @@ static void add_drops(const struct admin *a, struct admin_text *t)
 
 static void add_traffic(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family bytes = {"bytes_total", "counter", "Bytes of TCP payload, by side (client or backend) and direction."};
+    struct admin_family bytes = {"bytes_total", "counter",
+                                 "Bytes of TCP payload, by side (client or backend) and direction."};
     moved(t, &bytes, "side=\"client\",direction=\"in\"", sum_counter(a, STATS_DOWN_BYTES_IN));
     moved(t, &bytes, "side=\"client\",direction=\"out\"", sum_counter(a, STATS_DOWN_BYTES_OUT));
     moved(t, &bytes, "side=\"backend\",direction=\"in\"", sum_counter(a, STATS_UP_BYTES_IN));
@@ -72,11 +77,25 @@ static void add_traffic(const struct admin *a, struct admin_text *t)
 /* Counters without a family of their own in the contract: one family, by event. */
 static void add_events(const struct admin *a, struct admin_text *t)
 {
-    static const enum stats_counter events[] = {
-        STATS_PORT_RX_PACKETS, STATS_PORT_TX_PACKETS, STATS_PORT_RX_BYTES, STATS_PORT_TX_BYTES, STATS_ARP_REQUESTS, STATS_ARP_REPLIES, STATS_ND_SOLICITS,
-        STATS_ND_ADVERTS, STATS_ICMP_ECHOES, STATS_TCP_ACTIVE_OPENS, STATS_TCP_PASSIVE_OPENS, STATS_TCP_PROBES, STATS_TCP_CHALLENGE_ACKS, STATS_TCP_RSTS_IN,
-        STATS_TCP_RSTS_OUT, STATS_TCP_TIMEOUTS, STATS_TURNS};
-    struct admin_family f = {"events_total", "counter", "What the data plane counts beside the other families, by event; not a stable list."};
+    static const enum stats_counter events[] = {STATS_PORT_RX_PACKETS,
+                                                STATS_PORT_TX_PACKETS,
+                                                STATS_PORT_RX_BYTES,
+                                                STATS_PORT_TX_BYTES,
+                                                STATS_ARP_REQUESTS,
+                                                STATS_ARP_REPLIES,
+                                                STATS_ND_SOLICITS,
+                                                STATS_ND_ADVERTS,
+                                                STATS_ICMP_ECHOES,
+                                                STATS_TCP_ACTIVE_OPENS,
+                                                STATS_TCP_PASSIVE_OPENS,
+                                                STATS_TCP_PROBES,
+                                                STATS_TCP_CHALLENGE_ACKS,
+                                                STATS_TCP_RSTS_IN,
+                                                STATS_TCP_RSTS_OUT,
+                                                STATS_TCP_TIMEOUTS,
+                                                STATS_TURNS};
+    struct admin_family f = {"events_total", "counter",
+                             "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];
     for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++) {
         snprintf(labels, sizeof(labels), "event=\"%s\"", stats_counter_labels[events[i]]);
@@ -97,8 +116,8 @@ static void add_workers(const struct admin *a, struct admin_text *t)
             if (ns == 0)
                 continue;
             admin_family_begin(t, &f);
-            admin_text_add(t, "penstock_%s{worker=\"%u\",mode=\"%s\"} %llu.%09llu\n", f.name, w, modes[m].mode, (unsigned long long)(ns / 1000000000ull),
-                           (unsigned long long)(ns % 1000000000ull));
+            admin_text_add(t, "penstock_%s{worker=\"%u\",mode=\"%s\"} %llu.%09llu\n", f.name, w, modes[m].mode,
+                           (unsigned long long)(ns / 1000000000ull), (unsigned long long)(ns % 1000000000ull));
         }
 }
 
@@ -124,7 +143,8 @@ static const struct stats *object_source(const struct admin *a, unsigned i)
 }
 
 /* Sums a kind over all workers when it is met first. */
-static void add_object(const struct admin *a, struct admin_text *t, struct admin_family *f, unsigned source, uint32_t index)
+static void add_object(const struct admin *a, struct admin_text *t, struct admin_family *f, unsigned source,
+                       uint32_t index)
 {
     const char *kind = object_source(a, source)->objects[index].kind;
     uint64_t used = 0, capacity = 0;
@@ -143,7 +163,10 @@ static void add_object(const struct admin *a, struct admin_text *t, struct admin
     for (int in_use = 1; in_use >= 0; in_use--) {
         admin_text_add(t, "penstock_objects{kind=\"");
         admin_text_label(t, kind);
-        admin_text_add(t, "\",state=\"%s\"} %llu\n", in_use ? "in_use" : "free", (unsigned long long)(in_use ? used : capacity > used ? capacity - used : 0));
+        admin_text_add(t, "\",state=\"%s\"} %llu\n", in_use ? "in_use" : "free",
+                       (unsigned long long)(in_use            ? used
+                                            : capacity > used ? capacity - used
+                                                              : 0));
     }
 }
 
@@ -155,10 +178,13 @@ static void add_objects(const struct admin *a, struct admin_text *t)
             add_object(a, t, &f, i, k);
 }
 
-/* Buckets 2^(i+8) ns, the last one unbounded; the count is the buckets' own sum, so that a scrape is consistent in itself. */
+/* Buckets 2^(i+8) ns, the last one unbounded; the count is the buckets' own sum, so that a scrape is consistent in
+ * itself. */
 static void add_residence(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family f = {"residence_seconds", "histogram", "Time inside the gateway, from the burst that brought an RPC's bytes in to the one that took them out."};
+    struct admin_family f = {
+        "residence_seconds", "histogram",
+        "Time inside the gateway, from the burst that brought an RPC's bytes in to the one that took them out."};
     uint64_t bucket[STATS_RESIDENCE_BUCKETS] = {0}, count = 0, sum_ns = 0;
     for (unsigned w = 0; w < a->view.worker_count; w++) {
         for (unsigned i = 0; i < STATS_RESIDENCE_BUCKETS; i++)
@@ -173,13 +199,17 @@ static void add_residence(const struct admin *a, struct admin_text *t)
     uint64_t so_far = 0;
     for (unsigned i = 0; i + 1 < STATS_RESIDENCE_BUCKETS; i++) {
         so_far += bucket[i];
-        admin_text_add(t, "penstock_residence_seconds_bucket{le=\"%.9g\"} %llu\n", (double)(1ull << (i + 8)) / 1e9, (unsigned long long)so_far);
+        admin_text_add(t, "penstock_residence_seconds_bucket{le=\"%.9g\"} %llu\n", (double)(1ull << (i + 8)) / 1e9,
+                       (unsigned long long)so_far);
     }
-    admin_text_add(t, "penstock_residence_seconds_bucket{le=\"+Inf\"} %llu\npenstock_residence_seconds_sum %.9g\npenstock_residence_seconds_count %llu\n", (unsigned long long)count,
-                   (double)sum_ns / 1e9, (unsigned long long)count);
+    admin_text_add(t,
+                   "penstock_residence_seconds_bucket{le=\"+Inf\"} %llu\npenstock_residence_seconds_sum "
+                   "%.9g\npenstock_residence_seconds_count %llu\n",
+                   (unsigned long long)count, (double)sum_ns / 1e9, (unsigned long long)count);
 }
 
-static void add_durations(const struct admin *a, struct admin_text *t, struct admin_family *f, const struct membership_cluster *c)
+static void add_durations(const struct admin *a, struct admin_text *t, struct admin_family *f,
+                          const struct membership_cluster *c)
 {
     uint64_t bucket[STATS_DURATION_BUCKETS] = {0}, count = 0, sum_us = 0;
     for (unsigned w = 0; w < a->view.worker_count; w++) {
@@ -205,56 +235,60 @@ static void add_durations(const struct admin *a, struct admin_text *t, struct ad
         admin_text_label(t, c->name);
         admin_text_add(t, "\",le=\"%s\"} %llu\n", le, (unsigned long long)so_far);
     }
-    admin_text_add(t, "penstock_%s_sum{cluster=\"%s\"} %.9g\npenstock_%s_count{cluster=\"%s\"} %llu\n", f->name, c->name, (double)sum_us / 1e6, f->name, c->name,
-                   (unsigned long long)count);
+    admin_text_add(t, "penstock_%s_sum{cluster=\"%s\"} %.9g\npenstock_%s_count{cluster=\"%s\"} %llu\n", f->name,
+                   c->name, (double)sum_us / 1e6, f->name, c->name, (unsigned long long)count);
 }
 
-#define each_cluster(c, a)                                                                                                                                                        \
-    for (uint32_t c##_id = 0; c##_id < membership_cluster_count((a)->view.membership); c##_id++)                                                                                  \
-        for (const struct membership_cluster *c = membership_cluster((a)->view.membership, (uint16_t)c##_id); c != NULL; c = NULL)
+#define each_cluster(c, a)                                                                                             \
+    for (uint32_t c##_id = 0; c##_id < membership_cluster_count((a)->view.membership); c##_id++)                       \
+        for (const struct membership_cluster *c = membership_cluster((a)->view.membership, (uint16_t)c##_id);          \
+             c != NULL; c = NULL)
 
 /* RPCs begun, by the listener that they came through. */
 static void add_started(const struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"rpcs_started_total", "counter", "RPCs begun, by listener and cluster."};
     const struct config *config = a->view.config(a->view.user);
-    each_cluster(c, a)
-        for (unsigned l = 0; l < STATS_LISTENERS; l++) {
-            uint64_t n = 0;
-            for (unsigned w = 0; w < a->view.worker_count; w++)
-                if (c->id < a->view.stats[w]->cluster_count)
-                    n += stats_read(&a->view.stats[w]->clusters[c->id].started[l]);
-            if (n == 0)
-                continue;
-            admin_family_begin(t, &f);
-            admin_text_add(t, "penstock_%s{listener=\"", f.name);
-            admin_text_label(t, l < config->listener_count ? config->listeners[l].name : "gone");
-            admin_text_add(t, "\",cluster=\"%s\"} %llu\n", c->name, (unsigned long long)n);
-        }
+    each_cluster(c, a) for (unsigned l = 0; l < STATS_LISTENERS; l++)
+    {
+        uint64_t n = 0;
+        for (unsigned w = 0; w < a->view.worker_count; w++)
+            if (c->id < a->view.stats[w]->cluster_count)
+                n += stats_read(&a->view.stats[w]->clusters[c->id].started[l]);
+        if (n == 0)
+            continue;
+        admin_family_begin(t, &f);
+        admin_text_add(t, "penstock_%s{listener=\"", f.name);
+        admin_text_label(t, l < config->listener_count ? config->listeners[l].name : "gone");
+        admin_text_add(t, "\",cluster=\"%s\"} %llu\n", c->name, (unsigned long long)n);
+    }
 }
 
 static void add_pick_failures(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family f = {"pick_failures_total", "counter", "RPCs that got no endpoint or an answer of the gateway's own, by reason."};
-    each_cluster(c, a)
-        for (unsigned i = 0; i < STATS_REASON_COUNT; i++) {
-            uint64_t n = 0;
-            for (unsigned w = 0; w < a->view.worker_count; w++)
-                if (c->id < a->view.stats[w]->cluster_count)
-                    n += stats_read(&a->view.stats[w]->clusters[c->id].pick_failures[i]);
-            if (n == 0)
-                continue;
-            admin_family_begin(t, &f);
-            admin_text_add(t, "penstock_%s{cluster=\"%s\",reason=\"%s\"} %llu\n", f.name, c->name, stats_reason_labels[i], (unsigned long long)n);
-        }
+    struct admin_family f = {"pick_failures_total", "counter",
+                             "RPCs that got no endpoint or an answer of the gateway's own, by reason."};
+    each_cluster(c, a) for (unsigned i = 0; i < STATS_REASON_COUNT; i++)
+    {
+        uint64_t n = 0;
+        for (unsigned w = 0; w < a->view.worker_count; w++)
+            if (c->id < a->view.stats[w]->cluster_count)
+                n += stats_read(&a->view.stats[w]->clusters[c->id].pick_failures[i]);
+        if (n == 0)
+            continue;
+        admin_family_begin(t, &f);
+        admin_text_add(t, "penstock_%s{cluster=\"%s\",reason=\"%s\"} %llu\n", f.name, c->name, stats_reason_labels[i],
+                       (unsigned long long)n);
+    }
 }
 
 static void add_states(struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"endpoints", "gauge", "Endpoints by state."};
-    each_cluster(c, a) {
+    each_cluster(c, a)
+    {
         uint32_t n[ADMIN_STATES] = {0};
-        base_list_each(l, &c->endpoints)
+        base_list_each (l, &c->endpoints)
             n[admin_endpoint_state(a, base_container(l, const struct membership_endpoint, link))]++;
         for (unsigned i = 0; i < ADMIN_STATES; i++) {
             if (n[i] != 0)
@@ -262,17 +296,21 @@ static void add_states(struct admin *a, struct admin_text *t)
             if ((a->states_seen[c->id] >> i & 1) == 0)
                 continue;
             admin_family_begin(t, &f);
-            admin_text_add(t, "penstock_%s{cluster=\"%s\",state=\"%s\"} %u\n", f.name, c->name, admin_state_names[i], n[i]);
+            admin_text_add(t, "penstock_%s{cluster=\"%s\",state=\"%s\"} %u\n", f.name, c->name, admin_state_names[i],
+                           n[i]);
         }
     }
 }
 
 static void add_membership(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family changes = {"membership_changes_total", "counter", "Endpoints that the source added, removed or changed."};
-    struct admin_family stale = {"membership_stale_seconds", "gauge", "How long ago the source last proved that the set of endpoints is current."};
+    struct admin_family changes = {"membership_changes_total", "counter",
+                                   "Endpoints that the source added, removed or changed."};
+    struct admin_family stale = {"membership_stale_seconds", "gauge",
+                                 "How long ago the source last proved that the set of endpoints is current."};
     char labels[128];
-    each_cluster(c, a) {
+    each_cluster(c, a)
+    {
         const uint64_t n[] = {c->added, c->removed, c->changed};
         static const char *const kinds[] = {"added", "removed", "changed"};
         for (unsigned i = 0; i < 3; i++) {
@@ -280,11 +318,13 @@ static void add_membership(const struct admin *a, struct admin_text *t)
             moved(t, &changes, labels, n[i]);
         }
     }
-    each_cluster(c, a) {
+    each_cluster(c, a)
+    {
         if (!c->configured)
             continue;
         admin_family_begin(t, &stale);
-        admin_text_add(t, "penstock_%s{cluster=\"%s\"} %.3f\n", stale.name, c->name, (double)admin_stale_ns(a, c) / 1e9);
+        admin_text_add(t, "penstock_%s{cluster=\"%s\"} %.3f\n", stale.name, c->name,
+                       (double)admin_stale_ns(a, c) / 1e9);
     }
 }
 
@@ -292,7 +332,8 @@ static void add_bad_values(const struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"membership_bad_values_total", "counter", "Registry values that could not be read."};
     char labels[128];
-    each_cluster(c, a) {
+    each_cluster(c, a)
+    {
         snprintf(labels, sizeof(labels), "cluster=\"%s\"", c->name);
         moved(t, &f, labels, c->bad_values);
     }
@@ -301,12 +342,12 @@ static void add_bad_values(const struct admin *a, struct admin_text *t)
 char *admin_metrics_text(struct admin *a)
 {
     struct admin_text t = {0};
-    struct admin_family durations = {"rpc_duration_seconds", "histogram", "RPCs from their first byte in to their last byte out."};
+    struct admin_family durations = {"rpc_duration_seconds", "histogram",
+                                     "RPCs from their first byte in to their last byte out."};
     add_build(a, &t);
     admin_metrics_endpoints(a, &t);
     add_started(a, &t);
-    each_cluster(c, a)
-        add_durations(a, &t, &durations, c);
+    each_cluster(c, a) add_durations(a, &t, &durations, c);
     add_residence(a, &t);
     add_pick_failures(a, &t);
     add_states(a, &t);

@@ -1,6 +1,7 @@
 /* /metrics: the families that have an endpoint, within metrics.max_series.
  *
- * An account whose series would go beyond the bound is folded into endpoint="other" of its cluster, for good: were it to come back, "other" would fall. */
+ * An account whose series would go beyond the bound is folded into endpoint="other" of its cluster, for good: were it
+ * to come back, "other" would fall. */
 #include "internal.h"
 
 #include <stdio.h>
@@ -16,7 +17,7 @@ struct row {
 struct rows {
     struct row *row;
     uint32_t count;
-    struct admin_counts *other; /* by cluster id; NULL: none folded */
+    struct admin_counts *other;        /* by cluster id; NULL: none folded */
     uint64_t (*own)[STATS_GRPC_CODES]; /* by cluster id */
 };
 
@@ -93,19 +94,23 @@ static void head(struct admin_text *t, struct admin_family *f, const struct row 
 
 static void add_rpcs(const struct admin *a, struct admin_text *t, const struct rows *r)
 {
-    struct admin_family f = {"rpcs_total", "counter", "RPCs that ended, by endpoint and gRPC status; endpoint=\"none\": answered by the gateway itself."};
+    struct admin_family f = {
+        "rpcs_total", "counter",
+        "RPCs that ended, by endpoint and gRPC status; endpoint=\"none\": answered by the gateway itself."};
     for (uint32_t k = 0; k < r->count; k++)
         for (unsigned i = 0; i < STATS_GRPC_CODES; i++)
             if (r->row[k].n->rpcs[i] != 0) {
                 head(t, &f, &r->row[k], r->row[k].endpoint);
-                admin_text_add(t, ",grpc_status=\"%s\"} %llu\n", stats_grpc_names[i], (unsigned long long)r->row[k].n->rpcs[i]);
+                admin_text_add(t, ",grpc_status=\"%s\"} %llu\n", stats_grpc_names[i],
+                               (unsigned long long)r->row[k].n->rpcs[i]);
             }
     for (uint32_t id = 0; id < SNAPSHOT_CLUSTERS_MAX; id++)
         for (unsigned i = 0; i < STATS_GRPC_CODES; i++)
             if (r->own[id][i] != 0) {
                 struct row none = {.cluster = cluster_name(a, (uint16_t)id)};
                 head(t, &f, &none, "none");
-                admin_text_add(t, ",grpc_status=\"%s\"} %llu\n", stats_grpc_names[i], (unsigned long long)r->own[id][i]);
+                admin_text_add(t, ",grpc_status=\"%s\"} %llu\n", stats_grpc_names[i],
+                               (unsigned long long)r->own[id][i]);
             }
 }
 
@@ -122,8 +127,11 @@ static void add_picks(const struct admin *a, struct admin_text *t, const struct 
 
 static void add_levels(struct admin_text *t, const struct rows *r)
 {
-    struct admin_family active = {"streams_active", "gauge", "RPCs that run now."}, connects = {"endpoint_connects_total", "counter", "Connections to an endpoint that became ready."},
-                        failures = {"endpoint_failures_total", "counter", "Attempts to connect that failed, and connections lost."};
+    struct admin_family active = {"streams_active", "gauge", "RPCs that run now."},
+                        connects = {"endpoint_connects_total", "counter",
+                                    "Connections to an endpoint that became ready."},
+                        failures = {"endpoint_failures_total", "counter",
+                                    "Attempts to connect that failed, and connections lost."};
     for (uint32_t k = 0; k < r->count; k++)
         if (r->row[k].n->connects != 0 || r->row[k].n->active != 0) {
             head(t, &active, &r->row[k], r->row[k].endpoint);

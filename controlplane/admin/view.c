@@ -1,7 +1,8 @@
 /* What several answers say: states, staleness, readiness. */
 #include "internal.h"
 
-const char *const admin_state_names[ADMIN_STATES] = {"IDLE", "CONNECTING", "READY", "TRANSIENT_FAILURE", "DRAINING", "UNHEALTHY", "EJECTED"};
+const char *const admin_state_names[ADMIN_STATES] = {"IDLE",     "CONNECTING", "READY",  "TRANSIENT_FAILURE",
+                                                     "DRAINING", "UNHEALTHY",  "EJECTED"};
 
 enum admin_state admin_endpoint_state(const struct admin *a, const struct membership_endpoint *e)
 {
@@ -29,7 +30,7 @@ bool admin_draining(const struct admin *a)
 
 static bool has_ready_endpoint(const struct admin *a, const struct membership_cluster *c)
 {
-    base_list_each(l, &c->endpoints)
+    base_list_each (l, &c->endpoints)
         if (admin_endpoint_state(a, base_container(l, const struct membership_endpoint, link)) == ADMIN_READY)
             return true;
     return false;

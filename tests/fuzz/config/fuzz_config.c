@@ -1,5 +1,6 @@
-/* Any text as a configuration: never a crash, always either a configuration or a reason; and what is accepted prints to text that reads back equal.
- * Seeds: config/examples and tests/unit/config/sample.conf; words: tests/fuzz/config/config.dict. */
+/* Any text as a configuration: never a crash, always either a configuration or a reason; and what is accepted prints to
+ * text that reads back equal. Seeds: config/examples and tests/unit/config/sample.conf; words:
+ * tests/fuzz/config/config.dict. */
 #include <stdio.h>
 #include <stdlib.h>
 

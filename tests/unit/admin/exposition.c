@@ -71,10 +71,12 @@ static bool read_comment(struct reader *r, const char *line)
     if (strcmp(kind, "TYPE") != 0 || !r->help || strcmp(name, r->family) != 0)
         return wrong(r, "TYPE without its HELP", line);
     snprintf(r->type, sizeof(r->type), "%.31s", rest);
-    bool counter = strcmp(rest, "counter") == 0, total = strlen(name) > 6 && strcmp(name + strlen(name) - 6, "_total") == 0;
+    bool counter = strcmp(rest, "counter") == 0,
+         total = strlen(name) > 6 && strcmp(name + strlen(name) - 6, "_total") == 0;
     if (counter != total)
         return wrong(r, "_total belongs to counters, and to all of them", line);
-    return counter || strcmp(rest, "gauge") == 0 || strcmp(rest, "histogram") == 0 ? true : wrong(r, "unknown type", line);
+    return counter || strcmp(rest, "gauge") == 0 || strcmp(rest, "histogram") == 0 ? true
+                                                                                   : wrong(r, "unknown type", line);
 }
 
 static bool read_histogram(struct reader *r, const char *line, const char *suffix, const char *labels, double v)

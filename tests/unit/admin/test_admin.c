@@ -12,7 +12,8 @@
 #include "exposition.h"
 #include "world.h"
 
-static void answers(struct world *w, const char *method, const char *path, const char *body, const char *header, long status, const char *piece)
+static void answers(struct world *w, const char *method, const char *path, const char *body, const char *header,
+                    long status, const char *piece)
 {
     struct reply r = world_ask(w, method, path, body, header);
     if (r.status != status || (piece != NULL && strstr(r.body, piece) == NULL))
@@ -30,7 +31,11 @@ static void every_path_has_its_answer(void **state)
     answers(w, "POST", "/metrics", "", NULL, 405, "takes GET and HEAD");
     answers(w, "DELETE", "/api/v1/status", NULL, NULL, 405, "takes GET");
     answers(w, "GET", "/api/v1/shutdown", NULL, NULL, 405, "takes POST");
-    static const char *const get[] = {"/", "/api/v1/connections", "/api/v1/explain?method=/a/b"}, *const post[] = {"/api/v1/reload", "/api/v1/drain", "/api/v1/undrain", "/api/v1/weight"};
+    static const char *const get[] = {"/", "/api/v1/connections", "/api/v1/explain?method=/a/b"}, *const post[] = {
+                                                                                                      "/api/v1/reload",
+                                                                                                      "/api/v1/drain",
+                                                                                                      "/api/v1/undrain",
+                                                                                                      "/api/v1/weight"};
     for (size_t i = 0; i < sizeof(get) / sizeof(*get); i++)
         answers(w, "GET", get[i], NULL, NULL, 501, "\"error\":\"not yet");
     for (size_t i = 0; i < sizeof(post) / sizeof(*post); i++)
@@ -58,7 +63,8 @@ static void shutdown_is_an_order_and_not_a_web_pages(void **state)
     world_close(w);
 }
 
-static bool take_weight(void *user, const char *cluster, const struct base_endpoint *e, uint32_t weight, char *error, size_t n)
+static bool take_weight(void *user, const char *cluster, const struct base_endpoint *e, uint32_t weight, char *error,
+                        size_t n)
 {
     struct world *w = user;
     char text[BASE_ENDPOINT_TEXT];
@@ -84,19 +90,31 @@ static void orders_are_read_strictly(void **state)
 {
     (void)state;
     struct world *w = world_open(NULL, with_orders);
-    answers(w, "POST", "/api/v1/weight", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":3}", NULL, 200, "done");
+    answers(w, "POST", "/api/v1/weight", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":3}", NULL, 200,
+            "done");
     assert_string_equal(w->weight_order, "echo 10.0.0.1:1 3");
-    answers(w, "POST", "/api/v1/weight", "{\"cluster\":\"echo\",\"endpoint\":\"[2001:db8::1]:1\",\"weight\":\"auto\"}", NULL, 200, "done");
+    answers(w, "POST", "/api/v1/weight", "{\"cluster\":\"echo\",\"endpoint\":\"[2001:db8::1]:1\",\"weight\":\"auto\"}",
+            NULL, 200, "done");
     assert_string_equal(w->weight_order, "echo [2001:db8::1]:1 4294967295");
     answers(w, "POST", "/api/v1/drain", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\"}", NULL, 200, "done");
     assert_string_equal(w->weight_order, "echo 10.0.0.1:1 0");
-    answers(w, "POST", "/api/v1/undrain", "{\"cluster\":\"pay\",\"endpoint\":\"10.0.0.1:1\"}", NULL, 404, "no such endpoint");
+    answers(w, "POST", "/api/v1/undrain", "{\"cluster\":\"pay\",\"endpoint\":\"10.0.0.1:1\"}", NULL, 404,
+            "no such endpoint");
     answers(w, "POST", "/api/v1/reload", "", NULL, 409, "t.conf:3: \\\"no\\\"");
     w->weight_order[0] = '\0';
-    static const char *const bad[] = {"", "[", "[]", "1", "{}", "{\"cluster\":\"echo\"}", "{\"cluster\":1,\"endpoint\":\"10.0.0.1:1\",\"weight\":1}",
-                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1\",\"weight\":1}", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\"}",
-                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":-1}", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":1.5}",
-                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":1e300}", "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":\"many\"}"};
+    static const char *const bad[] = {"",
+                                      "[",
+                                      "[]",
+                                      "1",
+                                      "{}",
+                                      "{\"cluster\":\"echo\"}",
+                                      "{\"cluster\":1,\"endpoint\":\"10.0.0.1:1\",\"weight\":1}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1\",\"weight\":1}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\"}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":-1}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":1.5}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":1e300}",
+                                      "{\"cluster\":\"echo\",\"endpoint\":\"10.0.0.1:1\",\"weight\":\"many\"}"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         answers(w, "POST", "/api/v1/weight", bad[i], NULL, 400, "\"error\"");
     char *large = malloc(ADMIN_BODY_BYTES_MAX + 2);
@@ -170,7 +188,8 @@ static void clusters_have_the_contracts_fields(void **state)
     (void)state;
     struct world *w = world_open(NULL, NULL);
     world_set(w, "echo", "198.18.0.1:50062*5 [2001:db8::1]:50063*0");
-    struct stats_slot *s = world_slot(w, 0, "echo", "198.18.0.1:50062"), *other = world_slot(w, 1, "echo", "198.18.0.1:50062");
+    struct stats_slot *s = world_slot(w, 0, "echo", "198.18.0.1:50062"),
+                      *other = world_slot(w, 1, "echo", "198.18.0.1:50062");
     s->rpcs[0] = 10;
     s->rpcs[14] = 2;
     other->rpcs[0] = 5;
@@ -180,7 +199,8 @@ static void clusters_have_the_contracts_fields(void **state)
     s->active = 4;
     other->active = 2;
     struct reply r = world_ask(w, "GET", "/api/v1/clusters", NULL, NULL);
-    cJSON *root = cJSON_Parse(r.body), *c = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "clusters"), 0), *e = cJSON_GetArrayItem(cJSON_GetObjectItem(c, "endpoints"), 0);
+    cJSON *root = cJSON_Parse(r.body), *c = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "clusters"), 0),
+          *e = cJSON_GetArrayItem(cJSON_GetObjectItem(c, "endpoints"), 0);
     assert_non_null(strstr(r.head, "Content-Type: application/json"));
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "clusters")), 2);
     assert_string_equal(string(c, "name"), "echo");
@@ -190,7 +210,8 @@ static void clusters_have_the_contracts_fields(void **state)
     assert_true(number(c, "stale_seconds") < 5);
     assert_string_equal(string(e, "address"), "198.18.0.1:50062");
     assert_string_equal(string(e, "state"), "IDLE");
-    assert_true(number(e, "weight") == 5 && number(e, "connects") == 2 && number(e, "active_streams") == 6 && number(e, "rpcs") == 17 && number(e, "failures") == 3);
+    assert_true(number(e, "weight") == 5 && number(e, "connects") == 2 && number(e, "active_streams") == 6 &&
+                number(e, "rpcs") == 17 && number(e, "failures") == 3);
     e = cJSON_GetArrayItem(cJSON_GetObjectItem(c, "endpoints"), 1);
     assert_string_equal(string(e, "address"), "[2001:db8::1]:50063");
     assert_string_equal(string(e, "state"), "DRAINING");
@@ -201,8 +222,10 @@ static void clusters_have_the_contracts_fields(void **state)
     root = cJSON_Parse(r.body);
     assert_string_equal(string(root, "version"), PENSTOCK_VERSION);
     assert_string_equal(string(root, "state"), "running");
-    assert_true(number(cJSON_GetObjectItem(root, "rpcs"), "ended") == 17 && number(cJSON_GetObjectItem(root, "rpcs"), "not_ok") == 2);
-    assert_true(number(cJSON_GetObjectItem(root, "connections"), "client") == 12 && number(cJSON_GetObjectItem(root, "connections"), "backend") == 14);
+    assert_true(number(cJSON_GetObjectItem(root, "rpcs"), "ended") == 17 &&
+                number(cJSON_GetObjectItem(root, "rpcs"), "not_ok") == 2);
+    assert_true(number(cJSON_GetObjectItem(root, "connections"), "client") == 12 &&
+                number(cJSON_GetObjectItem(root, "connections"), "backend") == 14);
     assert_true(number(cJSON_GetObjectItem(root, "endpoints"), "present") == 2);
     cJSON_Delete(root);
     reply_free(&r);
@@ -439,7 +462,8 @@ static void serve_and_leave(struct world *w, unsigned first, unsigned n)
     struct membership_entry *entry = calloc(n, sizeof(*entry));
     struct membership_cluster *c = membership_find(w->membership, "echo");
     for (unsigned i = 0; i < n; i++)
-        entry[i] = (struct membership_entry){.address = {.addr = base_addr_from_v4(htonl(0x0a000000 + first + i)), .port = 1}, .weight = 1};
+        entry[i] = (struct membership_entry){
+            .address = {.addr = base_addr_from_v4(htonl(0x0a000000 + first + i)), .port = 1}, .weight = 1};
     membership_set(w->membership, c, entry, n, 7, loop_now(w->loop));
     for (unsigned i = 0; i < n; i++) {
         const struct membership_endpoint *e = membership_endpoint(c, &entry[i].address);
@@ -478,10 +502,11 @@ static void accounts_of_the_departed_are_bounded(void **state)
 static void the_address_may_be_ipv6_or_taken(void **state)
 {
     (void)state;
-    struct world *w = world_open("ports = ( { name = \"front\"; device = \"net_tap0\"; address = [ \"198.18.0.2/24\" ]; } );\n"
-                                 "listeners = ( { name = \"g\"; bind = \"198.18.0.2:1\"; routes = ( { path = \"/\"; cluster = \"c\"; } ); } );\n"
-                                 "clusters = ( { name = \"c\"; target = \"static:///198.18.0.1:1\"; } ); admin: { bind = \"[::1]:9901\"; };",
-                                 NULL);
+    struct world *w = world_open(
+        "ports = ( { name = \"front\"; device = \"net_tap0\"; address = [ \"198.18.0.2/24\" ]; } );\n"
+        "listeners = ( { name = \"g\"; bind = \"198.18.0.2:1\"; routes = ( { path = \"/\"; cluster = \"c\"; } ); } );\n"
+        "clusters = ( { name = \"c\"; target = \"static:///198.18.0.1:1\"; } ); admin: { bind = \"[::1]:9901\"; };",
+        NULL);
     char error[512] = "";
     answers(w, "GET", "/healthz", NULL, NULL, 200, "ok");
     assert_null(admin_create(w->loop, &w->view, error, sizeof(error)));
@@ -508,7 +533,8 @@ static void program_says(struct world *w, const char *arguments, int status, con
 {
     char command[512], text[BASE_ENDPOINT_TEXT];
     int got;
-    snprintf(command, sizeof(command), PENSTOCKCTL " -a %s %s 2>&1", base_endpoint_format(&w->config->admin, text), arguments);
+    snprintf(command, sizeof(command), PENSTOCKCTL " -a %s %s 2>&1", base_endpoint_format(&w->config->admin, text),
+             arguments);
     char *output = world_run(w, command, &got);
     if (got != status || strstr(output, piece) == NULL)
         fail_msg("penstockctl %s: %d %s; expected %d %s", arguments, got, output, status, piece);

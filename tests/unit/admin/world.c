@@ -12,7 +12,8 @@
 static const char default_config[] =
     "ports = ( { name = \"front\"; device = \"net_tap0\"; address = [ \"198.18.0.2/24\" ]; } );\n"
     "etcd: { endpoints = [ \"http://127.0.0.1:2379\" ]; };\n"
-    "listeners = ( { name = \"grpc\"; bind = \"198.18.0.2:50051\"; routes = ( { path = \"/echo.Echo/\"; cluster = \"echo\"; }, { path = \"/\"; cluster = \"pay\"; } ); } );\n"
+    "listeners = ( { name = \"grpc\"; bind = \"198.18.0.2:50051\"; routes = ( { path = \"/echo.Echo/\"; cluster = "
+    "\"echo\"; }, { path = \"/\"; cluster = \"pay\"; } ); } );\n"
     "clusters = ( { name = \"echo\"; target = \"etcd:///services/echo/\"; lb_policy = \"weighted_round_robin\"; },\n"
     "             { name = \"pay\"; target = \"static:///198.18.0.1:50061\"; } );\n";
 
@@ -86,9 +87,18 @@ struct world *world_open(const char *config, void (*change)(struct world *w))
         make_stats(w, i);
     }
     w->publish = publish_create(w->door, w->membership, w->mailbox, WORLD_WORKERS);
-    w->view = (struct admin_view){.user = w, .config = view_config, .membership = w->membership, .publish = w->publish, .stats = w->stats, .mailboxes = w->mailbox,
-                                  .worker_count = WORLD_WORKERS, .started_ns = loop_now(w->loop), .ports_up = view_ports_up, .draining = view_draining,
-                                  .connections = view_connections, .shutdown = view_shutdown};
+    w->view = (struct admin_view){.user = w,
+                                  .config = view_config,
+                                  .membership = w->membership,
+                                  .publish = w->publish,
+                                  .stats = w->stats,
+                                  .mailboxes = w->mailbox,
+                                  .worker_count = WORLD_WORKERS,
+                                  .started_ns = loop_now(w->loop),
+                                  .ports_up = view_ports_up,
+                                  .draining = view_draining,
+                                  .connections = view_connections,
+                                  .shutdown = view_shutdown};
     if (change != NULL)
         change(w);
     w->admin = admin_create(w->loop, &w->view, error, sizeof(error));

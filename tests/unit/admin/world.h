@@ -1,4 +1,5 @@
-/* A gateway without a data plane: a real loop, membership, publish and admin server; stats written by hand; an HTTP client in a thread of its own. */
+/* A gateway without a data plane: a real loop, membership, publish and admin server; stats written by hand; an HTTP
+ * client in a thread of its own. */
 #ifndef WORLD_H
 #define WORLD_H
 
@@ -29,7 +30,8 @@ struct reply {
     char *head;
 };
 
-/* config: NULL for one with clusters "echo" (etcd) and "pay" (static). change: adjusts the view before admin_create(); NULL: as it is. */
+/* config: NULL for one with clusters "echo" (etcd) and "pay" (static). change: adjusts the view before admin_create();
+ * NULL: as it is. */
 struct world *world_open(const char *config, void (*change)(struct world *w));
 void world_close(struct world *w);
 /* Takes the endpoint's slot over in a worker's stats, as the pool does; returns the slot's counts. */

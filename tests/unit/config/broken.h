@@ -1,7 +1,9 @@
-/* Broken configurations: the good text below with one piece of it replaced; where the fault must be reported, and what the sentence must hold. */
+/* Broken configurations: the good text below with one piece of it replaced; where the fault must be reported, and what
+ * the sentence must hold. */
 #ifndef BROKEN_H
 #define BROKEN_H
 
+/* clang-format off */
 #define GOOD_TEXT                                                                                                                                              \
     "dpdk: { eal = [ \"--no-huge\" ]; };\n"                                  /* 1 */                                                                           \
     "workers = 1;\n"                                                         /* 2 */                                                                           \
@@ -63,6 +65,8 @@ static const struct broken broken[] = {
     {"\"front\"", "\"fr\\x00nt\"", 6, "\\x00"},
     /* integers beyond their type */
     {"workers = 1;", "workers = 4294967297;", 2, "32 bits"},
+    {"workers = 1;", "workers = 2147483648;", 2, "32 bits"},
+    {"workers = 1;", "workers = -2147483649;", 2, "32 bits"},
     {"workers = 1;", "workers = 0x100000001;", 2, "32 bits"},
     {"mtu = 1500;", "mtu = 99999999999999999999;", 10, "64 bits"},
     {"mtu = 1500;", "mtu = 4294968796L;", 10, "out of range"},
@@ -112,6 +116,8 @@ static const struct broken broken[] = {
     {"\"198.18.0.2/24\"", "\"127.0.0.1/8\"", 8, "loopback"},
     {"\"2001:db8::2/64\"", "\"198.18.0.2/24\"", 8, "stands twice"},
     {"address = [ \"198.18.0.2/24\", \"2001:db8::2/64\" ];", "address = [ ];", 8, "`address` is empty"},
+    {"2/24\", \"2001:db8::2/64\" ];\n  gateway = [ \"198.18.0.1\" ];", "2/25\", \"2001:db8::2/64\" ];\n  gateway = [ \"198.18.0.129\" ];", 9, "on-link"},
+    {"2/64\" ];\n  gateway = [ \"198.18.0.1\" ];", "2/45\" ];\n  gateway = [ \"2001:dc0::1\" ];", 9, "on-link"},
     {"gateway = [ \"198.18.0.1\" ];", "gateway = [ \"198.19.0.1\" ];", 9, "on-link"},
     {"gateway = [ \"198.18.0.1\" ];", "gateway = [ \"198.18.0.1\", \"198.18.0.9\" ];", 9, "two of one family"},
     {"gateway = [ \"198.18.0.1\" ];", "gateway = [ \"198.18.0.2\" ];", 9, "own address"},
@@ -161,5 +167,6 @@ static const struct broken broken[] = {
     {"\"info\"", "\"verbose\"", 37, "none of \"error\", \"warn\", \"info\", \"debug\""},
     {"max_series = 50000", "max_series = 1", 38, "100 to 10000000"},
 };
+/* clang-format on */
 
 #endif

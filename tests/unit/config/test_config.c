@@ -67,14 +67,17 @@ static void every_fault_has_its_line_and_sentence(void **state)
 static void every_semantic_fault_is_reported_in_order(void **state)
 {
     (void)state;
-    char *a = replaced(GOOD_TEXT, "mtu = 1500", "mtu = 1"), *b = replaced(a, "\"round_robin\"", "\"rr\""), *text = replaced(b, "workers = 1", "workres = 1");
+    char *a = replaced(GOOD_TEXT, "mtu = 1500", "mtu = 1"), *b = replaced(a, "\"round_robin\"", "\"rr\""),
+         *d = replaced(b, "198.18.0.2:50051", "198.18.0.3:50051"), *text = replaced(d, "workers = 1", "workres = 1");
     struct config_errors e;
     assert_null(config_parse("t.conf", text, &e));
-    assert_int_equal(e.count, 3);
+    assert_int_equal(e.count, 4);
     assert_true(holds(e.text, 1, "t.conf:2: ", "workers"));
     assert_true(holds(e.text + 1, 1, "t.conf:10: ", "mtu"));
-    assert_true(holds(e.text + 2, 1, "t.conf:30: ", "lb_policy"));
+    assert_true(holds(e.text + 2, 1, "t.conf:19: ", "bind")); /* found after the next one */
+    assert_true(holds(e.text + 3, 1, "t.conf:30: ", "lb_policy"));
     config_errors_free(&e);
+    free(d);
     free(a);
     free(b);
     free(text);
@@ -115,7 +118,10 @@ static void what_is_written_is_what_is_read(void **state)
 static void etcd_prefixes_take_their_final_slash(void **state)
 {
     (void)state;
-    static const char *const pairs[][2] = {{"etcd:///services/echo", "services/echo/"}, {"etcd:////echo/", "/echo/"}, {"etcd:////echo", "/echo/"}, {"etcd:///a", "a/"}};
+    static const char *const pairs[][2] = {{"etcd:///services/echo", "services/echo/"},
+                                           {"etcd:////echo/", "/echo/"},
+                                           {"etcd:////echo", "/echo/"},
+                                           {"etcd:///a", "a/"}};
     for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
         char *text = replaced(GOOD_TEXT, "etcd:///services/echo/", pairs[i][0]);
         struct config *c = good(text);
@@ -148,7 +154,8 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
     warned("proxy_protocol = \"off\";", "keepalive: { time = \"1h\"; };", 21, "no effect yet");
     warned("panic_percent = 0;", "keepalive: { time = \"1h\"; };", 32, "no effect yet");
     warned("proxy_protocol = \"off\";", "health_service = true;", 21, "no effect yet");
-    warned("panic_percent = 0;", "connections_per_endpoint = 8; max_connections_per_endpoint = 8;", 32, "more than 4 have no effect yet");
+    warned("panic_percent = 0;", "connections_per_endpoint = 8; max_connections_per_endpoint = 8;", 32,
+           "more than 4 have no effect yet");
     warned("panic_percent = 0;", "subset_size = 20;", 32, "no effect yet");
     warned("level = \"info\";", "access = \"/var/log/a\";", 37, "no effect yet");
     warned("workers = 1;", "cores = \"2-3\";", 2, "no effect yet");
@@ -161,7 +168,9 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
 static void what_asks_for_nothing_is_accepted_in_silence(void **state)
 {
     (void)state;
-    char *text = replaced(GOOD_TEXT, "panic_percent = 0;", "panic_percent = 0; subset_size = 0; max_connection_age = \"0s\"; service_config = \"\";"), *both = replaced(text, "proxy_protocol = \"off\";", "health_service = false; forwarded = \"off\";");
+    char *text = replaced(GOOD_TEXT, "panic_percent = 0;",
+                          "panic_percent = 0; subset_size = 0; max_connection_age = \"0s\"; service_config = \"\";"),
+         *both = replaced(text, "proxy_protocol = \"off\";", "health_service = false; forwarded = \"off\";");
     struct config_errors e;
     struct config *c = config_parse("t.conf", both, &e);
     assert_non_null(c);
@@ -202,14 +211,19 @@ static void a_printed_configuration_reads_back_equal(void **state)
         {"workers = 1;", "cores = \"2-5,7\"; idle = \"poll\";"},
         {"factor = 1.6;", "factor = 2;"},
         {"factor = 1.6;", "factor = 1.1000000000000001;"},
-        {"username = \"\";", "username = \"a\\\"b\\\\c\\x01\"; password_file = \"/x\"; namespace = \"/prod/\\xc3\\xa9\";"},
+        {"username = \"\";",
+         "username = \"a\\\"b\\\\c\\x01\"; password_file = \"/x\"; namespace = \"/prod/\\xc3\\xa9\";"},
         {"dpdk: { eal = [ \"--no-huge\" ]; };", ""},
         {"gateway = [ \"198.18.0.1\" ];", "gateway = [ \"2001:db8::1\", \"198.18.0.1\" ]; vlan = 7;"},
+        {"2/24\", \"2001:db8::2/64\" ];\n  gateway = [ \"198.18.0.1\" ];",
+         "2/23\" ];\n  gateway = [ \"198.18.1.1\" ];"},
         {"drain_timeout = \"30s\";", "drain_timeout = \"1234567us\";"},
         {"memory = \"2GiB\";", "memory = \"1073741825B\";"},
         {"198.18.0.2:50051", "[2001:db8::2]:1"},
-        {"lb_policy = \"round_robin\";", "lb_policy = \"weighted_round_robin\"; lb_config: { weights = \"registry\"; };"},
-        {"max_header_list_size = \"16KiB\";", "max_header_list_size = \"1025B\"; keepalive: { permit_without_stream = true; }; health_service = false; forwarded = \"off\";"},
+        {"lb_policy = \"round_robin\";",
+         "lb_policy = \"weighted_round_robin\"; lb_config: { weights = \"registry\"; };"},
+        {"max_header_list_size = \"16KiB\";", "max_header_list_size = \"1025B\"; keepalive: { permit_without_stream = "
+                                              "true; }; health_service = false; forwarded = \"off\";"},
     };
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
         char *text = replaced(GOOD_TEXT, changes[i][0], changes[i][1]);
@@ -221,11 +235,20 @@ static void a_printed_configuration_reads_back_equal(void **state)
 static void equality_sees_every_change(void **state)
 {
     (void)state;
-    static const char *const changes[][2] = {
-        {"workers = 1", "workers = 2"},     {"\"--no-huge\"", "\"--no-pci\""}, {"198.18.0.2/24", "198.18.0.2/25"}, {"mtu = 1500", "mtu = 1501"},
-        {"198.18.0.1\"", "198.18.0.3\""},   {"1.6", "1.7"},                      {"/pay.Pay/Charge", "/pay.Pay/"},   {"127.0.0.1:9901", "127.0.0.1:9902"},
-        {"\"info\"", "\"debug\""},          {"50061", "50063"},                  {"50051", "50052"},                 {"\"30s\"", "\"31s\""},
-        {"\"16KiB\"", "\"17KiB\""},         {"max_series = 50000", "per_endpoint = false"}};
+    static const char *const changes[][2] = {{"workers = 1", "workers = 2"},
+                                             {"\"--no-huge\"", "\"--no-pci\""},
+                                             {"198.18.0.2/24", "198.18.0.2/25"},
+                                             {"mtu = 1500", "mtu = 1501"},
+                                             {"198.18.0.1\"", "198.18.0.3\""},
+                                             {"1.6", "1.7"},
+                                             {"/pay.Pay/Charge", "/pay.Pay/"},
+                                             {"127.0.0.1:9901", "127.0.0.1:9902"},
+                                             {"\"info\"", "\"debug\""},
+                                             {"50061", "50063"},
+                                             {"50051", "50052"},
+                                             {"\"30s\"", "\"31s\""},
+                                             {"\"16KiB\"", "\"17KiB\""},
+                                             {"max_series = 50000", "per_endpoint = false"}};
     struct config *a = good(GOOD_TEXT);
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
         char *text = replaced(GOOD_TEXT, changes[i][0], changes[i][1]);
@@ -254,7 +277,8 @@ static void restarts_are_named(void **state)
         {"/pay.Pay/Charge", "/pay.Pay/", NULL},
         {"50061", "50063", NULL},
         {"127.0.0.1:9901", "127.0.0.1:9902", NULL},
-        {"} );\ntcp", "}, { name = \"b\"; device = \"net_tap1\"; address = [ \"10.0.0.1/8\" ]; } );\ntcp", "ports[].device"},
+        {"} );\ntcp", "}, { name = \"b\"; device = \"net_tap1\"; address = [ \"10.0.0.1/8\" ]; } );\ntcp",
+         "ports[].device"},
     };
     struct config *a = good(GOOD_TEXT);
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
@@ -301,7 +325,8 @@ static void a_file_that_is_none_says_so(void **state)
     (void)state;
     struct config_errors e;
     assert_null(config_load("/nonexistent/penstock.conf", &e));
-    assert_string_equal(e.text[0], "/nonexistent/penstock.conf:1: the configuration can't be read: No such file or directory");
+    assert_string_equal(e.text[0],
+                        "/nonexistent/penstock.conf:1: the configuration can't be read: No such file or directory");
     config_errors_free(&e);
     assert_null(config_load("/", &e));
     assert_int_equal(e.count, 1);
@@ -323,7 +348,23 @@ static char *many(const char *piece, unsigned n)
 static void excess_is_harmless(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"(", "{", "[", "a={", "x=(", "1,", "a:", "\"", "/*", "#", "=", "}", "a=1;", "workers=1;", "\n", "\\", "@include \"x\"\n"};
+    static const char *const pieces[] = {"(",
+                                         "{",
+                                         "[",
+                                         "a={",
+                                         "x=(",
+                                         "1,",
+                                         "a:",
+                                         "\"",
+                                         "/*",
+                                         "#",
+                                         "=",
+                                         "}",
+                                         "a=1;",
+                                         "workers=1;",
+                                         "\n",
+                                         "\\",
+                                         "@include \"x\"\n"};
     for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
         char *text = many(pieces[i], 1000000);
         struct config_errors e;
@@ -347,7 +388,8 @@ static void bounds_hold(void **state)
         config_text_add(&t, "%s", ");");
         struct config_text all = {0};
         config_text_add(&all, "%sclusters = ( %s", a, t.text);
-        char *named = replaced(all.text, "cluster = \"echo\"", "cluster = \"c1\""), *text = replaced(named, "cluster = \"pay\"", "cluster = \"c1023\"");
+        char *named = replaced(all.text, "cluster = \"echo\"", "cluster = \"c1\""),
+             *text = replaced(named, "cluster = \"pay\"", "cluster = \"c1023\"");
         struct config_errors e;
         struct config *c = config_parse("t.conf", text, &e);
         assert_true((c != NULL) == (n == CONFIG_CLUSTERS_MAX));
@@ -374,7 +416,8 @@ static void units_are_read_and_written(void **state)
     assert_string_equal(config_duration_format(90000000000ull, text), "90s");
     assert_string_equal(config_duration_format(7200000000000ull, text), "2h");
     assert_string_equal(config_size_format(4ull << 30, text), "4GiB");
-    static const char *const bad[] = {"", "s", "1", "1.5s", " 1s", "1s ", "1d", "1S", "18446744073709551616ns", "18446744073709551615s", "+1s"};
+    static const char *const bad[] = {
+        "", "s", "1", "1.5s", " 1s", "1s ", "1d", "1S", "18446744073709551616ns", "18446744073709551615s", "+1s"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_false(config_duration_parse(bad[i], &v));
     assert_false(config_size_parse("1KB", &v) || config_size_parse("1k", &v) || config_size_parse("16777216TiB", &v));
@@ -399,7 +442,8 @@ static void the_reference_page_is_current(void **state)
     (void)state;
     char *page = read_page(REFERENCE), *now = config_reference();
     if (page == NULL || strcmp(page, now) != 0)
-        fail_msg("docs/CONFIGURATION.md differs from the table of keys; write it anew: build/tests/unit/unit_config reference > docs/CONFIGURATION.md");
+        fail_msg("docs/CONFIGURATION.md differs from the table of keys; write it anew: build/tests/unit/unit_config "
+                 "reference > docs/CONFIGURATION.md");
     free(page);
     free(now);
 }
