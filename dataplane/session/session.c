@@ -109,6 +109,10 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
         transport_consume(&s->transport, s->consume);
     if (graceful && !s->broken) {
         write_control(s);
+        /* Bytes left unread would make the close a reset (RFC 2525 section 2.17), and that the GOAWAY unread. */
+        const uint8_t *in;
+        for (size_t n; (n = transport_peek(&s->transport, &in)) > 0;)
+            transport_consume(&s->transport, n);
         transport_close(&s->transport, now);
     } else {
         transport_abort(&s->transport, now);
