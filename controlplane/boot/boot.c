@@ -107,6 +107,7 @@ static void beat(void *user)
     struct boot *b = user;
     uint64_t now = loop_now(b->loop);
     publish_turn(b->publish, now);
+    admin_observe(b->admin);
     drain_logs(b);
     boot_observe_pools(b);
     watch_workers(b, now);
