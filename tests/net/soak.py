@@ -10,7 +10,8 @@ REPORT = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error
 def mixed(report, work, build, asan):
     seconds = 600 if report.long else 60
     lab = Lab(work, build, gateway_build=asan).start()
-    lab.client("ping", "--count", 3, "--pause-ms", 100)
+    for target in ("198.18.0.2:50051", GATEWAY6):  # what stays on purpose is there once: neighbours, caches of buffers
+        lab.client("mixed", "--seconds", 3, "--threads", 4, target=target)
     idle = settle(lab, None)
     began = time.monotonic()
     wrong = 0
@@ -37,6 +38,15 @@ def mixed(report, work, build, asan):
     report.ok("no report at its end either")
 
 
+def in_use(lab):
+    """HPACK's tables grow from class to class with what a connection that stays has sent: their number counts, not their sizes."""
+    out = {}
+    for kind, value in lab.objects_in_use().items():
+        kind = re.sub(r"^hpack_\d+$", "hpack", kind)
+        out[kind] = out.get(kind, 0) + value
+    return out
+
+
 def shown(counts):
     return ", ".join(f"{kind} {value:.0f}" for kind, value in sorted(counts.items()) if value)
 
@@ -44,7 +54,7 @@ def shown(counts):
 def settle(lab, wanted):
     """In-use counts once they stand still; TIME_WAIT holds connections for up to two minutes."""
     def differing():
-        now = lab.objects_in_use()
+        now = in_use(lab)
         return {kind: (now.get(kind, 0), wanted.get(kind, 0)) for kind in set(now) | set(wanted) if now.get(kind, 0) != wanted.get(kind, 0)}
     if wanted is not None:
         try:
@@ -54,7 +64,7 @@ def settle(lab, wanted):
         return wanted
     end, last, since = time.monotonic() + 150, None, time.monotonic()
     while time.monotonic() < end:
-        now = lab.objects_in_use()
+        now = in_use(lab)
         expect(now, "penstock_objects is not exported")
         if now != last:
             last, since = now, time.monotonic()
