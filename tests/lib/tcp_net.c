@@ -51,7 +51,7 @@ void tcp_net_host_init(struct tcp_net_host *h, const struct tcp_config *c, uint6
     base_arena_init(&a, h->memory, n);
     h->stats = stats_create(&a, 1, 1);
     h->pool = packet_pool_create("tcp", 8192, PACKET_ROOM, 0);
-    h->rx_pool = packet_pool_create("rx", 512, PACKET_ROOM, 0);
+    h->rx_pool = packet_pool_create("rx", 512, 2 * PACKET_ROOM, 0); /* whatever MTU a seed draws */
     h->tcp = tcp_create(&a, c, h->stats, h->pool, now);
 }
 
