@@ -109,6 +109,7 @@ static const struct script_case server_cases[] = {
     {"GOAWAY never rises", "> goaway 3 0\n> write\n> goaway 2147483647 2", "goaway:3:0 goaway:3:2"},
     {"content-length is right", "headers 1 " REQUEST "| content-length=10\ndata 1 4\ndata 1 6 end", "H1o(4) D1:10/10e"},
     {"content-length is too small", "headers 1 " REQUEST "| content-length=10\ndata 1 4\ndata 1 7 end", "H1o(4) D1:4/4 R1:1l rst:1:1"},
+    {"content-length is exceeded before the end", "headers 1 " REQUEST "| content-length=10\ndata 1 4\ndata 1 7", "H1o(4) D1:4/4 R1:1l rst:1:1"},
     {"content-length is too large", "headers 1 " REQUEST "| content-length=10\ndata 1 4 end", "H1o(4) R1:1l rst:1:1"},
     {"content-length and no DATA", "headers 1 end " REQUEST "| content-length=10", "rst:1:1"},
     {"content-length and trailers", "headers 1 " REQUEST "| content-length=10\ndata 1 4\nheaders 1 end | a=b", "H1o(4) D1:4/4 R1:1l rst:1:1"},
