@@ -128,11 +128,13 @@ uint64_t lab_bytes(const struct lab *lab);
 struct turns { /* busy turns of the gateway */
     uint32_t *cycles;
     uint64_t count, room;
+    uint64_t torn; /* left out, as the kernel ran something else in the middle */
 };
-void turns_add(struct turns *t, uint64_t cycles);
+void turns_add(struct turns *t, uint64_t cycles, bool whole);
 struct figures {
     uint64_t rpcs, turns, interrupted, packets_in, packets_out;
     double busy_cycles; /* interrupted turns count as a median one */
+    double quiet_cycles; /* every turn counts as one of the lower quartile */
     double median_turn, driver_cycles, seconds, tsc_hz;
     double connection_bytes, stream_bytes;
 };

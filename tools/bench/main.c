@@ -9,6 +9,7 @@
 #include <rte_cycles.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 static void usage(FILE *to)
 {
@@ -145,15 +146,23 @@ static uint64_t packets(const struct run *r)
     return counter(r, STATS_PORT_RX_PACKETS) + counter(r, STATS_PORT_TX_PACKETS);
 }
 
+/* How often the kernel has taken the core away from us. */
+static uint64_t preemptions(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
+}
+
 /* One turn of each. True: the gateway had something to do. */
 static bool turn(struct run *r)
 {
     struct mailbox_message report;
     struct mailbox_log log;
     peer_turn(&r->lab.peer, lab_now(&r->lab));
-    uint64_t before = packets(r), began = rte_rdtsc_precise();
+    uint64_t before = packets(r), preempted = preemptions(), began = rte_rdtsc_precise();
     worker_turn(r->lab.gateway);
     uint64_t cycles = rte_rdtsc_precise() - began;
+    bool whole = preemptions() == preempted;
     while (mailbox_report_next(r->lab.mailbox, &report))
         ;
     while (mailbox_log_next(r->lab.mailbox, &log))
@@ -164,7 +173,7 @@ static bool turn(struct run *r)
         return false;
     }
     r->idle = 0;
-    turns_add(&r->turns, cycles);
+    turns_add(&r->turns, cycles, whole);
     return true;
 }
 
@@ -240,7 +249,7 @@ static bool measure(struct run *r, struct figures *f)
     if (p->until > p->calls.count)
         p->until = p->calls.count;
     uint64_t from = p->calls.answered, in = counter(r, STATS_PORT_RX_PACKETS), out = counter(r, STATS_PORT_TX_PACKETS), began = lab_now(&r->lab);
-    r->turns.count = 0;
+    r->turns.count = r->turns.torn = 0;
     r->lab.link.driver_cycles = 0;
     bool ok = reach(r, "RPCs", &p->calls.answered, NULL, from + p->options.rpcs, 10);
     f->rpcs = p->calls.answered - from;

@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void turns_add(struct turns *t, uint64_t cycles)
+void turns_add(struct turns *t, uint64_t cycles, bool whole)
 {
+    if (!whole) {
+        t->torn++;
+        return;
+    }
     if (t->count == t->room) {
         t->room = t->room == 0 ? 65536 : 2 * t->room;
         t->cycles = realloc(t->cycles, t->room * sizeof(*t->cycles));
@@ -21,11 +25,11 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-#define INTERRUPTED 20 /* medians: no turn of ours takes so long, so the machine did something else meanwhile */
+#define INTERRUPTED 20 /* medians: no turn of ours takes so long: the host ran somebody else, which the kernel cannot see */
 
 void figures_take(struct figures *f, struct turns *t)
 {
-    f->turns = t->count;
+    f->turns = t->count + t->torn;
     if (t->count == 0)
         return;
     qsort(t->cycles, t->count, sizeof(*t->cycles), by_value);
@@ -35,7 +39,9 @@ void figures_take(struct figures *f, struct turns *t)
         f->interrupted += foreign;
         f->busy_cycles += foreign ? f->median_turn : t->cycles[i];
     }
-    f->busy_cycles += f->driver_cycles;
+    f->busy_cycles += (double)t->torn * f->median_turn + f->driver_cycles;
+    f->interrupted += t->torn;
+    f->quiet_cycles = (double)f->turns * t->cycles[t->count / 4] + f->driver_cycles;
 }
 
 static const char *header_names[] = {"static", "go-deadline", "go-deadline,traceparent"};
@@ -51,6 +57,7 @@ static void report_json(const struct figures *f, const struct options *o, const 
         const char *id, *unit;
         double value;
     } rows[] = {{"cycles_per_rpc", "cycles", cycles},
+                {"cycles_per_rpc_lower_quartile", "cycles", f->quiet_cycles / (double)f->rpcs},
                 {"rpcs_per_second_core", "1/s", f->tsc_hz / cycles},
                 {"rpcs_per_second_core_2.3GHz", "1/s", PROTOCOL_HZ / cycles},
                 {"driver_cycles_per_rpc", "cycles", f->driver_cycles / (double)f->rpcs},
@@ -76,11 +83,12 @@ void report(const struct figures *f, const struct options *o, const struct calls
     printf("%u connections, %u streams each, %u endpoints, %u bytes, headers %s%s: %llu RPCs checked at both ends\n", o->connections, o->streams,
            o->endpoints, o->size, header_names[o->headers], o->one_per_segment ? ", one RPC a segment" : "", (unsigned long long)f->rpcs);
     printf("  busy cycles per RPC      %10.0f   (of them for the device's buffers %.0f)\n", cycles, f->driver_cycles / rpcs);
+    printf("    lower quartile of turns%10.0f   (what a machine of our own would show)\n", f->quiet_cycles / rpcs);
     printf("  RPC/s/core               %10.0f   at %.2f GHz; %.0f at 2.3 GHz\n", f->tsc_hz / cycles, f->tsc_hz / 1e9, PROTOCOL_HZ / cycles);
     printf("  batch                    %10.1f   packets a busy turn, %.1f RPCs; median turn %.0f cycles\n",
            (double)f->packets_in / (double)f->turns, rpcs / (double)f->turns, f->median_turn);
     printf("  packets per RPC          %10.2f   in, %.2f out\n", (double)f->packets_in / rpcs, (double)f->packets_out / rpcs);
-    printf("  turns                    %10llu   %llu of them interrupted by the machine (longer than %d medians, counted as one median)\n",
+    printf("  turns                    %10llu   %llu of them interrupted by the machine (preempted, or longer than %d medians), counted as one median\n",
            (unsigned long long)f->turns, (unsigned long long)f->interrupted, INTERRUPTED);
     printf("  memory                   %10.0f   bytes an idle connection after one RPC, %.0f a held stream\n", f->connection_bytes, f->stream_bytes);
     printf("  elapsed                  %10.2f   s\n", f->seconds);
