@@ -153,7 +153,7 @@ static void obey(struct worker *w, uint64_t now)
     }
 }
 
-static void turn(struct worker *w)
+void worker_turn(struct worker *w)
 {
     uint64_t began = worker_now(w);
     w->snapshot = snapshot_get(w->door);
@@ -178,7 +178,7 @@ int worker_run(void *arg)
     struct worker *w = arg;
     snapshot_worker_online(w->door, w->index);
     while (!w->stop)
-        turn(w);
+        worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
     return 0;
 }
