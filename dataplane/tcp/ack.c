@@ -9,10 +9,21 @@
 
 #define GRANULARITY_NS (1u << 20) /* of the timer wheel */
 
+static void rto_set(struct tcp_conn *c)
+{
+    const struct tcp_config *k = &c->tcp->config;
+    uint64_t spread = 4 * c->rttvar_ns;
+    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
+    if (c->rto_ns < k->rto_ns_min)
+        c->rto_ns = k->rto_ns_min;
+    if (c->rto_ns > k->rto_ns_max)
+        c->rto_ns = k->rto_ns_max;
+    c->backoff = 0;
+}
+
 /* RFC 6298 section 2.  A valid sample ends the backing off (section 5.7 and Karn). */
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
 {
-    const struct tcp_config *k = &c->tcp->config;
     if (rtt_ns == 0)
         rtt_ns = 1;
     if (c->srtt_ns == 0) {
@@ -23,13 +34,17 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
         c->rttvar_ns += delta / 4 - c->rttvar_ns / 4;
         c->srtt_ns += rtt_ns / 8 - c->srtt_ns / 8;
     }
-    uint64_t spread = 4 * c->rttvar_ns;
-    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
-    if (c->rto_ns < k->rto_ns_min)
-        c->rto_ns = k->rto_ns_min;
-    if (c->rto_ns > k->rto_ns_max)
-        c->rto_ns = k->rto_ns_max;
-    c->backoff = 0;
+    rto_set(c);
+}
+
+/* RFC 4015 section 3.2 (8): the timer was too short for this one. */
+void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns)
+{
+    if (rtt_ns > c->srtt_ns)
+        c->srtt_ns = rtt_ns;
+    if (rtt_ns / 2 > c->rttvar_ns)
+        c->rttvar_ns = rtt_ns / 2;
+    rto_set(c);
 }
 
 /* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of whatever the peer answers (RFC 7323). */
@@ -83,6 +98,10 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 /* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
 void tcp_loss_timeout(struct tcp_conn *c)
 {
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY))
+        tcp_undo_begin(c);
+    else if (!tcp_has(c, CONN_LOSS))
+        c->flags &= ~(uint32_t)(CONN_UNDO | CONN_EIFEL);
     if (!tcp_has(c, CONN_LOSS))
         c->ssthresh = tcp_cc_ssthresh(c);
     c->cwnd = c->mss;
@@ -96,6 +115,7 @@ void tcp_loss_timeout(struct tcp_conn *c)
 
 static void recovery_enter(struct tcp_conn *c)
 {
+    tcp_undo_begin(c);
     c->ssthresh = tcp_cc_ssthresh(c);
     c->cwnd = c->ssthresh + 3 * c->mss;
     c->cc_bytes = 0;
@@ -163,7 +183,8 @@ void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, 
         c->flags |= CONN_PARTIAL;
     tcp_tx_acked(c, ack, &sent_once_ns);
     c->progress_ns = now;
-    rtt_take(c, ack, sent_once_ns, s, now);
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) || !tcp_has(c, CONN_EIFEL) || !tcp_undo_eifel(c, acked, s, now))
+        rtt_take(c, ack, sent_once_ns, s, now);
     congestion_acked(c, acked, flight);
     if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
         tcp_timer_rexmit(c, now);

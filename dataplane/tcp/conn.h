@@ -65,6 +65,9 @@ enum { /* tcp_conn.flags */
     CONN_HALF_OPEN = 1 << 18, /* counts against syn_backlog */
     CONN_SYN_LOST = 1 << 19,  /* our SYN was sent more than once */
     CONN_PARTIAL = 1 << 20,   /* this recovery has seen its first partial ACK */
+    CONN_UNDO = 1 << 21,      /* this recovery may still turn out to be needless: undo_* */
+    CONN_UNDO_TS = 1 << 22,   /* undo_ts is set: something was sent again */
+    CONN_EIFEL = 1 << 23,     /* the next acceptable ACK tells whether it had to be */
 };
 
 enum tcp_cc { TCP_CC_RENO };
@@ -136,6 +139,11 @@ struct tcp_conn {
     uint64_t tag;
     struct base_list all_link;
     uint64_t bytes_in, bytes_out, retransmits;
+
+    /* Band 7: recovery, and taking it back (RFC 3522, 4015). */
+    uint64_t undo_sent_ns; /* when what was first sent again had been sent before */
+    uint32_t undo_cwnd, undo_ssthresh; /* before this recovery */
+    uint32_t undo_ts;      /* timestamp of the first retransmission */
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -303,8 +311,15 @@ void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, 
 void tcp_ack_duplicate(struct tcp_conn *c);
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
+void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns);
 void tcp_loss_timeout(struct tcp_conn *c);
 void tcp_loss_mark_all(struct tcp_conn *c);
+
+/* undo.c */
+void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
+void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now);
+bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
+void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);

@@ -160,9 +160,11 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     uint32_t n = least(least(b->seq + b->len - from, c->mss), window_from(c, from));
     if (n == 0 || (!tcp_has(c, CONN_FAST_DUE) && tcp_in_flight(c) > 0 && tcp_in_flight(c) + n > c->cwnd))
         return NULL;
+    uint64_t was_sent_ns = b->sent_ns;
     struct packet *out = data(c, p, from, n, now, stuck);
     if (out == NULL)
         return NULL;
+    tcp_undo_retransmit(c, was_sent_ns, now);
     c->lost_bytes -= was;
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;
@@ -236,6 +238,7 @@ static struct packet *payload(struct tcp_conn *c, uint64_t now, bool *stuck)
         return again(c, now, stuck); /* nothing new before it */
     if (tcp_has(c, CONN_FIN_LOST)) {
         c->retransmits++;
+        tcp_undo_retransmit(c, c->last_sent_ns, now);
         c->flags &= ~(uint32_t)CONN_FAST_DUE;
         return fin(c, now, stuck);
     }

@@ -30,6 +30,7 @@ struct script {
     uint64_t now, last; /* last: when the previous line happened */
     uint32_t peer_isn, our_isn, events;
     uint32_t our_ts; /* the last one we sent */
+    uint32_t marked_ts;
     bool started, want_isn, v6, isn_known;
     uint64_t read, written;
     struct sent sent[SENT_MAX];
@@ -154,7 +155,7 @@ static uint8_t flags_parse(struct script *s, const char *t)
 struct spec {
     uint8_t flags;
     uint32_t seq, len, ack, win;
-    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, echo, any_tsval;
+    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, echo, echo_marked, any_tsval;
     uint32_t mss, ws, tsval, tsecr;
     int fill;
 };
@@ -173,7 +174,7 @@ static void spec_options(struct script *s, struct spec *x, char *word, char **re
         x->has_ws = true, x->ws = (uint32_t)strtoul(NEXT(), NULL, 0);
     } else if (strcmp(word, "ts") == 0) {
         x->has_ts = true, x->any_tsval = strcmp(NEXT(), "*") == 0, x->tsval = (uint32_t)strtoul(v, NULL, 0);
-        x->echo = strcmp(NEXT(), "=") == 0, x->tsecr = (uint32_t)strtoul(v, NULL, 0);
+        x->echo = strcmp(NEXT(), "=") == 0, x->echo_marked = strcmp(v, "@") == 0, x->tsecr = (uint32_t)strtoul(v, NULL, 0);
     } else if (strcmp(word, "nots") == 0) {
         x->no_ts = true;
     } else if (strcmp(word, "nowscale") == 0) {
@@ -217,7 +218,7 @@ static void put_options(struct script *s, uint8_t **at, const struct spec *x)
         *p++ = 1, *p++ = 1, *p++ = 8, *p++ = 10;
         v = __builtin_bswap32(x->tsval);
         memcpy(p, &v, 4);
-        v = __builtin_bswap32(x->echo ? s->our_ts : x->tsecr);
+        v = __builtin_bswap32(x->echo ? s->our_ts : x->echo_marked ? s->marked_ts : x->tsecr);
         memcpy(p + 4, &v, 4);
         p += 8;
     }
@@ -372,6 +373,8 @@ static void do_option(struct script *s, const char *name, const char *value)
         s->config.syn_backlog = (uint32_t)v;
     else if (strcmp(name, "user_timeout_ms") == 0)
         s->config.user_timeout_ns = v * MS;
+    else if (strcmp(name, "rto_min_ms") == 0)
+        s->config.rto_ns_min = v * MS;
     else if (strcmp(name, "connect_ms") == 0)
         s->config.connect_ns = v * MS;
     else if (strcmp(name, "peer_isn") == 0)
@@ -409,6 +412,8 @@ static void do_info(struct script *s, const char *name, uint64_t want)
                   : strcmp(name, "unread") == 0   ? i.unread
                   : strcmp(name, "reassembly") == 0 ? i.reassembly
                   : strcmp(name, "rto_ms") == 0   ? i.rto_ns / MS
+                  : strcmp(name, "srtt_ms") == 0  ? i.srtt_ns / MS
+                  : strcmp(name, "in_flight") == 0 ? i.in_flight
                   : strcmp(name, "retransmits") == 0 ? i.retransmits
                                                      : UINT64_MAX;
     if (is != want)
@@ -452,6 +457,17 @@ static void call(struct script *s, const char *verb, char **rest)
         for (int i = 0; i < STATS_DROP_COUNT; i++)
             if (strcmp(stats_drop_labels[i], a) == 0 && s->host.stats->drops[i] != strtoull(b, NULL, 0))
                 fail(s, "%s is %llu", a, (unsigned long long)s->host.stats->drops[i]);
+    } else if (strcmp(verb, "count") == 0) {
+        bool known = false;
+        for (int i = 0; i < STATS_COUNTER_COUNT; i++) {
+            if (strcmp(stats_counter_labels[i], a) != 0)
+                continue;
+            known = true;
+            if (s->host.stats->counters[i] != strtoull(b, NULL, 0))
+                fail(s, "%s is %llu", a, (unsigned long long)s->host.stats->counters[i]);
+        }
+        if (!known)
+            fail(s, "no counter '%s'", a);
     } else if (strcmp(verb, "timewait") == 0) {
         if (*s->host.stats->objects[1].in_use != n)
             fail(s, "TIME_WAIT entries: %u", *s->host.stats->objects[1].in_use);
@@ -459,6 +475,8 @@ static void call(struct script *s, const char *verb, char **rest)
         tcp_icmp_error(s->host.tcp, &s->flow, (uint32_t)n + s->our_isn, strcmp(b, "hard") == 0, (uint32_t)strtoul(b, NULL, 0), s->now);
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
         s->peer_isn = (uint32_t)n, s->read = s->written = 0;
+    } else if (strcmp(verb, "mark") == 0) { /* the timestamp that we sent last, for "ts N @" */
+        s->marked_ts = s->our_ts;
     } else if (strcmp(verb, "release") == 0) {
         while (s->held_count > 0)
             packet_free(s->held[--s->held_count]);
