@@ -7,6 +7,8 @@ void tcp_config_defaults(struct tcp_config *c)
     c->rcvbuf = 256 << 10;
     c->sndbuf = 256 << 10;
     c->reassembly = 256;
+    c->sack_work = 512;
+    c->sack = true;
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
     c->delack_ns = 40 * ms;

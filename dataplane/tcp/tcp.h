@@ -32,6 +32,8 @@ struct tcp_config {
     uint32_t rcvbuf;           /* bytes of receive window a connection at most; in order and unread + out of order */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
+    uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
+    bool sack;                 /* offer and take RFC 2018 */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;

@@ -184,6 +184,9 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->rcvbuf = 2000u << tcp_net_random(r, 8);
     c->sndbuf = 4000u << tcp_net_random(r, 7);
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
+    c->sack = tcp_net_random(r, 4) != 0;
+    c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
+    c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));
     c->user_timeout_ns = 3000 * S;
     c->connect_ns = 3000 * S;
