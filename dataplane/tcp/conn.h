@@ -72,6 +72,10 @@ enum { /* tcp_conn.flags */
     CONN_SACK = 1 << 24,      /* RFC 2018 in use */
     CONN_SACKED = 1 << 25,    /* some sent buffer is marked so */
     CONN_DSACK = 1 << 26,     /* rcv_twice is to be told */
+    CONN_TLP_TIMER = 1 << 27, /* rexmit_at is the tail loss probe's */
+    CONN_REO_TIMER = 1 << 28, /* rexmit_at is RACK's: look again for loss */
+    CONN_TLP_DUE = 1 << 29,   /* a probe is to be sent */
+    CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
 enum tcp_cc { TCP_CC_RENO };
@@ -150,6 +154,15 @@ struct tcp_conn {
     uint32_t undo_ts;      /* timestamp of the first retransmission */
     uint32_t undo_una;     /* snd_una when it began */
     uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
+    uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
+    uint64_t rack_sent_ns, rack_rtt_ns; /* RFC 8985: of the last sent among those that arrived */
+    uint64_t rtt_min_ns;
+    uint32_t rack_end, rack_high; /* the end of that one; of the highest that arrived */
+    uint32_t rack_round;          /* one D-SACK until this is acknowledged counts */
+    uint32_t tlp_end;             /* snd_nxt after the probe */
+    uint8_t rack_mult, rack_persist;
+    bool rack_reordering; /* was seen */
+    bool tlp_again;       /* the probe was old data */
 
     /* Band 8: RFC 2018. */
     struct packet *snd_sacked; /* the last buffer with the mark */
@@ -326,7 +339,11 @@ bool tcp_rx_update_due(const struct tcp_conn *c);
 
 /* ack.c */
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now);
-void tcp_ack_duplicate(struct tcp_conn *c);
+void tcp_ack_duplicate(struct tcp_conn *c, const struct tcp_segment *s);
+/* True: it was not held for lost before. */
+bool tcp_loss_mark(struct tcp_conn *c, struct packet *p);
+/* RACK's timer. */
+void tcp_loss_look(struct tcp_conn *c, uint64_t now);
 void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
@@ -334,7 +351,16 @@ void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns);
 void tcp_loss_timeout(struct tcp_conn *c);
 void tcp_loss_mark_all(struct tcp_conn *c);
 
+/* rack.c */
+void tcp_rack_arrived(struct tcp_conn *c, const struct tcp_buf *b, const struct tcp_segment *s, uint64_t now);
+void tcp_rack_twice(struct tcp_conn *c);
+void tcp_rack_recovered(struct tcp_conn *c);
+bool tcp_rack_detect(struct tcp_conn *c, uint64_t now);
+uint64_t tcp_tlp_timeout(const struct tcp_conn *c);
+void tcp_tlp_acked(struct tcp_conn *c, const struct tcp_segment *s, bool twice, bool plain);
+
 /* sack.c */
+bool tcp_sack_is_twice(const struct tcp_segment *s);
 void tcp_sack_arrived(struct tcp_conn *c, uint32_t seq, uint32_t len);
 void tcp_sack_trim(struct tcp_conn *c, uint32_t end);
 void tcp_sack_twice(struct tcp_conn *c, uint32_t seq, uint32_t end);
@@ -351,7 +377,7 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns);
+void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now);
 uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
 void tcp_tx_want(struct tcp_conn *c);
 

@@ -287,7 +287,7 @@ static void ack_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     } else if (s->ack == c->snd_una && s->sack_count > 0 && tcp_has(c, CONN_SACK)) {
         tcp_ack_sacked(c, s, now);
     } else if (s->ack == c->snd_una && s->len == 0 && !(s->flags & TCP_FIN) && wnd == before && wnd > 0 && c->snd_una != c->snd_nxt) {
-        tcp_ack_duplicate(c); /* RFC 5681 section 2 */
+        tcp_ack_duplicate(c, s); /* RFC 5681 section 2 */
     }
     if (base_seq_ge(s->ack, c->snd_una))
         tcp_ack_window(c, s, now);

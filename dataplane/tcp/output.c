@@ -118,6 +118,8 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
     head(c, out, from, flags, now);
     b->flags |= BUF_SENT;
     b->sent_ns = now;
+    if (tcp_has(c, CONN_RECOVERY))
+        c->prr_out += n;
     if (c->snd_nxt == c->snd_una && !tcp_has(c, CONN_PERSIST))
         c->progress_ns = now;
     uint32_t end = from + n + ((flags & TCP_FIN) != 0);
@@ -127,7 +129,8 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
            base_seq_le(tcp_buf(c->snd_cur)->seq + tcp_buf(c->snd_cur)->len, c->snd_nxt))
         c->snd_cur = tcp_buf(c->snd_cur)->next;
     c->last_sent_ns = now;
-    if (c->rexmit_at == 0)
+    bool more = tcp_has(c, CONN_TLP_TIMER) && from - c->snd_una < 2 * c->mss && end - c->snd_una >= 2 * c->mss;
+    if (c->rexmit_at == 0 || more) /* more: the probe need not wait for a delayed ACK any longer */
         tcp_timer_rexmit(c, now);
     return out;
 }
@@ -240,11 +243,50 @@ static struct packet *probe(struct tcp_conn *c, uint64_t now, bool *stuck)
     return out;
 }
 
+/* RFC 8985 section 7.3: something new, else the last segment again, whatever the window of congestion says. */
+static struct packet *tail_probe(struct tcp_conn *c, uint64_t now, bool *stuck)
+{
+    struct packet *p = c->snd_cur, *out = NULL;
+    uint32_t n = tcp_unsent(c), from = c->snd_nxt;
+    c->flags &= ~(uint32_t)CONN_TLP_DUE;
+    if (p != NULL && n > 0 && window_from(c, from) >= (n = least(tcp_buf(p)->seq + tcp_buf(p)->len - from, c->mss))) {
+        out = data(c, p, from, n, now, stuck);
+    } else {
+        p = c->snd_head;
+        while (p != NULL && tcp_buf(p)->next != NULL && (tcp_buf(tcp_buf(p)->next)->flags & BUF_SENT))
+            p = tcp_buf(p)->next;
+        n = p == NULL || (tcp_buf(p)->flags & (BUF_LOST | BUF_SACKED)) ? 0 : least(tcp_tx_outstanding(c, tcp_buf(p)), c->mss);
+        if (n == 0) {
+            c->flags &= ~(uint32_t)CONN_TLP_OUT;
+            return NULL;
+        }
+        from = tcp_has(c, CONN_FIN_SENT) ? c->snd_end - n : c->snd_nxt - n;
+        out = data(c, p, from, n, now, stuck);
+        if (out != NULL) {
+            tcp_buf(p)->flags |= BUF_RETX;
+            c->tlp_again = true;
+            c->retransmits++;
+        }
+    }
+    if (out == NULL) {
+        c->flags |= CONN_TLP_DUE;
+        return NULL;
+    }
+    c->tlp_end = c->snd_nxt;
+    stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_TLP, 1);
+    return out;
+}
+
 static struct packet *payload(struct tcp_conn *c, uint64_t now, bool *stuck)
 {
     struct packet *p = NULL;
     if (tcp_has(c, CONN_PROBE_DUE))
         return probe(c, now, stuck);
+    if (tcp_has(c, CONN_TLP_DUE)) {
+        p = tail_probe(c, now, stuck);
+        if (p != NULL || *stuck)
+            return p;
+    }
     if (tcp_lost_bytes(c) > 0)
         return again(c, now, stuck); /* nothing new before it */
     if (tcp_has(c, CONN_FIN_LOST)) {

@@ -69,7 +69,7 @@ uint32_t tcp_sack_tell(struct tcp_conn *c, struct tcp_range *out)
     return n;
 }
 
-static void mark(struct tcp_conn *c, struct packet *p)
+static void mark(struct tcp_conn *c, struct packet *p, const struct tcp_segment *s, uint64_t now)
 {
     struct tcp_buf *b = tcp_buf(p);
     uint32_t n = tcp_tx_outstanding(c, b);
@@ -83,10 +83,11 @@ static void mark(struct tcp_conn *c, struct packet *p)
     c->flags |= CONN_SACKED;
     if (c->snd_sacked == NULL || base_seq_lt(tcp_buf(c->snd_sacked)->seq, b->seq))
         c->snd_sacked = p;
+    tcp_rack_arrived(c, b, s, now);
 }
 
 /* Marks what lies in the block, from the buffer with `from` on; `work` is what may still be looked at.  Where it got to. */
-static uint32_t mark_range(struct tcp_conn *c, struct tcp_range r, uint32_t from, uint32_t *work)
+static uint32_t mark_range(struct tcp_conn *c, struct tcp_range r, uint32_t from, uint32_t *work, const struct tcp_segment *s, uint64_t now)
 {
     struct packet *p = c->snd_head;
     if (c->snd_sacked != NULL && base_seq_le(tcp_buf(c->snd_sacked)->seq, from))
@@ -98,7 +99,7 @@ static uint32_t mark_range(struct tcp_conn *c, struct tcp_range r, uint32_t from
         if (*work == 0)
             return base_seq_max(b->seq, from);
         if (base_seq_ge(base_seq_max(b->seq, c->snd_una), r.left) && !(b->flags & BUF_SACKED))
-            mark(c, p);
+            mark(c, p, s, now);
     }
     return r.right;
 }
@@ -115,7 +116,7 @@ static uint32_t unheard(const struct tcp_conn *c, const struct tcp_range *r)
     return from;
 }
 
-static bool is_twice(const struct tcp_segment *s)
+bool tcp_sack_is_twice(const struct tcp_segment *s)
 {
     const struct tcp_range *a = &s->sack[0], *b = &s->sack[1];
     if (base_seq_le(a->right, s->ack)) /* RFC 2883 section 4 (4) */
@@ -128,10 +129,14 @@ uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t
 {
     uint32_t before = c->sacked_bytes, work = c->tcp->config.sack_work, first = 0;
     struct tcp_range kept[TCP_SACK_BLOCKS] = {{0, 0}};
-    if (!tcp_has(c, CONN_SACKED))
-        memset(c->heard, 0, sizeof(c->heard)); /* of an episode that is over */
-    if (is_twice(s)) {
+    if (!tcp_has(c, CONN_SACKED)) { /* of an episode that is over */
+        memset(c->heard, 0, sizeof(c->heard));
+        c->rack_high = c->snd_una;
+    }
+    if (tcp_sack_is_twice(s)) {
         first = 1;
+        if (!tcp_has(c, CONN_TLP_OUT))
+            tcp_rack_twice(c);
         tcp_undo_twice(c, &s->sack[0], now);
     }
     for (uint32_t i = first; i < s->sack_count; i++) {
@@ -140,7 +145,7 @@ uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t
             continue;
         uint32_t from = unheard(c, &r);
         if (base_seq_lt(from, r.right))
-            r.right = mark_range(c, r, from, &work);
+            r.right = mark_range(c, r, from, &work, s, now);
         kept[i] = r;
     }
     memcpy(c->heard, kept, sizeof(kept));

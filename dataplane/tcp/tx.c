@@ -45,9 +45,9 @@ static void gone_back(struct tcp_conn *c, const struct tcp_buf *b, uint32_t n, b
 
 /* snd_una moves to ack.  *sent_once_ns: when the last buffer among those acknowledged that was sent only once was sent; 0: none, or a
  * retransmitted one was acknowledged too, so that nobody knows what the ACK answers (Karn). */
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns)
+void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now)
 {
-    bool ambiguous = false;
+    bool ambiguous = false, rack = tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK);
     while (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, ack)) {
         struct tcp_buf *b = tcp_buf(c->snd_head);
         uint32_t before = tcp_tx_outstanding(c, b), end = b->seq + b->len;
@@ -58,6 +58,8 @@ void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns)
         if (!whole)
             break;
         *sent_once_ns = b->sent_ns;
+        if (rack && !(b->flags & BUF_SACKED))
+            tcp_rack_arrived(c, b, s, now);
         head_free(c);
     }
     if (ambiguous)
