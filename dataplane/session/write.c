@@ -83,7 +83,8 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
         if (at == NULL)
             return false;
         http2_data_begin(st->h2, n, end, at);
-        memcpy(at + HTTP2_FRAME_HEADER, data, n);
+        if (n > 0)
+            memcpy(at + HTTP2_FRAME_HEADER, data, n);
         transport_commit(&s->transport, n + HTTP2_FRAME_HEADER);
     } else {
         uint8_t head[HTTP2_FRAME_HEADER];

@@ -21,6 +21,7 @@ struct worker {
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;
+    uint32_t in_use[2]; /* of pool and rx_pool: only their own worker can count them */
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     struct port_info info[SNAPSHOT_PORTS_MAX];

@@ -64,6 +64,9 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
         port_info(c->port[i], &w->info[i]);
         w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
     }
+    stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
+    if (c->rx_pool != NULL)
+        stats_object_add(w->stats, "packet_receive", &w->in_use[1], packet_pool_size(c->rx_pool));
     return w;
 }
 
@@ -169,6 +172,16 @@ static void obey(struct worker *w, uint64_t now)
     }
 }
 
+/* A pool's buffers in this worker's cache are free, which no other thread can know. */
+static void count_buffers(struct worker *w)
+{
+    __atomic_store_n(&w->in_use[0], packet_pool_in_use(w->config.pool), __ATOMIC_RELAXED);
+    if (w->config.rx_pool != NULL)
+        __atomic_store_n(&w->in_use[1], packet_pool_in_use(w->config.rx_pool), __ATOMIC_RELAXED);
+}
+
+#define COUNT_BUFFERS_TURNS 64
+
 void worker_turn(struct worker *w)
 {
     uint64_t began = worker_now(w);
@@ -185,6 +198,8 @@ void worker_turn(struct worker *w)
     w->serve.snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
     stats_count(w->stats, STATS_TURNS, 1);
+    if (worker_turns(w) % COUNT_BUFFERS_TURNS == 0)
+        count_buffers(w);
     uint64_t now = worker_now(w);
     if (in > 0 && out > 0)
         stats_residence_add(w->stats, now - began);
