@@ -416,7 +416,9 @@ static void up_act(struct rig_call *c)
         return;
     case RIG_GOAWAY:
         up_goaway(c, c->up->h2->id > 2 ? c->up->h2->id - 2 : 0);
-        up_let_go(c, false, HTTP2_NO_ERROR);
+        c->up->user = NULL; /* RST_STREAM would say more than GOAWAY */
+        c->up = NULL;
+        up_over(c);
         return;
     default:
         return;
