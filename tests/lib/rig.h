@@ -41,10 +41,12 @@ struct rig_script {
     bool never_ends;    /* the client's request has no END_STREAM */
     bool plain;         /* not gRPC */
     bool request_trailers;
+    bool lingers;       /* the backend does not end a request that it has answered: no RST_STREAM */
     uint8_t informational; /* 103s before the HEADERS */
     uint8_t grpc_status;
     uint32_t request, response, partial; /* bytes */
     uint32_t metadata; /* bytes of further fields, both ways */
+    uint32_t response_metadata; /* and more in the response */
     enum http2_error code;
     uint64_t delay_ns;
     const char *timeout; /* grpc-timeout */

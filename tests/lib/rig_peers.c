@@ -186,6 +186,12 @@ static void client_headers(struct rig_call *c, const struct http2_event *ev)
         memcpy(c->reason, why->value, why->value_len);
 }
 
+static void credit(struct session_stream *st, uint32_t n)
+{
+    http2_stream_credit(st->h2, n);
+    session_mark(st->session);
+}
+
 static void client_event(struct rig_call *c, const struct http2_event *ev)
 {
     if (ev->type == HTTP2_EVENT_HEADERS)
@@ -194,7 +200,7 @@ static void client_event(struct rig_call *c, const struct http2_event *ev)
         c->bad_bytes |= !same(c, RESPONSE, c->got, ev->data, ev->len);
         c->got += ev->len;
         if (!c->script.no_read)
-            http2_stream_credit(ev->stream, ev->len);
+            credit(c->st, ev->len);
     }
     if (ev->type == HTTP2_EVENT_RESET) {
         if (ev->local)
@@ -336,7 +342,7 @@ static void up_send_headers(struct rig_call *c)
     h.count = h.size = 0;
     base_headers_add(&h, BASE_HEADER_STATUS, "200", 3);
     base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, c->script.plain ? "text/plain" : "application/grpc", c->script.plain ? 10 : 16);
-    add_metadata(&h, c->script.metadata);
+    add_metadata(&h, c->script.metadata + c->script.response_metadata);
     if (!session_headers(c->up, &h, false))
         rig_die("a backend is out of held blocks");
 }
@@ -369,6 +375,10 @@ static void up_send_status(struct rig_call *c)
         base_headers_add(&h, BASE_HEADER_GRPC_STATUS, text, (size_t)n);
     if (!session_headers(c->up, &h, true))
         rig_die("a backend is out of held blocks");
+    if (c->script.lingers) {
+        c->up->user = NULL;
+        c->up = NULL;
+    }
     up_let_go(c, false, HTTP2_NO_ERROR);
 }
 
@@ -442,7 +452,7 @@ static void backend_event(struct rig_call *c, const struct http2_event *ev)
         c->up_bad_bytes |= !same(c, REQUEST, c->up_got, ev->data, ev->len);
         c->up_got += ev->len;
         if (!c->script.no_credit)
-            http2_stream_credit(ev->stream, ev->len);
+            credit(c->up, ev->len);
     }
     if (c->script.act == RIG_ECHO)
         up_send_headers(c);

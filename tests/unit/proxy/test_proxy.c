@@ -266,6 +266,8 @@ static void test_early_answer(void **state)
     assert_true(rig_is(c, 0));
     c = run_one(r, &(struct rig_script){.act = RIG_TRAILERS_ONLY, .early = true, .request = 100, .never_ends = true});
     assert_true(rig_is(c, 0));
+    c = run_one(r, &(struct rig_script){.act = RIG_ANSWER, .early = true, .request = 1 << 20, .response = 100, .no_credit = true, .lingers = true, .delay_ns = 20 * RIG_MS});
+    assert_true(rig_is(c, 0));
     rig_run(r, 100 * RIG_MS);
     assert_int_equal(rig_in_use(r, "session_stream"), 0); /* nothing waits for a window that nobody gives */
     assert_int_equal(rig_in_use(r, "http2_streams"), 0);
@@ -307,6 +309,17 @@ static void test_request_trailers(void **state)
     c = run_one(r, &(struct rig_script){.request_trailers = true});
     assert_true(rig_is(c, 0));
     assert_true(c->up_trailers);
+    assert_true(rig_destroy(r));
+}
+
+static void test_response_headers_too_large(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.response_metadata = 20000, .request = 10, .response = 10}, &r);
+    assert_true(rig_is(c, 8));
+    rig_run(r, 5 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session_stream"), 0);
     assert_true(rig_destroy(r));
 }
 
@@ -445,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_end_without_trailers),
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_request_trailers),
+        cmocka_unit_test(test_response_headers_too_large),
         cmocka_unit_test(test_client_cancels),
         cmocka_unit_test(test_client_lost),
         cmocka_unit_test(test_sizes),
