@@ -7,8 +7,9 @@
  * now <= every entry <= now + one stride of its endpoint.  The first stride of each endpoint is shortened to a different fraction (golden
  * ratio steps from a random start), so that endpoints of equal weight are spread over the stride and do not come in bursts.
  *
- * One that leaves stays in the heap, dead, until it is due or the next sweep; if it comes back before, it keeps its place.  So a
- * connection that flaps neither gains nor loses picks. */
+ * One that leaves stays in the heap, dead, until it is due or the next sweep; if it comes back before, it keeps its place.  One that comes
+ * back later starts anew, somewhere within one stride: an endpoint that flaps several times a stride is picked up to a quarter more often
+ * than its share (the others' shares stand). */
 #include "set.h"
 
 #define STRIDE_ONE (1u << 31)
