@@ -23,7 +23,7 @@ void worker_apply(struct worker *w, uint64_t now)
     for (uint32_t i = 0; i < w->port_count && i < s->port_count; i++)
         apply_port(w, i, &s->port[i], now);
     picker_apply(w->picker, s);
-    pool_apply(w->pool, s, now);
+    pool_apply(w->serve.pool, s, now);
     worker_listeners_apply(&w->serve, now);
     w->generation = s->generation;
     w->applied_told = false;
