@@ -53,7 +53,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 {
     struct session *s = st->session;
     size_t bound = http2_headers_bound(h), room = 0;
-    if (s->broken || !write_control(s) || transport_room(&s->transport) < bound)
+    if (s->broken || !write_control(s))
         return false;
     if (bound <= 1024) {
         uint8_t *at = transport_reserve(&s->transport, bound, &room);
@@ -64,7 +64,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
         count_out(s, n);
         return n > 0;
     }
-    if (bound > s->home->scratch_size || !affordable(s, bound))
+    if (bound > s->home->scratch_size || transport_room(&s->transport) < bound || !affordable(s, bound))
         return false;
     size_t n = encode(st, h, end, s->home->scratch, s->home->scratch_size);
     if (n > 0 && write_whole(s, s->home->scratch, n))
