@@ -40,8 +40,8 @@ static void view_shutdown(void *user)
 void boot_observe_pools(struct boot *b)
 {
     for (unsigned w = 0; w < b->workers; w++) {
-        __atomic_store_n(&b->in_use[0][w], packet_pool_in_use(b->rx_pool[w]), __ATOMIC_RELAXED);
-        __atomic_store_n(&b->in_use[1][w], packet_pool_in_use(b->pool[w]), __ATOMIC_RELAXED);
+        __atomic_store_n(&b->in_use[0][w], packet_pool_outstanding(b->rx_pool[w]), __ATOMIC_RELAXED);
+        __atomic_store_n(&b->in_use[1][w], packet_pool_outstanding(b->pool[w]), __ATOMIC_RELAXED);
     }
 }
 

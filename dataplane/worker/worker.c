@@ -39,11 +39,30 @@ size_t worker_footprint(const struct worker_config *c)
     return sum;
 }
 
+/* Queue i is worker i's.  Where a device has fewer queues, the workers beyond get all their frames by hand-over, and send through
+ * the others, in turn. */
+static void open_ports(struct worker *w)
+{
+    const struct worker_config *c = &w->config;
+    w->port_count = c->port_count;
+    for (uint32_t i = 0; i < c->port_count; i++) {
+        port_info(c->port[i], &w->info[i]);
+        if (c->index < w->info[i].queues)
+            w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
+        else
+            w->via[i] = c->index % w->info[i].queues;
+    }
+    if (c->handover != NULL)
+        w->handover = port_handover_end(c->handover, c->index, w->stats, c->pool);
+}
+
 struct worker *worker_create(struct base_arena *arena, const struct worker_config *c)
 {
     struct worker *w = base_arena_take(arena, sizeof(*w));
     w->config = *c;
     w->index = c->index;
+    w->workers = c->workers;
+    w->owners = c->owners;
     w->poll = c->poll;
     w->door = c->door;
     w->mailbox = c->mailbox;
@@ -59,11 +78,7 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
     w->pool = pool_create(arena, c->slots, c->index, w->sessions, w->picker, w->mailbox, w->stats, c->seed, now);
     w->proxy = proxy_create(arena, c->streams, c->index, w->pool, w->picker, w->mailbox, w->stats, now);
-    w->port_count = c->port_count;
-    for (uint32_t i = 0; i < c->port_count; i++) {
-        port_info(c->port[i], &w->info[i]);
-        w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
-    }
+    open_ports(w);
     return w;
 }
 
@@ -80,48 +95,6 @@ uint64_t worker_turns(const struct worker *w)
 uint32_t worker_sessions(const struct worker *w, unsigned side)
 {
     return __atomic_load_n(&w->sessions->count[side], __ATOMIC_RELAXED);
-}
-
-static uint32_t receive(struct worker *w, uint64_t now)
-{
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < w->port_count; i++) {
-        struct packet *burst[PORT_BURST];
-        uint32_t n = port_rx(w->queue[i], burst, PORT_BURST);
-        total += n;
-        for (uint32_t k = 0; k < n; k++) {
-            struct ip_result r;
-            switch (ip_input(w->ip, (uint16_t)i, burst[k], now, &r)) {
-            case IP_TCP:
-                tcp_input(w->tcp, &r.flow, burst[k], now);
-                break;
-            case IP_TCP_ERROR:
-                tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
-                break;
-            case IP_DONE:
-                break;
-            }
-        }
-    }
-    return total;
-}
-
-static uint32_t transmit(struct worker *w, uint64_t now)
-{
-    struct tcp_out out[64];
-    uint32_t total = 0;
-    for (uint32_t n; (n = tcp_output(w->tcp, out, 64, now)) > 0;) {
-        total += n;
-        for (uint32_t i = 0; i < n; i++)
-            if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
-                port_tx(w->queue[out[i].flow.port], out[i].packet);
-    }
-    uint16_t port;
-    for (struct packet *p; (p = ip_output_next(w->ip, &port)) != NULL; total++)
-        port_tx(w->queue[port], p);
-    for (uint32_t i = 0; i < w->port_count; i++)
-        port_flush(w->queue[i]);
-    return total;
 }
 
 static void tick(struct worker *w, uint64_t now)
@@ -159,10 +132,10 @@ static void turn(struct worker *w)
     w->snapshot = snapshot_get(w->door);
     if (w->snapshot != NULL && w->snapshot->generation != w->generation)
         worker_apply(w, began);
-    uint32_t in = receive(w, began);
+    uint32_t in = worker_receive(w, began);
     tick(w, began);
     worker_serve(w, began);
-    uint32_t out = transmit(w, began);
+    uint32_t out = worker_transmit(w, began);
     obey(w, began);
     w->snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
@@ -189,6 +162,6 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->sessions->all[role])
             worker_session_end(w, base_container(l, struct session, link), false, now);
-    transmit(w, now);
+    worker_transmit(w, now);
     ip_destroy(w->ip);
 }
