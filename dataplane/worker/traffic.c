@@ -9,10 +9,10 @@ static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now
     struct ip_result r;
     switch (ip_input(w->ip, port, p, now, &r)) {
     case IP_TCP:
-        tcp_input(w->tcp, &r.flow, p, now);
+        tcp_input(w->serve.tcp, &r.flow, p, now);
         break;
     case IP_TCP_ERROR:
-        tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+        tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
         break;
     case IP_DONE:
         break;
@@ -97,7 +97,7 @@ uint32_t worker_transmit(struct worker *w, uint64_t now)
 {
     struct tcp_out out[64];
     uint32_t total = 0;
-    for (uint32_t n; (n = tcp_output(w->tcp, out, 64, now)) > 0;) {
+    for (uint32_t n; (n = tcp_output(w->serve.tcp, out, 64, now)) > 0;) {
         total += n;
         for (uint32_t i = 0; i < n; i++)
             if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
