@@ -25,6 +25,7 @@ struct worker {
     const struct snapshot *snapshot; /* of this turn */
     uint64_t generation;             /* taken up */
     bool poll, stop, draining, drained_told, applied_told;
+    bool leaving; /* some client has been told to go: such sessions stand first in sessions.all */
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;
@@ -41,6 +42,7 @@ uint64_t worker_now(const struct worker *w);
 void worker_clock_init(struct worker *w);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
+uint32_t worker_transmit(struct worker *w, uint64_t now); /* worker.c */
 void worker_drain_tick(struct worker *w, uint64_t now);
 /* serve.c: connections' and sessions' events. */
 void worker_serve(struct worker *w, uint64_t now);

@@ -13,7 +13,10 @@ static struct session *accept_session(struct worker *w, struct tcp_conn *conn, u
 {
     uint32_t id = (uint32_t)tcp_conn_tag(conn);
     struct transport t = transport_of_tcp(conn);
-    if (id >= SNAPSHOT_LISTENERS_MAX || !w->listener[id].present) {
+    /* A handshake may end after its listener has gone or moved. */
+    const struct base_flow *f = transport_flow(&t);
+    if (id >= SNAPSHOT_LISTENERS_MAX || !w->listener[id].present || w->listener[id].bind.port != f->local_port ||
+        !base_addr_eq(&w->listener[id].bind.addr, &f->local)) {
         transport_abort(&t, now);
         return NULL;
     }

@@ -106,7 +106,7 @@ static uint32_t receive(struct worker *w, uint64_t now)
     return total;
 }
 
-static uint32_t transmit(struct worker *w, uint64_t now)
+uint32_t worker_transmit(struct worker *w, uint64_t now)
 {
     struct tcp_out out[64];
     uint32_t total = 0;
@@ -162,7 +162,7 @@ void worker_turn(struct worker *w)
     uint32_t in = receive(w, began);
     tick(w, began);
     worker_serve(w, began);
-    uint32_t out = transmit(w, began);
+    uint32_t out = worker_transmit(w, began);
     obey(w, began);
     w->snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
@@ -189,6 +189,6 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->sessions->all[role])
             worker_session_end(w, base_container(l, struct session, link), false, now);
-    transmit(w, now);
+    worker_transmit(w, now);
     ip_destroy(w->ip);
 }
