@@ -27,6 +27,7 @@ struct membership_home {
 
 struct membership {
     uint32_t workers;
+    uint64_t applied[SNAPSHOT_WORKERS_MAX];
     uint32_t cluster_count, slot_count;
     uint32_t next_serial;
     struct base_hash_key key;

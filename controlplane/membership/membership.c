@@ -253,6 +253,7 @@ static bool update(struct membership *m, struct membership_cluster *c, struct me
     e->outgoing = false;
     if (back) {
         e->life = MEMBERSHIP_PRESENT;
+        e->back_in = UINT64_MAX; /* until publish says which */
         c->present++;
         c->added++;
     } else {

@@ -33,6 +33,7 @@ struct membership_endpoint {
     enum membership_life life;
     bool outgoing;     /* PRESENT, but its source has dropped it: serves until another endpoint of the cluster is READY */
     uint8_t worker_state[SNAPSHOT_WORKERS_MAX]; /* enum mailbox_state as last reported */
+    uint64_t back_in; /* it left and came back: what a worker reports counts once it has this generation; 0: at any time */
     uint64_t empty_workers;                     /* bit w: worker w holds nothing of it */
     struct base_list link;                      /* in its cluster's list, in order of address */
 };
@@ -108,8 +109,10 @@ uint32_t membership_weight(const struct membership_endpoint *e); /* effective */
 void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state);
 /* That it holds nothing of an endpoint that it was told is leaving. */
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial);
-/* Workers are told that it is there (again): what they reported as empty is so no longer. */
-void membership_known_present(struct membership_endpoint *e);
+/* Workers are told by this generation that it is there again: what they reported as empty is so no longer. */
+void membership_known_present(struct membership_endpoint *e, uint64_t generation);
+/* Worker has this generation, and what it reported before that was read before. */
+void membership_applied(struct membership *m, uint32_t worker, uint64_t generation);
 /* Frees it and its slot if it leaves and every worker reported it empty. */
 void membership_release(struct membership *m, struct membership_endpoint *e);
 /* The best state over all workers: READY before CONNECTING before TRANSIENT_FAILURE before IDLE; DRAINING when its weight is 0 or it leaves. */

@@ -95,9 +95,15 @@ void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slo
     membership_release(m, &n->e);
 }
 
-void membership_known_present(struct membership_endpoint *e)
+void membership_known_present(struct membership_endpoint *e, uint64_t generation)
 {
     e->empty_workers = 0;
+    e->back_in = generation;
+}
+
+void membership_applied(struct membership *m, uint32_t worker, uint64_t generation)
+{
+    m->applied[worker] = generation;
 }
 
 void membership_release(struct membership *m, struct membership_endpoint *e)
@@ -107,12 +113,13 @@ void membership_release(struct membership *m, struct membership_endpoint *e)
         membership_node_free(m, base_container(e, struct membership_node, e));
 }
 
-static bool ready_on(const struct membership_cluster *c, uint32_t worker)
+static bool ready_on(const struct membership *m, const struct membership_cluster *c, uint32_t worker)
 {
     base_list_each(it, &c->endpoints)
     {
         const struct membership_endpoint *e = base_container(it, const struct membership_endpoint, link);
-        if (e->life == MEMBERSHIP_PRESENT && !e->outgoing && membership_weight(e) > 0 && e->worker_state[worker] == MAILBOX_READY)
+        if (e->life == MEMBERSHIP_PRESENT && !e->outgoing && membership_weight(e) > 0 && e->worker_state[worker] == MAILBOX_READY &&
+            m->applied[worker] >= e->back_in)
             return true;
     }
     return false;
@@ -122,7 +129,7 @@ static bool ready_on(const struct membership_cluster *c, uint32_t worker)
 bool membership_ready_everywhere(const struct membership *m, const struct membership_cluster *c)
 {
     for (uint32_t w = 0; w < m->workers; w++)
-        if (!ready_on(c, w))
+        if (!ready_on(m, c, w))
             return false;
     return true;
 }

@@ -93,7 +93,9 @@ static void note_endpoint(struct publish *p, struct membership_endpoint *e)
     if (there && p->gone[e->slot] != 0) {
         p->back[e->slot] = p->generation;
         p->gone[e->slot] = 0;
-        membership_known_present(e);
+        membership_known_present(e, p->generation);
+    } else if (there && e->back_in == UINT64_MAX) {
+        e->back_in = 0; /* no worker heard that it was away */
     } else if (!there && p->gone[e->slot] == 0) {
         p->gone[e->slot] = p->generation;
     } else if (!there) {
