@@ -41,8 +41,6 @@ struct boot {
     size_t arena_bytes;
     struct worker *worker[SNAPSHOT_WORKERS_MAX];
     struct stats *stats[SNAPSHOT_WORKERS_MAX];
-    struct stats *process;                       /* objects of no worker's: the packet pools */
-    uint32_t in_use[2][SNAPSHOT_WORKERS_MAX]; /* of receive and send pools */
     struct mailbox *mailbox[SNAPSHOT_WORKERS_MAX];
     struct snapshot_door *door;
     unsigned launched;
@@ -80,6 +78,5 @@ void boot_reload_free(struct boot *b); /* every configuration */
 void boot_drain(struct boot *b);
 /* view.c */
 struct admin_view boot_admin_view(struct boot *b);
-void boot_observe_pools(struct boot *b);
 
 #endif

@@ -196,7 +196,7 @@ void stream_finish(struct session_stream *st)
         session_mark(s);
     }
     http2_stream_release(h2);
-    if (s->closing)
+    if (s->closing || !base_list_empty(&s->waiting)) /* a stream number has become free */
         session_mark(s);
 }
 
@@ -245,7 +245,8 @@ void session_release(struct session_stream *st)
     st->user = NULL;
     stream_part(st);
     bool pending = st->headers != NULL || st->trailers != NULL || st->head != NULL || (st->end && !st->ended);
-    if (pending && !(st->h2 != NULL && st->h2->reset))
+    /* A backend that has answered may never give the window for the rest of a request. */
+    if (pending && st->session->role == SESSION_DOWN && !(st->h2 != NULL && st->h2->reset))
         st->released = true;
     else
         stream_finish(st);

@@ -103,7 +103,7 @@ struct snapshot_port {
 struct snapshot {
     uint64_t generation; /* 1 for the first; rises with every published version */
     bool draining;       /* GOAWAY to every client, accept no more */
-    bool poll;           /* workers never yield their core */
+    bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];

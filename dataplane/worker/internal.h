@@ -4,9 +4,7 @@
 
 #include "worker.h"
 
-#include "pool/pool.h"
-#include "proxy/proxy.h"
-#include "session/session.h"
+#include "serve.h"
 
 struct worker {
     /* -- every turn ------------------------------------------------------------------------ */
@@ -14,27 +12,19 @@ struct worker {
     uint32_t port_count;
     uint32_t index;
     struct ip *ip;
-    struct tcp *tcp;
-    struct sessions *sessions;
-    struct pool *pool;
-    struct proxy *proxy;
+    struct serve serve;
     struct picker *picker;
     struct stats *stats;
     struct snapshot_door *door;
-    struct mailbox *mailbox;
-    const struct snapshot *snapshot; /* of this turn */
     uint64_t generation;             /* taken up */
-    bool poll, stop, draining, drained_told, applied_told;
-    bool leaving; /* some client has been told to go: such sessions stand first in sessions.all */
+    bool poll, stop, applied_told;
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;
-    uint64_t drain_check_ns;
+    uint32_t in_use[2]; /* of pool and rx_pool: only their own worker can count them */
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     struct port_info info[SNAPSHOT_PORTS_MAX];
-    struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */
-    bool listening[SNAPSHOT_LISTENERS_MAX];
     struct worker_config config;
 };
 
@@ -43,10 +33,6 @@ void worker_clock_init(struct worker *w);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
 uint32_t worker_transmit(struct worker *w, uint64_t now); /* worker.c */
-void worker_drain_tick(struct worker *w, uint64_t now);
-/* serve.c: connections' and sessions' events. */
-void worker_serve(struct worker *w, uint64_t now);
-void worker_session_end(struct worker *w, struct session *s, bool graceful, uint64_t now);
 /* idle.c: false = it was a busy turn. */
 void worker_rest(struct worker *w, bool busy, uint64_t began, uint64_t now);
 

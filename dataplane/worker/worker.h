@@ -33,6 +33,7 @@ struct worker_config {
     uint32_t port_count;
     struct port *port[SNAPSHOT_PORTS_MAX];
     struct packet_pool *pool;      /* buffers for everything that this worker sends or keeps */
+    struct packet_pool *rx_pool;   /* what its queues are filled from; NULL: not shown */
     struct snapshot_door *door;
     struct mailbox *mailbox;
 };
