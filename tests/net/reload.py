@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
+from balance import shares_right
 from lab import Lab, Load, expect, wait_for
 
 CONFIG = """
@@ -238,11 +239,6 @@ def invalid(lab, number):
         expect(lab.log_lines(where), f"the log does not name {where}")
 
 
-def check_endpoints_left(lab, connects):
-    """Nobody who stayed was connected anew: echo's endpoints have the connections that they had."""
-    return {address: n - connects.get(address, 0) for address, n in lab.connects().items()}
-
-
 def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400):
     lab = Live(work, build, gateway_build).start()
     loads = [Load(lab, "--rate", rate // 4).flowing() for _ in range(4)]
@@ -284,6 +280,194 @@ def reloads_sanitized(report, work, build, asan):
     reloads(report, work, build, asan, gateway_build=asan, count=60, rate=200)
 
 
+def many(report, work, build, asan):
+    """200 endpoints, one replaced: one connect, one close; in a static cluster by a reload, in an etcd cluster by etcd."""
+    lab = Live(work, build)
+    lab.start(backends=0)
+    hosts = [f"198.18.0.{n}" for n in range(10, 212)]
+    with open(f"{work}/addresses", "w") as file:
+        file.write("".join(f"addr add {host}/24 dev pen0\n" for host in hosts))
+    subprocess.run(["ip", "-batch", f"{work}/addresses"], check=True)
+    lab.spawn([f"{build}/tests/peers/echo-server", "--listen", "0.0.0.0:50061", "--id", "all"], f"{work}/all.log", "wb")
+    wait_for(5, "the backend listens", lambda: "listening" in open(f"{work}/all.log").read())
+
+    def addresses(first):
+        return [f"{host}:50061" for host in hosts[first:first + 200]]
+
+    def look():
+        return lab.metric("penstock_endpoint_connects_total"), lab.metric("penstock_connections", side="backend")
+
+    def closes():
+        return sum("lost" in line for line in lab.log_lines("connection to backend"))
+
+    def replaced(kind, act, gone):
+        load = Load(lab, "--rate", 200).flowing()
+        expect(look() == (connects, 200), f"{look()} before, not {connects} connects and 200 connections")
+        lost = closes()
+        act()
+        wait_for(10, f"{kind}: the new endpoint is connected and the old one gone", lambda: look() == (connects + 1, 200) and
+                 gone not in [e["address"] for e in lab.cluster("echo")["endpoints"]])
+        time.sleep(1)
+        expect(look() == (connects + 1, 200), f"{kind}: {look()}, not one connect more and 200 connections")
+        expect(closes() == lost, f"{kind}: connections were lost")
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+        report.ok(f"200 endpoints ({kind}), one replaced under load: one connect, one close, no call failed")
+
+    def ready():
+        return sum(e["state"] == "READY" for e in lab.cluster("echo")["endpoints"]) == 200
+    for host in hosts[:200]:
+        lab.etcd.put(host, f"{host}:50061")
+    wait_for(20, "200 endpoints are READY", ready)
+    connects = 200
+
+    def in_etcd():
+        lab.etcd.put(hosts[200], f"{hosts[200]}:50061")
+        lab.etcd.delete(hosts[0])
+    replaced("etcd", in_etcd, f"{hosts[0]}:50061")
+    connects = 201
+
+    def to_static(first):
+        lab.settings.clusters["echo"] = f'target = "static:///{",".join(addresses(first))}";'
+        lab.reload()
+    to_static(1)  # the same 200 endpoints from another source: nobody is touched
+    expect(look() == (connects, 200), f"another source of the same set: {look()}")
+    replaced("static", lambda: to_static(2), f"{hosts[1]}:50061")
+
+
+def by_hand(report, work, build, asan):
+    lab = Live(work, build)
+    lab.settings.clusters["echo"] = 'target = "etcd:///services/echo/"; lb_policy = "weighted_round_robin"; lb_config: { weights = "registry"; };'
+    lab.config = lab.settings.text()
+    lab.start(weights=[1, 1, 1])
+    load = Load(lab, "--rate", 400).flowing()
+    a, b, c = (lab.backends[f"b{n}"].address for n in (1, 2, 3))
+
+    def order(*words):
+        run = lab.ctl(*words)
+        expect(run.returncode == 0, f"penstockctl {' '.join(map(str, words))}: {run.returncode}: {run.stderr}")
+
+    def shares(words, **weights):
+        time.sleep(0.3)
+        shares_right(load.count(2), weights, 600)
+        report.ok(f"{words}: shares {weights}")
+    connects = lab.connects()
+    order("weight", "echo", a, 4)
+    shares("weight 4 by hand", b1=4, b2=1, b3=1)
+    lab.backends["b1"].register(9)
+    shares("the registry's word does not beat it", b1=4, b2=1, b3=1)
+    lab.settings.values["drain"] = 7
+    lab.reload()
+    shares("it survives a reload", b1=4, b2=1, b3=1)
+    order("weight", "echo", a, "auto")
+    lab.backends["b1"].register(1)
+    shares("auto: the registry's again", b1=1, b2=1, b3=1)
+    order("drain", "echo", b, "--wait")
+    expect(lab.endpoint("echo", b)["state"] == "DRAINING" and lab.endpoint("echo", b)["active_streams"] == 0, f"{lab.endpoint('echo', b)}")
+    shares("drained by hand", b1=1, b2=0, b3=1)
+    lab.etcd.delete("b2")  # it leaves and comes back: the order holds
+    wait_for(5, "b2 has left", lambda: b not in [e["address"] for e in lab.cluster("echo")["endpoints"]])
+    lab.backends["b2"].register(1)
+    wait_for(5, "b2 is back, and drained", lambda: any(e["address"] == b and e["state"] == "DRAINING" for e in lab.cluster("echo")["endpoints"]))
+    order("undrain", "echo", b)
+    wait_for(5, "b2 is READY", lambda: lab.endpoint("echo", b)["state"] == "READY")
+    shares("undrained", b1=1, b2=1, b3=1)
+    hold = subprocess.Popen([f"{build}/tests/peers/echo-client", "hold", "--target", "198.18.0.2:50051", "--streams", "6", "--seconds", "4"],
+                            stdout=subprocess.PIPE, text=True)
+    expect(json.loads(hold.stdout.readline()).get("open") == 6, "streams do not open")
+    began = time.monotonic()
+    order("drain", "echo", c, "--wait")
+    took = time.monotonic() - began
+    lines = [json.loads(line) for line in hold.communicate(timeout=30)[0].splitlines()]
+    expect(lines[-1]["endings"] == {"OK": 6}, f"running streams did not finish: {lines}")
+    expect(2 < took < 15, f"drain --wait took {took:.1f} s, the streams 4")
+    for words, status in ((["drain", "nobody", a], 1), (["drain", "echo", "198.18.0.1:1"], 1), (["weight", "echo", a, "70000"], 2), (["drain", "echo"], 2)):
+        run = lab.ctl(*words)
+        expect(run.returncode == status and run.stderr, f"penstockctl {words}: {run.returncode}: {run.stderr}")
+    summary = load.stop()
+    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    left = {d: n for d, n in lab.connects().items() if d != b}
+    expect(left == {d: n for d, n in connects.items() if d != b}, f"weights by hand made connections: {connects} -> {lab.connects()}")
+    report.ok(f"drain --wait returned when the last of its streams had ended ({took:.1f} s), no call failed, nobody else was reconnected")
+
+
+def taken_away(report, work, build, asan):
+    """A listener, a listener's address, a cluster and a port's address, each with calls under way."""
+    lab = Live(work, build)
+    lab.settings.listeners["two"] = ["198.18.0.2:50052", 128, ["second"]]
+    lab.settings.clusters["second"] = 'target = "static:///198.18.0.1:50061,198.18.0.1:50062";'
+    lab.config = lab.settings.text()
+    lab.start(backends=2, registered=False)
+    for backend in lab.backends.values():
+        backend.register()
+    wait_for(5, "READY", lambda: sum(e["state"] == "READY" for n in ("echo", "second") for e in lab.cluster(n)["endpoints"]) == 4)
+    main = Load(lab, "--rate", 200).flowing()
+
+    def hold():
+        p = subprocess.Popen([f"{build}/tests/peers/echo-client", "hold", "--target", "198.18.0.2:50052", "--streams", "6", "--seconds", "3"],
+                             stdout=subprocess.PIPE, text=True)
+        expect(json.loads(p.stdout.readline()).get("open") == 6, "streams do not open")
+        return p
+
+    def finished(p, words):
+        lines = [json.loads(line) for line in p.communicate(timeout=30)[0].splitlines()]
+        expect(lines[-1]["endings"] == {"OK": 6}, f"{words}: {lines}")
+        report.ok(words)
+    held = hold()
+    busy = Load(lab, "--rate", 200, target="198.18.0.2:50052").flowing()
+    del lab.settings.listeners["two"], lab.settings.clusters["second"]
+    lab.reload()
+    finished(held, "a listener and its cluster taken away: running streams finish")
+    wait_for(5, "calls meet the closed listener", busy.failures)
+    busy.stop()
+    bad = [f for f in busy.failures() if f["failure"] != "UNAVAILABLE" or not re.search(r"refused|failed to connect|connect", f["message"], re.I)]
+    expect(not bad, f"calls failed otherwise than at a closed listener: {bad[:4]}")
+    report.ok(f"no call failed but those that met the closed listener ({len(busy.failures())})")
+    wait_for(5, "the cluster's endpoints are gone", lambda: lab.cluster("second") is None and lab.metric("penstock_connections", side="backend") == 2)
+    lab.settings.listeners["two"] = ["198.18.0.2:50052", 128, ["echo"]]
+    lab.reload()
+    held = hold()
+    lab.settings.listeners["two"][0] = "198.18.0.2:50053"
+    lab.reload()
+    status, lines = lab.client("load", "--count", 50, target="198.18.0.2:50053")
+    expect(status == 0, f"the moved listener does not answer: {lines[-1]}")
+    finished(held, "a listener moved: streams at its former address finish, new calls find it at the new one")
+    lab.settings.listeners["grpc"][0], lab.settings.listeners["two"][0] = "198.18.0.2:50053", "198.18.0.2:50051"
+    lab.reload()
+    status, lines = lab.client("load", "--count", 50, target="198.18.0.2:50053")
+    expect(status == 0, f"listeners that change places: {lines[-1]}")
+    report.ok("two listeners take each other's address in one reload")
+    summary = main.stop()
+    expect(summary["failed"] == 0, f"{summary}; {main.failures()[:3]}")
+    # An address is taken: its connections are reset, others stay.
+    lab.settings.addresses.append("198.18.0.3/24")
+    lab.settings.listeners["two"][0] = "198.18.0.3:50051"
+    lab.reload()
+    stays = Load(lab, "--rate", 200, target="198.18.0.2:50053").flowing()
+    goes = Load(lab, "--rate", 200, target="198.18.0.3:50051").flowing()
+    lab.settings.addresses.remove("198.18.0.3/24")
+    lab.settings.listeners["two"][0] = "198.18.0.2:50051"
+    def established():
+        found = subprocess.run(["ss", "-Htn", "state", "established", "dst", "198.18.0.3"], capture_output=True, text=True)
+        return len(found.stdout.splitlines())
+    expect(established() == 1, f"{established()} connections to the address before")
+    lab.write()
+    began = time.monotonic()
+    expect(post("/api/v1/reload")[0] == 200, "the reload is refused")
+    wait_for(5, "the connection to the former address ends", lambda: established() == 0)
+    took = time.monotonic() - began
+    wait_for(5, "calls to the former address fail", goes.failures)
+    expect(lab.log_lines("an address was taken from port 0", "1 connections on it were reset"), "the log says nothing of the address")
+    goes.stop()
+    time.sleep(0.5)
+    summary = stays.stop()
+    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {stays.failures()[:3]}")
+    report.ok(f"an address taken from the port: its connections are reset at once ({1000 * took:.0f} ms), those of another stay")
+
+
 CHECKS = [
+    {"name": "reload-many", "run": many},
+    {"name": "reload-by-hand", "run": by_hand},
+    {"name": "reload-taken-away", "run": taken_away},
     {"name": "reloads", "run": reloads, "limit": 240},
 ]
