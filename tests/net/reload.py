@@ -276,10 +276,6 @@ def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400):
     expect(lab.end_gateway() == 0, f"exit status {lab.gateway.returncode}")
 
 
-def reloads_sanitized(report, work, build, asan):
-    reloads(report, work, build, asan, gateway_build=asan, count=60, rate=200)
-
-
 def many(report, work, build, asan):
     """200 endpoints, one replaced: one connect, one close; in a static cluster by a reload, in an etcd cluster by etcd."""
     lab = Live(work, build)
@@ -457,7 +453,7 @@ def taken_away(report, work, build, asan):
     wait_for(5, "the connection to the former address ends", lambda: established() == 0)
     took = time.monotonic() - began
     wait_for(5, "calls to the former address fail", goes.failures)
-    expect(lab.log_lines("an address was taken from port 0", "1 connections on it were reset"), "the log says nothing of the address")
+    wait_for(3, "the log says that the address was taken", lambda: lab.log_lines("an address was taken from port 0", "1 connections on it were reset"))
     goes.stop()
     time.sleep(0.5)
     summary = stays.stop()
