@@ -228,8 +228,7 @@ static void run(struct boot *b)
 
 static int gateway(struct config *config)
 {
-    /* More than one needs hand-over between workers, which is still to come; --check has warned. */
-    struct boot b = {.config = config, .workers = 1};
+    struct boot b = {.config = config, .workers = config->workers};
     boot_reload_started(&b);
     char error[2048] = "";
     loop_log_set_level((unsigned)config->log_level);

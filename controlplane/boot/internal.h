@@ -33,6 +33,8 @@ struct boot {
     /* data plane */
     struct port_heap heap;
     bool heap_open;
+    struct port_handover *handover; /* NULL: one worker */
+    struct ip_owners owners;
     struct port *port[SNAPSHOT_PORTS_MAX];
     unsigned ports;
     struct packet_pool *rx_pool[SNAPSHOT_WORKERS_MAX];
@@ -68,6 +70,8 @@ bool boot_dataplane_create(struct boot *b, char *error, size_t error_len);
 void boot_dataplane_launch(struct boot *b);
 void boot_dataplane_stop(struct boot *b); /* orders MAILBOX_STOP and waits */
 void boot_dataplane_destroy(struct boot *b);
+/* Is it one of the local ports of connections that workers open?  No listener may have such a one while the process lives. */
+bool boot_port_is_ephemeral(const struct boot *b, uint16_t port);
 
 /* reload.c: another configuration.  False: refused, `said` has why; the log has it too. */
 bool boot_reload(struct boot *b, struct config_errors *said);

@@ -14,7 +14,7 @@ from lab import Lab, Load, expect, wait_for
 
 CONFIG = """
 dpdk: {{ eal = [ "--no-huge", "-m", "512", "--no-pci" ]; }};
-workers = 1;
+workers = {workers};
 drain_timeout = "{drain}s";
 idle = "{idle}";
 ports = ( {{ name = "front"; device = "net_tap0,iface=pen0"; address = [ {addresses} ]; {gateway} }} );
@@ -36,7 +36,7 @@ class Settings:
     """A configuration as the parts that reloads change."""
 
     def __init__(self):
-        self.values = {"drain": 20, "idle": "adaptive", "gateway": "", "rto": 20, "level": "info"}
+        self.values = {"workers": 1, "drain": 20, "idle": "adaptive", "gateway": "", "rto": 20, "level": "info"}
         self.addresses = ["198.18.0.2/24", "2001:db8::2/64"]
         self.etcd = ["http://127.0.0.1:2379"]
         self.listeners = {"grpc": ["198.18.0.2:50051", 128, ["echo"]]}
@@ -202,14 +202,14 @@ KINDS = [more_listeners, moved_listener, limits, routes, clusters, to_new_cluste
 FAULTS = [
     ("drain_timeout = ", "drain_tmeout = ", "drain_timeout"),
     ('mtu = 1500;', "", None),
-    ("workers = 1;", "workers = ;", "syntax"),
+    ("workers = ", "workers = ;", "syntax"),
     ('cluster = "', 'cluster = "x', "clusters"),
     ('"198.18.0.2/24"', '"198.18.0.300/24"', "198.18.0.300"),
     ("198.18.0.2:50051", "198.18.0.9:50051", "198.18.0.9"),
     ("max_concurrent_streams = ", "max_concurrent_streams = 0; max_header_list_size = ", None),
     ("clusters = (", "panic_percent = 3; clusters = (", None),
 ]
-RESTARTS = [("workers = 1;", "workers = 2;", "workers"), ("iface=pen0", "iface=pen1", "ports[].device"),
+RESTARTS = [("workers = ", "workers = 1", "workers"), ("iface=pen0", "iface=pen1", "ports[].device"),
             ("tcp: {", "limits: { connections = 4000; };\ntcp: {", "limits"), ('"512"', '"600"', "dpdk")]
 
 
@@ -239,8 +239,11 @@ def invalid(lab, number):
         expect(lab.log_lines(where), f"the log does not name {where}")
 
 
-def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400):
-    lab = Live(work, build, gateway_build).start()
+def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400, workers=1):
+    lab = Live(work, build, gateway_build)
+    lab.settings.values["workers"] = workers
+    lab.config = lab.settings.text()
+    lab.start()
     loads = [Load(lab, "--rate", rate // 4).flowing() for _ in range(4)]
     choice = random.Random(5)
     done, refused, kinds = 0, 0, list(KINDS)
@@ -271,7 +274,7 @@ def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400):
     expect(all(s["reconnects"] == 0 for s in summaries), f"connections of the load were lost: {summaries}")
     want = {(bind, name) for name, (bind, _, _) in lab.settings.listeners.items()}
     expect({(l["bind"], l["name"]) for l in lab.status()["listeners"]} == want, f"listeners: {lab.status()['listeners']}, not {want}")
-    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s: no call failed, no connection lost "
+    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s with {workers} worker{"s" if workers > 1 else ""}: no call failed, no connection lost "
               f"({sum(s['ok'] for s in summaries)} calls)")
     expect(lab.end_gateway() == 0, f"exit status {lab.gateway.returncode}")
 
@@ -461,7 +464,12 @@ def taken_away(report, work, build, asan):
     report.ok(f"an address taken from the port: its connections are reset at once ({1000 * took:.0f} ms), those of another stay")
 
 
+def reloads_workers(report, work, build, asan):
+    reloads(report, work, build, asan, count=50, rate=200, workers=2)
+
+
 CHECKS = [
+    {"name": "reload-workers", "run": reloads_workers, "limit": 240},
     {"name": "reload-many", "run": many},
     {"name": "reload-by-hand", "run": by_hand},
     {"name": "reload-taken-away", "run": taken_away},
