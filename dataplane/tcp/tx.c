@@ -87,9 +87,9 @@ size_t tcp_write_room(const struct tcp_conn *c)
     uint32_t used = c->snd_end - c->snd_una, most = c->tcp->config.sndbuf;
     if (!writable(c) || used >= most)
         return 0;
-    if (c->snd_bufs >= bufs_max(c))
-        return tail_room(c) < most - used ? tail_room(c) : most - used;
-    return most - used;
+    /* Many small writes may use up the buffers before the bytes. */
+    uint32_t bufs = bufs_max(c), fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
+    return fits < most - used ? fits : most - used;
 }
 
 static struct packet *tail_new(struct tcp_conn *c)
