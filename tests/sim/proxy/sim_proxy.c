@@ -251,6 +251,7 @@ static void run(uint64_t seed, bool verbose)
     }
     /* Lossy links may have ended a client's connection: its calls are lost rightly. */
     rig_heal(r);
+    r->stride = 10 * RIG_MS;
     for (uint32_t i = 0; i < 1500 && !rig_done(r); i++) {
         rig_run(r, 40 * RIG_MS);
         if (i % 50 == 49)
