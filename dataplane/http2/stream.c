@@ -247,6 +247,11 @@ struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream
     return l == &c->streams ? NULL : &base_container(l, struct stream, link)->s;
 }
 
+bool http2_full(const struct http2 *h)
+{
+    return h->streams.in_use == h->streams.capacity;
+}
+
 uint32_t http2_ids_left(const struct http2_conn *c)
 {
     return c->next_id > ID_MAX ? 0 : (ID_MAX - c->next_id) / 2 + 1;
