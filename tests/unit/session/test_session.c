@@ -286,6 +286,28 @@ static void test_small_then_large(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* The worker's last stream object goes to and fro between connections. */
+static void test_stream_objects_scarce(void **state)
+{
+    (void)state;
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = 2;
+    struct rig *r = rig_create(&c);
+    rig_add(r, 0, 0, 0, 1);
+    rig_add(r, 1, 1, 1, 1);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *a = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 20 * RIG_MS});
+    rig_run(r, 5 * RIG_MS);
+    rig_gateway(r)->http2->streams.capacity = 3;
+    struct rig_call *b = rig_start(rig_client(r, 0), &(struct rig_script){.path = "/two.Two/Call", .request = 100, .response = 100});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(a, 0));
+    assert_true(rig_is(b, 0));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_connection_window),
         cmocka_unit_test(test_lossy),
         cmocka_unit_test(test_small_then_large),
+        cmocka_unit_test(test_stream_objects_scarce),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
