@@ -162,7 +162,7 @@ static bool turn(struct run *r)
     uint64_t before = packets(r), preempted = preemptions(), began = rte_rdtsc_precise();
     worker_turn(r->lab.gateway);
     uint64_t cycles = rte_rdtsc_precise() - began;
-    bool whole = preemptions() == preempted;
+    struct turn t = {cycles < UINT32_MAX ? (uint32_t)cycles : UINT32_MAX, (uint32_t)r->lab.peer.calls.answered, preemptions() == preempted};
     while (mailbox_report_next(r->lab.mailbox, &report))
         ;
     while (mailbox_log_next(r->lab.mailbox, &log))
@@ -173,7 +173,7 @@ static bool turn(struct run *r)
         return false;
     }
     r->idle = 0;
-    turns_add(&r->turns, cycles, whole);
+    turns_add(&r->turns, t);
     return true;
 }
 
@@ -249,7 +249,7 @@ static bool measure(struct run *r, struct figures *f)
     if (p->until > p->calls.count)
         p->until = p->calls.count;
     uint64_t from = p->calls.answered, in = counter(r, STATS_PORT_RX_PACKETS), out = counter(r, STATS_PORT_TX_PACKETS), began = lab_now(&r->lab);
-    r->turns.count = r->turns.torn = 0;
+    r->turns.count = 0;
     r->lab.link.driver_cycles = 0;
     bool ok = reach(r, "RPCs", &p->calls.answered, NULL, from + p->options.rpcs, 10);
     f->rpcs = p->calls.answered - from;
