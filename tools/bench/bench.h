@@ -101,7 +101,7 @@ struct peer {
     uint8_t *message;
 };
 bool peer_create(struct peer *p, const struct options *o, struct link *link, uint64_t now);
-void peer_connect(struct peer *p, uint64_t now);
+void peer_connect(struct peer *p, uint32_t from, uint32_t to, uint64_t now); /* clients [from, to) */
 void peer_release(struct peer *p); /* what was held is answered */
 void peer_turn(struct peer *p, uint64_t now);
 
