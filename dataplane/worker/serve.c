@@ -13,7 +13,10 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
 {
     uint32_t id = (uint32_t)tcp_conn_tag(conn);
     struct transport t = transport_of_tcp(conn);
-    if (id >= SNAPSHOT_LISTENERS_MAX || !v->listener[id].present) {
+    /* A handshake may end after its listener has gone or moved. */
+    const struct base_flow *f = transport_flow(&t);
+    if (id >= SNAPSHOT_LISTENERS_MAX || !v->listener[id].present || v->listener[id].bind.port != f->local_port ||
+        !base_addr_eq(&v->listener[id].bind.addr, &f->local)) {
         transport_abort(&t, now);
         return NULL;
     }
@@ -86,6 +89,7 @@ void worker_serve_finish(struct serve *v, uint64_t now)
     sessions_flush(v->sessions);
     for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;)
         worker_session_end(v, s, false, now);
+    sessions_flush(v->sessions); /* what the end of those gave to others to say */
     for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
