@@ -181,6 +181,25 @@ static void join(struct pool *p, struct pool_slot *e)
     want(p, e);
 }
 
+/* Fewer or more connections are wanted than before.  What goes first: one that is not READY, else the one with the fewest streams. */
+static void resize(struct pool *p, struct pool_slot *e)
+{
+    while (sessions_of(e, false) > e->wanted_count) {
+        int out = -1;
+        for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
+            const struct session *s = e->session[i];
+            if (s == NULL || e->draining[i])
+                continue;
+            if (out < 0 || e->ready[i] < e->ready[out] || (e->ready[i] == e->ready[out] && s->stream_count < e->session[out]->stream_count))
+                out = i;
+        }
+        e->ready_count -= e->ready[out];
+        e->draining[out] = true;
+        queue(&p->idle, &e->idle);
+    }
+    want_quietly(p, e);
+}
+
 static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot, uint64_t now)
 {
     const struct snapshot_endpoint *in = snapshot_endpoint(s, slot);
@@ -213,6 +232,8 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
     (void)now;
     if (is && !was)
         join(p, e);
+    else if (is)
+        resize(p, e);
     else if (!is && (was || !e->gone_reported))
         leave(p, e);
 }
