@@ -9,10 +9,21 @@
 
 #define GRANULARITY_NS (1u << 20) /* of the timer wheel */
 
+static void rto_set(struct tcp_conn *c)
+{
+    const struct tcp_config *k = &c->tcp->config;
+    uint64_t spread = 4 * c->rttvar_ns;
+    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
+    if (c->rto_ns < k->rto_ns_min)
+        c->rto_ns = k->rto_ns_min;
+    if (c->rto_ns > k->rto_ns_max)
+        c->rto_ns = k->rto_ns_max;
+    c->backoff = 0;
+}
+
 /* RFC 6298 section 2.  A valid sample ends the backing off (section 5.7 and Karn). */
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
 {
-    const struct tcp_config *k = &c->tcp->config;
     if (rtt_ns == 0)
         rtt_ns = 1;
     if (c->srtt_ns == 0) {
@@ -23,13 +34,17 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
         c->rttvar_ns += delta / 4 - c->rttvar_ns / 4;
         c->srtt_ns += rtt_ns / 8 - c->srtt_ns / 8;
     }
-    uint64_t spread = 4 * c->rttvar_ns;
-    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
-    if (c->rto_ns < k->rto_ns_min)
-        c->rto_ns = k->rto_ns_min;
-    if (c->rto_ns > k->rto_ns_max)
-        c->rto_ns = k->rto_ns_max;
-    c->backoff = 0;
+    rto_set(c);
+}
+
+/* RFC 4015 section 3.2 (8): the timer was too short for this one. */
+void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns)
+{
+    if (rtt_ns > c->srtt_ns)
+        c->srtt_ns = rtt_ns;
+    if (rtt_ns / 2 > c->rttvar_ns)
+        c->rttvar_ns = rtt_ns / 2;
+    rto_set(c);
 }
 
 /* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of whatever the peer answers (RFC 7323). */
@@ -49,13 +64,13 @@ static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_once_ns, co
 static void lost(struct tcp_conn *c, struct packet *p)
 {
     struct tcp_buf *b = tcp_buf(p);
-    if (!(b->flags & BUF_SENT) || (b->flags & BUF_LOST))
+    if (!(b->flags & BUF_SENT) || (b->flags & (BUF_LOST | BUF_SACKED)))
         return;
     uint32_t n = tcp_tx_outstanding(c, b);
     if (n == 0)
         return;
     b->flags |= BUF_LOST;
-    c->lost_bytes += n;
+    c->gone_bytes += n;
     if (c->snd_rtx == NULL || base_seq_lt(b->seq, tcp_buf(c->snd_rtx)->seq))
         c->snd_rtx = p;
     tcp_pend(c);
@@ -83,6 +98,10 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 /* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
 void tcp_loss_timeout(struct tcp_conn *c)
 {
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY))
+        tcp_undo_begin(c);
+    else if (!tcp_has(c, CONN_LOSS))
+        c->flags &= ~(uint32_t)(CONN_UNDO | CONN_EIFEL);
     if (!tcp_has(c, CONN_LOSS))
         c->ssthresh = tcp_cc_ssthresh(c);
     c->cwnd = c->mss;
@@ -90,14 +109,17 @@ void tcp_loss_timeout(struct tcp_conn *c)
     c->recover = c->snd_nxt;
     c->dupacks = 0;
     c->flags = (c->flags & ~(uint32_t)CONN_RECOVERY) | CONN_LOSS | CONN_FAST_DUE;
+    if (c->snd_head != NULL && (tcp_buf(c->snd_head)->flags & BUF_SACKED)) /* it would have been acknowledged: RFC 6675 section 5.1 */
+        tcp_sack_forget(c);
     tcp_loss_mark_all(c);
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_RTO, 1);
 }
 
 static void recovery_enter(struct tcp_conn *c)
 {
+    tcp_undo_begin(c);
     c->ssthresh = tcp_cc_ssthresh(c);
-    c->cwnd = c->ssthresh + 3 * c->mss;
+    c->cwnd = tcp_has(c, CONN_SACK) ? c->ssthresh : c->ssthresh + 3 * c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
     c->flags = (c->flags & ~(uint32_t)CONN_PARTIAL) | CONN_RECOVERY;
@@ -105,9 +127,44 @@ static void recovery_enter(struct tcp_conn *c)
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_FAST, 1);
 }
 
+/* RFC 6675 section 4: IsLost of the first that is not acknowledged. */
+static bool sack_tells_loss(const struct tcp_conn *c)
+{
+    return c->sacked_count >= 3 || c->sacked_bytes > 2 * c->mss;
+}
+
+/* RFC 6675 section 4, IsLost: three segments above it, or more bytes than two of them, have arrived. What was sent again is not looked at. */
+static void sack_mark_lost(struct tcp_conn *c)
+{
+    uint32_t count = c->sacked_count, bytes = c->sacked_bytes, work = c->tcp->config.sack_work;
+    for (struct packet *p = c->snd_head; p != NULL && work > 0 && (count >= 3 || bytes > 2 * c->mss); p = tcp_buf(p)->next, work--) {
+        const struct tcp_buf *b = tcp_buf(p);
+        if (b->flags & BUF_SACKED)
+            count--, bytes -= tcp_tx_outstanding(c, b);
+        else if (!(b->flags & BUF_RETX))
+            lost(c, p);
+    }
+}
+
+/* RFC 6675 section 5: an ACK that tells something new without acknowledging anything. */
+void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    if (tcp_sack_take(c, s, now) == 0)
+        return;
+    if (c->dupacks < 255)
+        c->dupacks++;
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) && (c->dupacks >= 3 || sack_tells_loss(c)))
+        recovery_enter(c);
+    if (tcp_has(c, CONN_RECOVERY))
+        sack_mark_lost(c);
+    tcp_pend(c);
+}
+
 /* Limited transmit (RFC 3042) for the first two is tcp_segment_next()'s. */
 void tcp_ack_duplicate(struct tcp_conn *c)
 {
+    if (tcp_has(c, CONN_SACK)) /* RFC 6675 section 2: it told nothing new */
+        return;
     if (c->dupacks < 255)
         c->dupacks++;
     if (tcp_has(c, CONN_LOSS))
@@ -135,8 +192,25 @@ static void recovery_acked(struct tcp_conn *c, uint32_t acked)
     lost_first(c);
 }
 
+static void sack_recovery_acked(struct tcp_conn *c)
+{
+    if (base_seq_ge(c->snd_una, c->recover)) {
+        c->cwnd = c->ssthresh;
+        c->flags &= ~(uint32_t)(CONN_RECOVERY | CONN_FAST_DUE);
+        c->dupacks = 0;
+        return;
+    }
+    sack_mark_lost(c);
+    if (tcp_has(c, CONN_SACKED) && c->snd_head != NULL && !(tcp_buf(c->snd_head)->flags & BUF_RETX))
+        lost(c, c->snd_head); /* the next hole, whatever is above it (RFC 6582 section 3.2) */
+}
+
 static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
 {
+    if (tcp_has(c, CONN_RECOVERY) && tcp_has(c, CONN_SACK)) {
+        sack_recovery_acked(c);
+        return;
+    }
     if (tcp_has(c, CONN_RECOVERY)) {
         recovery_acked(c, acked);
         return;
@@ -157,19 +231,22 @@ void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, 
 {
     uint32_t acked = ack - c->snd_una, flight = c->snd_nxt - c->snd_una;
     uint64_t sent_once_ns = 0;
-    bool partial = tcp_has(c, CONN_RECOVERY) && base_seq_lt(ack, c->recover);
+    bool partial = tcp_has(c, CONN_RECOVERY) && !tcp_has(c, CONN_SACK) && base_seq_lt(ack, c->recover);
     bool later_partial = partial && tcp_has(c, CONN_PARTIAL);
     if (partial)
         c->flags |= CONN_PARTIAL;
     tcp_tx_acked(c, ack, &sent_once_ns);
     c->progress_ns = now;
-    rtt_take(c, ack, sent_once_ns, s, now);
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) || !tcp_has(c, CONN_EIFEL) || !tcp_undo_eifel(c, acked, s, now))
+        rtt_take(c, ack, sent_once_ns, s, now);
+    if (s->sack_count > 0 && tcp_has(c, CONN_SACK))
+        tcp_sack_take(c, s, now);
     congestion_acked(c, acked, flight);
     if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
         tcp_timer_rexmit(c, now);
     if (tcp_has(c, CONN_WANT))
         tcp_tx_want(c);
-    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+    if (c->snd_cur != NULL || tcp_lost_bytes(c) > 0 || tcp_has(c, CONN_FIN_QUEUED))
         tcp_pend(c);
 }
 
@@ -193,6 +270,6 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
     }
     if (!opened)
         return;
-    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+    if (c->snd_cur != NULL || tcp_lost_bytes(c) > 0 || tcp_has(c, CONN_FIN_QUEUED))
         tcp_pend(c);
 }

@@ -7,9 +7,12 @@ void tcp_config_defaults(struct tcp_config *c)
     c->rcvbuf = 256 << 10;
     c->sndbuf = 256 << 10;
     c->reassembly = 256;
+    c->sack_work = 512;
+    c->sack = true;
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
     c->delack_ns = 40 * ms;
+    c->peer_delack_ns = 50 * ms; /* Linux: 40, to the next tick of its clock */
     c->user_timeout_ns = 30 * s;
     c->connect_ns = 20 * s;
     c->timewait_ns = 60 * s;

@@ -32,10 +32,13 @@ struct tcp_config {
     uint32_t rcvbuf;           /* bytes of receive window a connection at most; in order and unread + out of order */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
+    uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
+    bool sack;                 /* offer and take RFC 2018 */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;
     uint64_t delack_ns;        /* RFC 9293 section 3.8.6.3 */
+    uint64_t peer_delack_ns;   /* what a peer may wait before it acknowledges less than two segments */
     uint64_t user_timeout_ns;  /* unacknowledged data older than this ends the connection */
     uint64_t connect_ns;       /* an active open is given up after this (SYN or SYN-RECEIVED) */
     uint64_t timewait_ns;

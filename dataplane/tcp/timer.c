@@ -20,7 +20,11 @@ void tcp_timer_arm(struct tcp_conn *c)
 
 static uint64_t interval(const struct tcp_conn *c)
 {
-    uint64_t most = c->tcp->config.rto_ns_max, rto = c->rto_ns;
+    const struct tcp_config *k = &c->tcp->config;
+    uint64_t most = k->rto_ns_max, rto = c->rto_ns;
+    /* Less than two segments: the peer may wait for more before it acknowledges them (as RFC 8985 section 7.2 has it for its probe). */
+    if (c->snd_nxt - c->snd_una < 2 * c->mss && rto < c->srtt_ns + k->peer_delack_ns)
+        rto = c->srtt_ns + k->peer_delack_ns;
     for (unsigned i = 0; i < c->backoff && rto < most; i++)
         rto *= 2; /* RFC 6298 section 5.5 */
     return rto < most ? rto : most;
