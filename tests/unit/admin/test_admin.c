@@ -17,7 +17,7 @@ static void answers(struct world *w, const char *method, const char *path, const
 {
     struct reply r = world_ask(w, method, path, body, header);
     if (r.status != status || (piece != NULL && strstr(r.body, piece) == NULL))
-        fail_msg("%s %s: %ld %s; expected %ld %s", method, path, r.status, r.body, status, piece);
+        fail_msg("%s %s: %ld %s; expected %ld %s", method, path, r.status, r.body, status, piece != NULL ? piece : "any text");
     reply_free(&r);
 }
 
