@@ -93,8 +93,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_RSTS_IN,
                                                 STATS_TCP_RSTS_OUT,
                                                 STATS_TCP_TIMEOUTS,
-                                                STATS_TCP_SPURIOUS,
-                                                STATS_TURNS};
+                                                 STATS_TURNS,
+                                                 STATS_TCP_SPURIOUS,
+                                                 STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];
@@ -249,7 +250,6 @@ static void add_durations(const struct admin *a, struct admin_text *t, struct ad
 static void add_started(const struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"rpcs_started_total", "counter", "RPCs begun, by listener and cluster."};
-    const struct config *config = a->view.config(a->view.user);
     each_cluster(c, a) for (unsigned l = 0; l < STATS_LISTENERS; l++)
     {
         uint64_t n = 0;
@@ -260,7 +260,8 @@ static void add_started(const struct admin *a, struct admin_text *t)
             continue;
         admin_family_begin(t, &f);
         admin_text_add(t, "penstock_%s{listener=\"", f.name);
-        admin_text_label(t, l < config->listener_count ? config->listeners[l].name : "gone");
+        const char *name = publish_listener_name(a->view.publish, l);
+        admin_text_label(t, name != NULL ? name : "gone");
         admin_text_add(t, "\",cluster=\"%s\"} %llu\n", c->name, (unsigned long long)n);
     }
 }

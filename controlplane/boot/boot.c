@@ -25,6 +25,7 @@ static void usage(FILE *to)
           "      --help          this text\n"
           "      --version       the version\n"
           "\n"
+          "SIGHUP loads FILE anew and applies what differs; a file with faults is refused and changes nothing.\n"
           "SIGTERM drains (GOAWAY to every client, running calls finish, at most drain_timeout) and exits 0; a second one ends at once.\n"
           "Needs root (or CAP_NET_ADMIN) for a virtual port. No hugepages need to be reserved.\n"
           "Look at the running gateway with: penstockctl status\n",
@@ -92,25 +93,33 @@ static void drain_logs(struct boot *b)
             loop_log_text(r.level, r.text, r.length);
 }
 
-/* A worker that stopped turning is named, once a second. */
+/* A worker that stopped turning is named, once a second, whether anybody waits for it (publish_laggard) or not.  An idle one turns
+ * every millisecond. */
 static void watch_workers(struct boot *b, uint64_t now)
 {
-    int w = publish_laggard(b->publish, now);
-    if (w < 0 || now - b->stuck_told_ns < 1000000000ull)
-        return;
-    b->stuck_told_ns = now;
-    loop_log(LOOP_LOG_WARN, "worker %d has not turned for more than a second", w);
+    for (unsigned w = 0; w < b->launched; w++) {
+        uint64_t turns = worker_turns(b->worker[w]);
+        if (turns != b->turns[w] || b->turned_ns[w] == 0) {
+            b->turns[w] = turns;
+            b->turned_ns[w] = b->stuck_told_ns[w] = now;
+        } else if (now - b->stuck_told_ns[w] >= 1000000000ull) {
+            b->stuck_told_ns[w] = now;
+            loop_log(LOOP_LOG_WARN, "worker %u has not turned for %llu ms", w, (unsigned long long)((now - b->turned_ns[w]) / 1000000));
+        }
+    }
 }
 
 static void beat(void *user)
 {
     struct boot *b = user;
     uint64_t now = loop_now(b->loop);
+    membership_tick(b->membership, now);
+    boot_reload_tick(b, now);
     publish_turn(b->publish, now);
     admin_observe(b->admin);
     drain_logs(b);
-    boot_observe_pools(b);
     watch_workers(b, now);
+    boot_watch_devices(b);
     loop_timer_set(b->beat, BEAT_NS);
 }
 
@@ -133,6 +142,14 @@ void boot_drain(struct boot *b)
     publish_turn(b->publish, loop_now(b->loop));
 }
 
+static void hang_up(struct boot *b)
+{
+    struct config_errors said = {0};
+    loop_log(LOOP_LOG_INFO, "SIGHUP: loading %s", b->config->file);
+    boot_reload(b, &said);
+    config_errors_free(&said);
+}
+
 static void on_signal(void *user, uint32_t events)
 {
     struct boot *b = user;
@@ -140,7 +157,7 @@ static void on_signal(void *user, uint32_t events)
     (void)events;
     while (read(b->signal_fd, &info, sizeof(info)) == sizeof(info)) {
         if (info.ssi_signo == SIGHUP)
-            loop_log(LOOP_LOG_WARN, "SIGHUP: live reload comes with a later version; restart to change the configuration");
+            hang_up(b);
         else
             boot_drain(b);
     }
@@ -185,7 +202,6 @@ static void destroy_controlplane(struct boot *b)
         publish_destroy(b->publish);
     if (b->membership != NULL)
         membership_destroy(b->membership);
-    free(b->process);
     if (b->beat != NULL)
         loop_timer_remove(b->beat);
     if (b->signals != NULL)
@@ -219,8 +235,8 @@ static void run(struct boot *b)
 
 static int gateway(struct config *config)
 {
-    /* More than one needs hand-over between workers, which is still to come; --check has warned. */
-    struct boot b = {.config = config, .workers = 1};
+    struct boot b = {.config = config, .workers = config->workers};
+    boot_reload_started(&b);
     char error[2048] = "";
     loop_log_set_level((unsigned)config->log_level);
     b.loop = loop_create();
@@ -239,6 +255,7 @@ static int gateway(struct config *config)
         loop_destroy(b.loop);
     if (eal)
         boot_eal_stop();
+    boot_reload_free(&b);
     return ok ? 0 : 1;
 }
 
@@ -258,8 +275,8 @@ int boot_main(int argc, char **argv)
     } else if (a.check) {
         fprintf(stderr, "%s: the configuration is valid\n", a.file);
     } else {
-        status = gateway(c);
+        return gateway(c); /* which frees it */
     }
     config_free(c);
-    return status < 0 ? 0 : status;
+    return 0;
 }

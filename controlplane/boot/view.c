@@ -1,7 +1,7 @@
 /* What admin sees of the process. */
 #include "internal.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
 static const struct config *view_config(void *user)
 {
@@ -37,22 +37,43 @@ static void view_shutdown(void *user)
     boot_drain(user);
 }
 
-void boot_observe_pools(struct boot *b)
+static bool view_reload(void *user, struct admin_reload *what)
 {
-    for (unsigned w = 0; w < b->workers; w++) {
-        __atomic_store_n(&b->in_use[0][w], packet_pool_in_use(b->rx_pool[w]), __ATOMIC_RELAXED);
-        __atomic_store_n(&b->in_use[1][w], packet_pool_in_use(b->pool[w]), __ATOMIC_RELAXED);
+    struct boot *b = user;
+    loop_log(LOOP_LOG_INFO, "reload: loading %s", b->config->file);
+    bool ok = boot_reload(b, &what->said);
+    what->generation = publish_promised(b->publish);
+    what->pending = b->reload != BOOT_SETTLED;
+    return ok;
+}
+
+static bool view_reloading(void *user)
+{
+    return ((struct boot *)user)->reload != BOOT_SETTLED;
+}
+
+static bool view_weight(void *user, const char *cluster, const struct base_endpoint *e, uint32_t weight, char *error, size_t n)
+{
+    struct boot *b = user;
+    char text[BASE_ENDPOINT_TEXT], number[16];
+    struct membership_cluster *c = membership_find(b->membership, cluster);
+    base_endpoint_format(e, text);
+    snprintf(number, sizeof(number), "%u", weight);
+    if (c == NULL || !c->configured)
+        snprintf(error, n, "there is no cluster \"%s\"", cluster);
+    else if (!membership_override(b->membership, c, e, weight))
+        snprintf(error, n, "cluster \"%s\" has no endpoint %s", cluster, text);
+    else {
+        loop_log(LOOP_LOG_INFO, "by hand: cluster %s, endpoint %s: weight %s", cluster, text,
+                 weight == MEMBERSHIP_NO_OVERRIDE ? "as its source says" : number);
+        publish_turn(b->publish, loop_now(b->loop));
+        return true;
     }
+    return false;
 }
 
 struct admin_view boot_admin_view(struct boot *b)
 {
-    b->process = calloc(1, sizeof(*b->process));
-    for (unsigned w = 0; b->process != NULL && w < b->workers && 2 * w + 1 < STATS_OBJECTS_MAX; w++) {
-        stats_object_add(b->process, "packet_receive", &b->in_use[0][w], packet_pool_size(b->rx_pool[w]));
-        stats_object_add(b->process, "packet_send", &b->in_use[1][w], packet_pool_size(b->pool[w]));
-    }
-    boot_observe_pools(b);
     return (struct admin_view){
         .user = b,
         .config = view_config,
@@ -61,12 +82,14 @@ struct admin_view boot_admin_view(struct boot *b)
         .stats = b->stats,
         .mailboxes = b->mailbox,
         .worker_count = b->workers,
-        .process = b->process,
         .started_ns = loop_now(b->loop),
         .ports_up = view_ports_up,
         .draining = view_draining,
         .connections = view_connections,
         .stale_ns = view_stale_ns,
         .shutdown = view_shutdown,
+        .reload = view_reload,
+        .reloading = view_reloading,
+        .weight = view_weight,
     };
 }

@@ -1,10 +1,13 @@
 /* See pool.h for the picture of the states. */
 #include "pool.h"
 
+#define IDS_LOW 65536 /* stream numbers left when a connection is replaced */
+
 struct pool_slot {
     struct session *session[POOL_CONNECTIONS_MAX]; /* NULL: none in this place */
     bool ready[POOL_CONNECTIONS_MAX];
     bool draining[POOL_CONNECTIONS_MAX]; /* GOAWAY seen, or the endpoint is gone */
+    bool spent[POOL_CONNECTIONS_MAX];    /* nearly out of stream numbers: serves until another is READY */
     uint32_t serial; /* 0: this worker holds nothing here */
     uint32_t slot;
     uint32_t flags; /* snapshot_endpoint.flags */
@@ -73,6 +76,12 @@ static uint64_t draw(struct pool *p)
 /* Slots are touched when first used, so that memory follows the number of endpoints. */
 static void slot_init(struct pool *p, struct pool_slot *e)
 {
+    if (e->wanted.next != NULL) { /* the endpoint before may have a report queued still */
+        base_list_remove(&e->wanted);
+        base_list_remove(&e->report);
+        base_list_remove(&e->idle);
+        base_wheel_cancel(&p->wheel, &e->timer);
+    }
     *e = (struct pool_slot){.slot = (uint32_t)(e - p->slots)};
     base_list_init(&e->wanted);
     base_list_init(&e->report);
@@ -101,7 +110,7 @@ static unsigned sessions_of(const struct pool_slot *e, bool draining)
 {
     unsigned n = 0;
     for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        n += e->session[i] != NULL && e->draining[i] == draining;
+        n += e->session[i] != NULL && e->draining[i] == draining && (draining || !e->spent[i]);
     return n;
 }
 
@@ -113,12 +122,18 @@ static int place_of(const struct pool_slot *e, const struct session *s)
     return -1;
 }
 
-/* What this slot lacks is asked for now, unless a back-off runs. */
+/* What this slot lacks is asked for now. All places may be taken by sessions that drain: then when one of them has gone. */
 static void want(struct pool *p, struct pool_slot *e)
 {
-    if (!(e->flags & SNAPSHOT_PRESENT) || sessions_of(e, false) >= e->wanted_count)
-        return;
-    queue(&p->wanted, &e->wanted);
+    if ((e->flags & SNAPSHOT_PRESENT) && sessions_of(e, false) < e->wanted_count && place_of(e, NULL) >= 0)
+        queue(&p->wanted, &e->wanted);
+}
+
+/* The same, unless a back-off or a try runs: its end will ask. */
+static void want_quietly(struct pool *p, struct pool_slot *e)
+{
+    if (!base_timer_armed(&e->timer))
+        want(p, e);
 }
 
 static void backoff(struct pool *p, struct pool_slot *e, uint64_t now)
@@ -169,6 +184,25 @@ static void join(struct pool *p, struct pool_slot *e)
     want(p, e);
 }
 
+/* Fewer or more connections are wanted than before.  What goes first: one that is not READY, else the one with the fewest streams. */
+static void resize(struct pool *p, struct pool_slot *e)
+{
+    while (sessions_of(e, false) > e->wanted_count) {
+        int out = -1;
+        for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
+            const struct session *s = e->session[i];
+            if (s == NULL || e->draining[i])
+                continue;
+            if (out < 0 || e->ready[i] < e->ready[out] || (e->ready[i] == e->ready[out] && s->stream_count < e->session[out]->stream_count))
+                out = i;
+        }
+        e->ready_count -= e->ready[out];
+        e->draining[out] = true;
+        queue(&p->idle, &e->idle);
+    }
+    want_quietly(p, e);
+}
+
 static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot, uint64_t now)
 {
     const struct snapshot_endpoint *in = snapshot_endpoint(s, slot);
@@ -201,6 +235,8 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
     (void)now;
     if (is && !was)
         join(p, e);
+    else if (is)
+        resize(p, e);
     else if (!is && (was || !e->gone_reported))
         leave(p, e);
 }
@@ -236,7 +272,7 @@ void pool_connecting(struct pool *p, uint32_t slot, struct session *s, uint64_t 
     int i = place_of(e, NULL);
     assert(i >= 0);
     e->session[i] = s;
-    e->ready[i] = e->draining[i] = false;
+    e->ready[i] = e->draining[i] = e->spent[i] = false;
     s->slot = slot;
     s->serial = e->serial;
     s->kept = (uint8_t)i;
@@ -256,6 +292,22 @@ static struct pool_slot *slot_of(struct pool *p, const struct session *s)
     return e->serial == s->serial && e->session[s->kept] == s ? e : NULL;
 }
 
+static void unready(struct pool *p, struct pool_slot *e, int i)
+{
+    if (!e->ready[i] || e->draining[i] || e->ready_count == 0)
+        return;
+    if (--e->ready_count == 0 && e->state == MAILBOX_READY)
+        set_state(p, e, MAILBOX_CONNECTING);
+    queue(&p->reports, &e->report); /* how many connections are READY */
+}
+
+static void retire(struct pool *p, struct pool_slot *e, int i)
+{
+    unready(p, e, i);
+    e->draining[i] = true;
+    queue(&p->idle, &e->idle);
+}
+
 void pool_settings(struct pool *p, struct session *s, uint64_t now)
 {
     (void)now;
@@ -269,27 +321,29 @@ void pool_settings(struct pool *p, struct session *s, uint64_t now)
     if (e->draining[s->kept])
         return;
     e->ready_count++;
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->spent[i] && !e->draining[i] && e->session[i] != NULL)
+            retire(p, e, i);
     set_state(p, e, MAILBOX_READY);
+    queue(&p->reports, &e->report);
     want(p, e); /* further connections one after the other */
 }
 
-static void unready(struct pool *p, struct pool_slot *e, int i)
+/* A backend that greets and leaves is not tried in a tight loop. */
+static bool left_soon(const struct pool_slot *e, const struct session *s, uint64_t now)
 {
-    if (e->ready[i] && !e->draining[i] && e->ready_count > 0 && --e->ready_count == 0 && e->state == MAILBOX_READY)
-        set_state(p, e, MAILBOX_CONNECTING);
+    return now - s->opened_ns < e->backoff_base_ns;
 }
 
 void pool_goaway(struct pool *p, struct session *s, uint64_t now)
 {
-    (void)now;
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || e->draining[s->kept])
         return;
-    unready(p, e, s->kept);
-    e->draining[s->kept] = true;
-    queue(&p->idle, &e->idle);
-    if (!base_timer_armed(&e->timer))
-        want(p, e);
+    retire(p, e, s->kept);
+    if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
+        backoff(p, e, now);
+    want_quietly(p, e);
 }
 
 void pool_lost(struct pool *p, struct session *s, uint64_t now)
@@ -307,14 +361,13 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
         queue(&p->reports, &e->report);
         return;
     }
-    if (!was_ready && !was_draining) {
+    if (!was_draining && (!was_ready || left_soon(e, s, now))) {
         failed(p, e, now);
-    } else if (!was_draining && now - s->opened_ns < e->backoff_base_ns) {
-        failed(p, e, now); /* a backend that greets and hangs up is not tried in a tight loop */
-    } else if (!was_draining) {
-        stats_add(&p->stats->slots[e->slot].failures, 1);
-        want(p, e);
+        return;
     }
+    if (!was_draining)
+        stats_add(&p->stats->slots[e->slot].failures, 1);
+    want_quietly(p, e);
 }
 
 struct session *pool_session(struct pool *p, uint32_t slot)
@@ -323,10 +376,15 @@ struct session *pool_session(struct pool *p, uint32_t slot)
     struct session *best = NULL;
     for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
         struct session *s = e->session[i];
-        if (s == NULL || !e->ready[i] || e->draining[i] || s->broken)
+        if (s == NULL || !e->ready[i] || e->draining[i] || s->broken || http2_ids_left(s->h2) == 0)
             continue;
         if (best == NULL || s->stream_count < best->stream_count)
             best = s;
+    }
+    /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
+    if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !e->spent[best->kept]) {
+        e->spent[best->kept] = true;
+        want_quietly(p, e);
     }
     return best;
 }
@@ -369,6 +427,7 @@ struct session *pool_idle_next(struct pool *p, uint64_t now)
             e->session[i] = NULL;
             e->ready[i] = e->draining[i] = false;
             base_list_push_front(&p->idle, &e->idle); /* look again: there may be more */
+            want_quietly(p, e);
             return s;
         }
         if (!(e->flags & SNAPSHOT_PRESENT))

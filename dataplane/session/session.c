@@ -196,7 +196,7 @@ void stream_finish(struct session_stream *st)
         session_mark(s);
     }
     http2_stream_release(h2);
-    if (s->closing)
+    if (s->closing || !base_list_empty(&s->waiting)) /* a stream number has become free */
         session_mark(s);
 }
 
@@ -245,7 +245,8 @@ void session_release(struct session_stream *st)
     st->user = NULL;
     stream_part(st);
     bool pending = st->headers != NULL || st->trailers != NULL || st->head != NULL || (st->end && !st->ended);
-    if (pending && !(st->h2 != NULL && st->h2->reset))
+    /* A backend that has answered may never give the window for the rest of a request. */
+    if (pending && st->session->role == SESSION_DOWN && !(st->h2 != NULL && st->h2->reset))
         st->released = true;
     else
         stream_finish(st);
@@ -316,19 +317,25 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     return false;
 }
 
+/* What is left to be read of the range that begins at *in, behind what events have used of it.  Given back to the transport a range at a time:
+ * a segment often holds several frames. */
+static size_t unread(struct session *s, const uint8_t **in)
+{
+    size_t n = transport_peek(&s->transport, in);
+    if (s->consume > 0 && (s->broken || s->consume >= n)) {
+        transport_consume(&s->transport, s->consume);
+        s->consume = 0;
+        n = s->broken ? 0 : transport_peek(&s->transport, in);
+    }
+    return s->broken ? 0 : n - s->consume;
+}
+
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)
 {
-    for (;;) {
-        if (s->consume > 0) {
-            transport_consume(&s->transport, s->consume);
-            s->consume = 0;
-        }
-        const uint8_t *in;
-        size_t n = s->broken ? 0 : transport_peek(&s->transport, &in);
-        if (n == 0)
-            return false;
-        size_t used = http2_input(s->h2, in, n, ev);
-        s->consume = (uint32_t)used;
+    const uint8_t *in;
+    for (size_t n; (n = unread(s, &in)) > 0;) {
+        size_t used = http2_input(s->h2, in + s->consume, n, ev);
+        s->consume += (uint32_t)used;
         stats_count(s->home->stats, s->role == SESSION_DOWN ? STATS_DOWN_BYTES_IN : STATS_UP_BYTES_IN, used);
         bool tell = take_event(s, ev, stream);
         if (http2_control_pending(s->h2))
@@ -338,4 +345,5 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
         if (used == 0 && ev->type == HTTP2_EVENT_NONE)
             return false;
     }
+    return false;
 }

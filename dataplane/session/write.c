@@ -6,6 +6,13 @@ static void count_out(struct session *s, size_t n)
     stats_count(s->home->stats, s->role == SESSION_DOWN ? STATS_DOWN_BYTES_OUT : STATS_UP_BYTES_OUT, n);
 }
 
+/* Buffers for a frame of n bytes: looked at before it is begun. */
+static bool affordable(const struct session *s, size_t n)
+{
+    const struct packet_pool *pool = s->home->pool;
+    return packet_pool_in_use(pool) + n / 1024 + 4 <= packet_pool_size(pool);
+}
+
 /* A frame cut short cannot be mended: the peer would read what follows as its rest. */
 static bool write_whole(struct session *s, const void *data, size_t n)
 {
@@ -46,7 +53,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 {
     struct session *s = st->session;
     size_t bound = http2_headers_bound(h), room = 0;
-    if (s->broken || !write_control(s) || transport_room(&s->transport) < bound)
+    if (s->broken || !write_control(s))
         return false;
     if (bound <= 1024) {
         uint8_t *at = transport_reserve(&s->transport, bound, &room);
@@ -57,7 +64,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
         count_out(s, n);
         return n > 0;
     }
-    if (bound > s->home->scratch_size)
+    if (bound > s->home->scratch_size || transport_room(&s->transport) < bound || !affordable(s, bound))
         return false;
     size_t n = encode(st, h, end, s->home->scratch, s->home->scratch_size);
     if (n > 0 && write_whole(s, s->home->scratch, n))
@@ -83,10 +90,13 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
         if (at == NULL)
             return false;
         http2_data_begin(st->h2, n, end, at);
-        memcpy(at + HTTP2_FRAME_HEADER, data, n);
+        if (n > 0)
+            memcpy(at + HTTP2_FRAME_HEADER, data, n);
         transport_commit(&s->transport, n + HTTP2_FRAME_HEADER);
     } else {
         uint8_t head[HTTP2_FRAME_HEADER];
+        if (!affordable(s, n))
+            return false;
         http2_data_begin(st->h2, n, end, head);
         if (!write_whole(s, head, sizeof(head)) || !write_whole(s, data, n))
             return false;
@@ -141,14 +151,16 @@ bool session_headers(struct session_stream *st, const struct base_headers *h, bo
     struct session_held *held = held_create(s->home, h, end);
     if (held == NULL)
         return false;
-    if (st->headers == NULL && st->head == NULL && !st->trailers)
+    if (st->headers == NULL && st->head == NULL && !st->trailers) {
         st->headers = held;
-    else if (st->trailers == NULL && end)
+    } else if (end && st->trailers == NULL) {
         st->trailers = held;
-    else {
-        /* A second block that is not the last (a 1xx behind another): nobody's RPC needs it twice. */
+    } else if (!end && st->headers != NULL) { /* behind a 1xx that still waits: nobody's RPC needs both */
+        held_free(s->home, st->headers);
+        st->headers = held;
+    } else {
         held_free(s->home, held);
-        return !end;
+        return false;
     }
     st->end |= end;
     if (base_list_empty(&st->queue))
@@ -277,16 +289,26 @@ static bool flush_ready(struct session *s)
 
 #define FLUSH_LOW 32768 /* below this much room the transport will tell; above it was a buffer that lacked */
 
+static void again(struct session *s)
+{
+    base_list_remove(&s->dirty); /* stream_finish() may have marked it */
+    base_list_push_back(&s->home->retry, &s->dirty);
+}
+
 static void flush(struct session *s)
 {
     bool fits = write_control(s) && start_waiting(s) && flush_ready(s);
-    /* stream_finish() may have left RST_STREAM behind. */
-    if (s->broken || (write_control(s) && fits))
+    if (s->broken)
         return;
-    if (transport_room(&s->transport) < FLUSH_LOW)
-        transport_want(&s->transport);
-    else
-        base_list_push_back(&s->home->retry, &s->dirty);
+    /* stream_finish() may have left RST_STREAM behind. */
+    if (!write_control(s) || !fits) {
+        if (transport_room(&s->transport) < FLUSH_LOW)
+            transport_want(&s->transport);
+        else
+            again(s);
+    } else if (!base_list_empty(&s->waiting) && http2_full(s->home->http2)) {
+        again(s); /* the object that it waits for may become free on another connection */
+    }
 }
 
 void sessions_flush(struct sessions *ss)

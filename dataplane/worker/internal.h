@@ -4,47 +4,40 @@
 
 #include "worker.h"
 
-#include "pool/pool.h"
-#include "proxy/proxy.h"
-#include "session/session.h"
+#include "serve.h"
 
 struct worker {
     /* -- every turn ------------------------------------------------------------------------ */
-    struct port_queue *queue[SNAPSHOT_PORTS_MAX];
+    struct port_queue *queue[SNAPSHOT_PORTS_MAX]; /* NULL: the device has fewer queues than there are workers */
+    struct port_handover_end *handover;           /* NULL: one worker */
     uint32_t port_count;
-    uint32_t index;
+    uint32_t index, workers;
+    uint32_t via[SNAPSHOT_PORTS_MAX]; /* queue NULL: the worker that sends for us */
+    struct ip_owners owners;
     struct ip *ip;
-    struct tcp *tcp;
-    struct sessions *sessions;
-    struct pool *pool;
-    struct proxy *proxy;
+    struct serve serve;
     struct picker *picker;
     struct stats *stats;
     struct snapshot_door *door;
-    struct mailbox *mailbox;
-    const struct snapshot *snapshot; /* of this turn */
     uint64_t generation;             /* taken up */
-    bool poll, stop, draining, drained_told, applied_told;
+    bool poll, stop, applied_told;
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;
-    uint64_t drain_check_ns;
+    uint32_t in_use[2]; /* of pool and rx_pool: only their own worker can count them */
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     struct port_info info[SNAPSHOT_PORTS_MAX];
-    struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */
-    bool listening[SNAPSHOT_LISTENERS_MAX];
     struct worker_config config;
 };
 
 uint64_t worker_now(const struct worker *w);
 void worker_clock_init(struct worker *w);
+/* traffic.c: frames in, to their owners or from them; frames out. */
+uint32_t worker_receive(struct worker *w, uint64_t now);
+uint32_t worker_transmit(struct worker *w, uint64_t now);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
-void worker_drain_tick(struct worker *w, uint64_t now);
-/* serve.c: connections' and sessions' events. */
-void worker_serve(struct worker *w, uint64_t now);
-void worker_session_end(struct worker *w, struct session *s, bool graceful, uint64_t now);
 /* idle.c: false = it was a busy turn. */
 void worker_rest(struct worker *w, bool busy, uint64_t began, uint64_t now);
 

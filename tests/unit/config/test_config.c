@@ -158,7 +158,6 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
            "more than 4 have no effect yet");
     warned("panic_percent = 0;", "subset_size = 20;", 32, "no effect yet");
     warned("level = \"info\";", "access = \"/var/log/a\";", 37, "no effect yet");
-    warned("workers = 1;", "cores = \"2-3\";", 2, "no effect yet");
     /* of no use, though in force */
     warned("\"/pay.Pay/Charge\"", "\"/echo.Echo/Say\"", 24, "can never match: the one of line 23");
     warned("cluster = \"pay\"; }", "cluster = \"echo\"; }", 33, "no route leads to cluster \"pay\"");
