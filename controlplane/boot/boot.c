@@ -139,6 +139,10 @@ static void on_signal(void *user, uint32_t events)
     struct signalfd_siginfo info;
     (void)events;
     while (read(b->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP || info.ssi_signo == SIGUSR1)
+            admin_reopen(b->admin);
+        if (info.ssi_signo == SIGUSR1)
+            continue;
         if (info.ssi_signo == SIGHUP)
             loop_log(LOOP_LOG_WARN, "SIGHUP: live reload comes with a later version; restart to change the configuration");
         else
@@ -153,6 +157,7 @@ static bool block_signals(int *fd)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &set, NULL);
     *fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

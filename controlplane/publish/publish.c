@@ -152,6 +152,11 @@ bool publish_drained(const struct publish *p)
     return p->draining && p->drained_workers == all;
 }
 
+const char *publish_listener_name(const struct publish *p, uint32_t id)
+{
+    return id < p->listener_names_count ? p->listener_names[id] : "";
+}
+
 int publish_laggard(const struct publish *p, uint64_t now)
 {
     for (unsigned i = 0; i < p->waiting_count; i++)

@@ -30,6 +30,8 @@ uint64_t publish_generation(const struct publish *p);
 bool publish_settled(const struct publish *p);
 /* Every worker has reported that its last client connection ended, since publish_drain(). */
 bool publish_drained(const struct publish *p);
+/* Of a listener's id; "": none ever had it. */
+const char *publish_listener_name(const struct publish *p, uint32_t id);
 /* A worker that has not turned for more than a second, or -1. */
 int publish_laggard(const struct publish *p, uint64_t now);
 

@@ -97,6 +97,11 @@ struct session *session_connect(struct sessions *ss, const struct base_flow *flo
     return session_create(ss, transport_of_tcp(c), SESSION_UP, config, now);
 }
 
+const struct base_flow *session_flow(const struct session *s)
+{
+    return transport_flow(&s->transport);
+}
+
 void session_destroy(struct session *s, bool graceful, uint64_t now)
 {
     struct sessions *ss = s->home;

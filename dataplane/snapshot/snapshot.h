@@ -103,6 +103,7 @@ struct snapshot_port {
 struct snapshot {
     uint64_t generation; /* 1 for the first; rises with every published version */
     bool draining;       /* GOAWAY to every client, accept no more */
+    uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t listener_count; /* indexed by id; `present` tells */

@@ -24,6 +24,8 @@ struct worker {
     struct mailbox *mailbox;
     const struct snapshot *snapshot; /* of this turn */
     uint64_t generation;             /* taken up */
+    struct packet_tap *tap;          /* lent; NULL: nobody watches */
+    struct mailbox_dump *dump;       /* lent; NULL: nobody asks */
     bool poll, stop, draining, drained_told, applied_told;
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
@@ -45,6 +47,11 @@ void worker_drain_tick(struct worker *w, uint64_t now);
 /* serve.c: connections' and sessions' events. */
 void worker_serve(struct worker *w, uint64_t now);
 void worker_session_end(struct worker *w, struct session *s, bool graceful, uint64_t now);
+/* eyes.c: orders to show connections and frames. */
+void worker_dump(struct worker *w, struct mailbox_dump *d);
+void worker_dump_turn(struct worker *w, uint64_t now);
+void worker_capture(struct worker *w, struct packet_tap *tap);
+void worker_tap_stamp(struct worker *w);
 /* idle.c: false = it was a busy turn. */
 void worker_rest(struct worker *w, bool busy, uint64_t began, uint64_t now);
 

@@ -142,6 +142,10 @@ static void obey(struct worker *w, uint64_t now)
     while (mailbox_order_next(w->mailbox, &m)) {
         if (m.kind == MAILBOX_RESET_BACKOFF)
             pool_reset_backoff(w->pool, m.slot, m.serial, now);
+        else if (m.kind == MAILBOX_DUMP)
+            worker_dump(w, (struct mailbox_dump *)(uintptr_t)m.a);
+        else if (m.kind == MAILBOX_CAPTURE)
+            worker_capture(w, (struct packet_tap *)(uintptr_t)m.a);
         else if (m.kind == MAILBOX_STOP)
             w->stop = true;
         struct mailbox_message done = {.kind = MAILBOX_ORDER_DONE, .worker = (uint16_t)w->index, .value = m.value};
@@ -159,11 +163,17 @@ static void turn(struct worker *w)
     w->snapshot = snapshot_get(w->door);
     if (w->snapshot != NULL && w->snapshot->generation != w->generation)
         worker_apply(w, began);
+    if (w->tap != NULL)
+        worker_tap_stamp(w);
     uint32_t in = receive(w, began);
     tick(w, began);
     worker_serve(w, began);
+    if (w->tap != NULL)
+        worker_tap_stamp(w);
     uint32_t out = transmit(w, began);
     obey(w, began);
+    if (w->dump != NULL)
+        worker_dump_turn(w, began);
     w->snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
     stats_count(w->stats, STATS_TURNS, 1);
