@@ -1,5 +1,7 @@
 /* penstockctl: what a running penstock says about itself, as tables for people or JSON for scripts.  It speaks to the
  * admin server and knows nothing else. */
+#include "penstockctl_eyes.h"
+
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 #include <getopt.h>
@@ -32,13 +34,15 @@ static void help(FILE *to)
           "  status               version, uptime, listeners, connections and RPCs in a few lines\n"
           "  clusters             a line for each cluster: policy, endpoints, how fresh the registry's word is\n"
           "  endpoints [CLUSTER]  a line for each endpoint: weight, state, RPCs\n"
+          EYES_COMMANDS
           "\n"
           "Not yet (they exit 1)\n"
-          "  connections, explain, drain, undrain, weight, reload, capture, top\n"
+          "  explain, drain, undrain, weight, reload, top\n"
           "\n"
           "Options\n"
           "  -a, --admin HOST:PORT  penstock's admin.bind; " DEFAULT_ADDRESS " if not given; [IPv6]:PORT too\n"
           "  -j, --json             the answer as JSON, for scripts\n"
+          EYES_OPTIONS
           "  -h, --help             this text\n"
           "  -V, --version          the version\n"
           "\n"
@@ -384,10 +388,7 @@ static int parse(int argc, char **argv, struct arguments *a)
                                             {"help", no_argument, NULL, 'h'},
                                             {"version", no_argument, NULL, 'V'},
                                             {NULL, 0, NULL, 0}};
-    static const char *const now[] = {"status", "clusters", "endpoints", NULL}, *const later[] = {
-                                                                                    "connections", "explain", "drain",
-                                                                                    "undrain",     "weight",  "reload",
-                                                                                    "capture",     "top",     NULL};
+    static const char *const now[] = {"status", "clusters", "endpoints", NULL}, *const later[] = {"explain", "drain", "undrain", "weight", "reload", "top", NULL};
     for (int o; (o = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1;)
         switch (o) {
         case 'a':
@@ -425,7 +426,10 @@ static int parse(int argc, char **argv, struct arguments *a)
 int main(int argc, char **argv)
 {
     struct arguments a = {.address = DEFAULT_ADDRESS};
-    int status = parse(argc, argv, &a);
+    int status = eyes_main(argc, argv, DEFAULT_ADDRESS);
+    if (status >= 0)
+        return status;
+    status = parse(argc, argv, &a);
     if (status >= 0)
         return status;
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -119,7 +119,7 @@ static bool drain_worker(struct admin_capture *c, unsigned w, const struct clock
         const struct packet_tap_frame *f = packet_tap_next(c->tap[w]);
         if (f == NULL)
             return true;
-        bool wanted = c->connection != NULL && !c->gone && !c->failed;
+        bool wanted = c->connection != NULL && !c->gone && !c->failed; /* else it is thrown away */
         if (wanted && admin_pcapng_add(c->file, f, time_of(c, w, k, f->tsc)))
             c->frames++;
         else
@@ -131,11 +131,11 @@ static bool drain_worker(struct admin_capture *c, unsigned w, const struct clock
 
 static bool drain(struct admin_capture *c)
 {
-    bool all = true;
+    bool all = true, nobody = c->connection == NULL || c->gone || c->failed;
     struct clock k = clock_now();
     for (unsigned w = 0; w < c->admin->view.worker_count; w++)
         if (c->tap[w] != NULL)
-            all &= staged(c) < STAGED_MAX && drain_worker(c, w, &k);
+            all &= (nobody || staged(c) < STAGED_MAX) && drain_worker(c, w, &k);
     if (!admin_pcapng_flush(c->file))
         c->failed = true;
     return all;

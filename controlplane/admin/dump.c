@@ -96,9 +96,9 @@ static void ask(struct admin_dump *d, unsigned w)
 
 static bool poll_worker(struct admin_dump *d, unsigned w)
 {
-    struct mailbox_dump *part = d->lent[w];
     if (d->part[w] == PART_IDLE)
         ask(d, w);
+    struct mailbox_dump *part = d->lent[w];
     if (d->part[w] != PART_ASKED || mailbox_dump_lent(part))
         return d->part[w] == PART_WHOLE;
     for (uint32_t i = 0; i < part->count; i++)

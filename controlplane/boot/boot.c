@@ -109,7 +109,6 @@ static void beat(void *user)
     publish_turn(b->publish, now);
     admin_observe(b->admin);
     drain_logs(b);
-    boot_observe_pools(b);
     watch_workers(b, now);
     loop_timer_set(b->beat, BEAT_NS);
 }
@@ -190,7 +189,6 @@ static void destroy_controlplane(struct boot *b)
         publish_destroy(b->publish);
     if (b->membership != NULL)
         membership_destroy(b->membership);
-    free(b->process);
     if (b->beat != NULL)
         loop_timer_remove(b->beat);
     if (b->signals != NULL)

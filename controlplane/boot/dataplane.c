@@ -74,6 +74,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     for (unsigned i = 0; i < b->ports; i++)
         out->port[i] = b->port[i];
     out->pool = b->pool[w];
+    out->rx_pool = b->rx_pool[w];
     out->door = b->door;
     out->mailbox = b->mailbox[w];
 }

@@ -31,8 +31,6 @@ struct boot {
     size_t arena_bytes;
     struct worker *worker[SNAPSHOT_WORKERS_MAX];
     struct stats *stats[SNAPSHOT_WORKERS_MAX];
-    struct stats *process;                       /* objects of no worker's: the packet pools */
-    uint32_t in_use[2][SNAPSHOT_WORKERS_MAX]; /* of receive and send pools */
     struct mailbox *mailbox[SNAPSHOT_WORKERS_MAX];
     struct snapshot_door *door;
     unsigned launched;
@@ -65,6 +63,5 @@ void boot_dataplane_destroy(struct boot *b);
 void boot_drain(struct boot *b);
 /* view.c */
 struct admin_view boot_admin_view(struct boot *b);
-void boot_observe_pools(struct boot *b);
 
 #endif

@@ -1,8 +1,6 @@
 /* What admin sees of the process. */
 #include "internal.h"
 
-#include <stdlib.h>
-
 static const struct config *view_config(void *user)
 {
     return ((struct boot *)user)->config;
@@ -37,22 +35,8 @@ static void view_shutdown(void *user)
     boot_drain(user);
 }
 
-void boot_observe_pools(struct boot *b)
-{
-    for (unsigned w = 0; w < b->workers; w++) {
-        __atomic_store_n(&b->in_use[0][w], packet_pool_in_use(b->rx_pool[w]), __ATOMIC_RELAXED);
-        __atomic_store_n(&b->in_use[1][w], packet_pool_in_use(b->pool[w]), __ATOMIC_RELAXED);
-    }
-}
-
 struct admin_view boot_admin_view(struct boot *b)
 {
-    b->process = calloc(1, sizeof(*b->process));
-    for (unsigned w = 0; b->process != NULL && w < b->workers && 2 * w + 1 < STATS_OBJECTS_MAX; w++) {
-        stats_object_add(b->process, "packet_receive", &b->in_use[0][w], packet_pool_size(b->rx_pool[w]));
-        stats_object_add(b->process, "packet_send", &b->in_use[1][w], packet_pool_size(b->pool[w]));
-    }
-    boot_observe_pools(b);
     return (struct admin_view){
         .user = b,
         .config = view_config,
@@ -61,7 +45,6 @@ struct admin_view boot_admin_view(struct boot *b)
         .stats = b->stats,
         .mailboxes = b->mailbox,
         .worker_count = b->workers,
-        .process = b->process,
         .started_ns = loop_now(b->loop),
         .ports_up = view_ports_up,
         .draining = view_draining,

@@ -48,6 +48,7 @@ enum base_header_token {
 
 enum {
     BASE_HEADER_SENSITIVE = 1, /* never indexed (RFC 7541 section 7.1.3): passed on as such */
+    BASE_HEADER_INDEX = 2,     /* always indexed if it fits: who plays another encoder (a generator) sets it; never received */
 };
 
 struct base_header {

@@ -211,6 +211,8 @@ static bool wants_index(struct hpack_encoder *e, const struct outgoing *o)
     const struct base_header *f = o->f;
     if (f->name_len + f->value_len + HPACK_ENTRY_OVERHEAD > e->table.max / 8 || secret(f))
         return false;
+    if (f->flags & BASE_HEADER_INDEX)
+        return true;
     switch ((enum policy)policies[f->token]) {
     case POLICY_INDEX:
         return f->token != BASE_HEADER_PATH || memchr(f->value, '?', f->value_len) == NULL;

@@ -73,6 +73,12 @@ static uint64_t draw(struct pool *p)
 /* Slots are touched when first used, so that memory follows the number of endpoints. */
 static void slot_init(struct pool *p, struct pool_slot *e)
 {
+    if (e->wanted.next != NULL) { /* the endpoint before may have a report queued still */
+        base_list_remove(&e->wanted);
+        base_list_remove(&e->report);
+        base_list_remove(&e->idle);
+        base_wheel_cancel(&p->wheel, &e->timer);
+    }
     *e = (struct pool_slot){.slot = (uint32_t)(e - p->slots)};
     base_list_init(&e->wanted);
     base_list_init(&e->report);
@@ -113,12 +119,18 @@ static int place_of(const struct pool_slot *e, const struct session *s)
     return -1;
 }
 
-/* What this slot lacks is asked for now, unless a back-off runs. */
+/* What this slot lacks is asked for now. All places may be taken by sessions that drain: then when one of them has gone. */
 static void want(struct pool *p, struct pool_slot *e)
 {
-    if (!(e->flags & SNAPSHOT_PRESENT) || sessions_of(e, false) >= e->wanted_count)
-        return;
-    queue(&p->wanted, &e->wanted);
+    if ((e->flags & SNAPSHOT_PRESENT) && sessions_of(e, false) < e->wanted_count && place_of(e, NULL) >= 0)
+        queue(&p->wanted, &e->wanted);
+}
+
+/* The same, unless a back-off or a try runs: its end will ask. */
+static void want_quietly(struct pool *p, struct pool_slot *e)
+{
+    if (!base_timer_armed(&e->timer))
+        want(p, e);
 }
 
 static void backoff(struct pool *p, struct pool_slot *e, uint64_t now)
@@ -279,17 +291,23 @@ static void unready(struct pool *p, struct pool_slot *e, int i)
         set_state(p, e, MAILBOX_CONNECTING);
 }
 
+/* A backend that greets and leaves is not tried in a tight loop. */
+static bool left_soon(const struct pool_slot *e, const struct session *s, uint64_t now)
+{
+    return now - s->opened_ns < e->backoff_base_ns;
+}
+
 void pool_goaway(struct pool *p, struct session *s, uint64_t now)
 {
-    (void)now;
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || e->draining[s->kept])
         return;
     unready(p, e, s->kept);
     e->draining[s->kept] = true;
     queue(&p->idle, &e->idle);
-    if (!base_timer_armed(&e->timer))
-        want(p, e);
+    if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
+        backoff(p, e, now);
+    want_quietly(p, e);
 }
 
 void pool_lost(struct pool *p, struct session *s, uint64_t now)
@@ -307,14 +325,13 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
         queue(&p->reports, &e->report);
         return;
     }
-    if (!was_ready && !was_draining) {
+    if (!was_draining && (!was_ready || left_soon(e, s, now))) {
         failed(p, e, now);
-    } else if (!was_draining && now - s->opened_ns < e->backoff_base_ns) {
-        failed(p, e, now); /* a backend that greets and hangs up is not tried in a tight loop */
-    } else if (!was_draining) {
-        stats_add(&p->stats->slots[e->slot].failures, 1);
-        want(p, e);
+        return;
     }
+    if (!was_draining)
+        stats_add(&p->stats->slots[e->slot].failures, 1);
+    want_quietly(p, e);
 }
 
 struct session *pool_session(struct pool *p, uint32_t slot)
@@ -369,6 +386,7 @@ struct session *pool_idle_next(struct pool *p, uint64_t now)
             e->session[i] = NULL;
             e->ready[i] = e->draining[i] = false;
             base_list_push_front(&p->idle, &e->idle); /* look again: there may be more */
+            want_quietly(p, e);
             return s;
         }
         if (!(e->flags & SNAPSHOT_PRESENT))

@@ -15,6 +15,8 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
     char status[4], grpc[4];
     const char *why = stats_reason_labels[reason];
     h->count = h->size = 0;
+    bool cut = rpc->headers_sent && !rpc->grpc; /* a plain body cut short must not look whole */
+    enum http2_error refusal = cut || rpc->slot != UINT32_MAX ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM; /* the latter: nobody has seen it */
     if (!rpc->headers_sent) {
         unsigned n = decimal(rpc->grpc ? 200 : grpc_http_status(reason), status);
         base_headers_add(h, BASE_HEADER_STATUS, status, n);
@@ -23,7 +25,7 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
         else
             base_headers_add(h, BASE_HEADER_CONTENT_LENGTH, "0", 1);
     }
-    if (rpc->grpc || rpc->headers_sent) {
+    if (rpc->grpc) {
         base_headers_add(h, BASE_HEADER_GRPC_STATUS, grpc, decimal(code, grpc));
         base_headers_add(h, BASE_HEADER_GRPC_MESSAGE, message, strlen(message));
     }
@@ -36,9 +38,9 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
     struct session_stream *down = rpc->down;
     rpc->down = NULL;
     down->user = NULL;
-    if (session_headers(down, h, true))
+    if (!cut && session_headers(down, h, true))
         session_release(down);
     else
-        session_reset(down, HTTP2_REFUSED_STREAM);
+        session_reset(down, refusal);
     rpc_free(p, rpc);
 }

@@ -51,7 +51,8 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
                   uint64_t now)
 {
     const struct base_headers *h = ev->headers;
-    rpc->grpc = grpc_is_content_type(base_headers_find(h, BASE_HEADER_CONTENT_TYPE));
+    const struct base_header *type = base_headers_find(h, BASE_HEADER_CONTENT_TYPE);
+    rpc->grpc = grpc_is_content_type(type) || (ev->too_large && type == NULL); /* not among what fitted: most likely it was gRPC's */
     rpc->request_ended = ev->end_stream;
     if (s != NULL && s->access_every != 0 && ++p->access_skipped >= s->access_every) {
         p->access_skipped = 0;

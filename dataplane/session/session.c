@@ -84,17 +84,15 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->streams);
     base_list_push_back(&ss->all[role], &s->link);
     __atomic_store_n(&ss->count[role], ss->count[role] + 1, __ATOMIC_RELAXED);
-    tcp_conn_user_set(transport.tcp, s);
+    transport_user_set(&s->transport, s);
     session_mark(s);
     return s;
 }
 
 struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now)
 {
-    struct tcp_conn *c = tcp_connect(ss->tcp, flow, 0, now);
-    if (c == NULL)
-        return NULL;
-    return session_create(ss, transport_of_tcp(c), SESSION_UP, config, now);
+    struct transport t = transport_connect(ss->tcp, flow, now);
+    return t.kind != TRANSPORT_NONE ? session_create(ss, t, SESSION_UP, config, now) : NULL;
 }
 
 const struct base_flow *session_flow(const struct session *s)
@@ -203,7 +201,7 @@ void stream_finish(struct session_stream *st)
         session_mark(s);
     }
     http2_stream_release(h2);
-    if (s->closing)
+    if (s->closing || !base_list_empty(&s->waiting)) /* a stream number has become free */
         session_mark(s);
 }
 
@@ -252,7 +250,8 @@ void session_release(struct session_stream *st)
     st->user = NULL;
     stream_part(st);
     bool pending = st->headers != NULL || st->trailers != NULL || st->head != NULL || (st->end && !st->ended);
-    if (pending && !(st->h2 != NULL && st->h2->reset))
+    /* A backend that has answered may never give the window for the rest of a request. */
+    if (pending && st->session->role == SESSION_DOWN && !(st->h2 != NULL && st->h2->reset))
         st->released = true;
     else
         stream_finish(st);

@@ -120,8 +120,8 @@ bool session_data(struct session_stream *st, const uint8_t *data, uint32_t n, bo
 void session_join(struct session_stream *from, struct session_stream *to);
 /* RST_STREAM; what is queued is dropped; st is dead. */
 void session_reset(struct session_stream *st, enum http2_error code);
-/* The user has done with it: what is queued still goes out, then the stream ends (a server's with RST_STREAM NO_ERROR where the request has not
- * ended, RFC 9113 section 8.1; a client's with CANCEL). st is dead. */
+/* The user has done with it; st is dead.  Role down: what is queued still goes out, then the stream ends, with RST_STREAM NO_ERROR where the request
+ * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
 void session_release(struct session_stream *st);
 
 /* Something is to be written at the end of this turn. */

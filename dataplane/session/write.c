@@ -83,7 +83,8 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
         if (at == NULL)
             return false;
         http2_data_begin(st->h2, n, end, at);
-        memcpy(at + HTTP2_FRAME_HEADER, data, n);
+        if (n > 0)
+            memcpy(at + HTTP2_FRAME_HEADER, data, n);
         transport_commit(&s->transport, n + HTTP2_FRAME_HEADER);
     } else {
         uint8_t head[HTTP2_FRAME_HEADER];
@@ -141,14 +142,16 @@ bool session_headers(struct session_stream *st, const struct base_headers *h, bo
     struct session_held *held = held_create(s->home, h, end);
     if (held == NULL)
         return false;
-    if (st->headers == NULL && st->head == NULL && !st->trailers)
+    if (st->headers == NULL && st->head == NULL && !st->trailers) {
         st->headers = held;
-    else if (st->trailers == NULL && end)
+    } else if (end && st->trailers == NULL) {
         st->trailers = held;
-    else {
-        /* A second block that is not the last (a 1xx behind another): nobody's RPC needs it twice. */
+    } else if (!end && st->headers != NULL) { /* behind a 1xx that still waits: nobody's RPC needs both */
+        held_free(s->home, st->headers);
+        st->headers = held;
+    } else {
         held_free(s->home, held);
-        return !end;
+        return false;
     }
     st->end |= end;
     if (base_list_empty(&st->queue))

@@ -1,5 +1,11 @@
 #include "transport.h"
 
+struct transport transport_connect(struct tcp *t, const struct base_flow *flow, uint64_t now)
+{
+    struct tcp_conn *c = tcp_connect(t, flow, 0, now);
+    return c != NULL ? transport_of_tcp(c) : (struct transport){.kind = TRANSPORT_NONE};
+}
+
 void transport_close(struct transport *t, uint64_t now)
 {
     if (t->kind == TRANSPORT_TCP)

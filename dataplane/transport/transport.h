@@ -19,6 +19,15 @@ static inline struct transport transport_of_tcp(struct tcp_conn *c)
     return (struct transport){TRANSPORT_TCP, c};
 }
 
+/* An active open over tcp. kind is TRANSPORT_NONE where it was refused. */
+struct transport transport_connect(struct tcp *t, const struct base_flow *flow, uint64_t now);
+
+/* Comes back with every event of the connection (tcp_conn_user). */
+static inline void transport_user_set(struct transport *t, void *user)
+{
+    tcp_conn_user_set(t->tcp, user);
+}
+
 static inline size_t transport_peek(struct transport *t, const uint8_t **data)
 {
     return tcp_read_peek(t->tcp, data);

@@ -45,7 +45,7 @@ void worker_dump_turn(struct worker *w, uint64_t now)
     uint32_t steps = 0, done = 0;
     while (d->count < MAILBOX_DUMP_ENTRIES && done < DUMP_CONNECTIONS && steps < DUMP_STEPS && d->cursor != UINT32_MAX) {
         uint32_t before = d->cursor;
-        const struct tcp_conn *c = tcp_conn_walk(w->tcp, &d->cursor, DUMP_STEPS - steps);
+        const struct tcp_conn *c = tcp_conn_walk(w->serve.tcp, &d->cursor, DUMP_STEPS - steps);
         steps += d->cursor - before;
         if (c == NULL)
             break;

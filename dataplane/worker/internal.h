@@ -4,9 +4,7 @@
 
 #include "worker.h"
 
-#include "pool/pool.h"
-#include "proxy/proxy.h"
-#include "session/session.h"
+#include "serve.h"
 
 struct worker {
     /* -- every turn ------------------------------------------------------------------------ */
@@ -14,28 +12,21 @@ struct worker {
     uint32_t port_count;
     uint32_t index;
     struct ip *ip;
-    struct tcp *tcp;
-    struct sessions *sessions;
-    struct pool *pool;
-    struct proxy *proxy;
+    struct serve serve;
     struct picker *picker;
     struct stats *stats;
     struct snapshot_door *door;
-    struct mailbox *mailbox;
-    const struct snapshot *snapshot; /* of this turn */
     uint64_t generation;             /* taken up */
     struct packet_tap *tap;          /* lent; NULL: nobody watches */
     struct mailbox_dump *dump;       /* lent; NULL: nobody asks */
-    bool poll, stop, draining, drained_told, applied_told;
+    bool poll, stop, applied_told;
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;
-    uint64_t drain_check_ns;
+    uint32_t in_use[2]; /* of pool and rx_pool: only their own worker can count them */
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     struct port_info info[SNAPSHOT_PORTS_MAX];
-    struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */
-    bool listening[SNAPSHOT_LISTENERS_MAX];
     struct worker_config config;
 };
 
@@ -43,10 +34,6 @@ uint64_t worker_now(const struct worker *w);
 void worker_clock_init(struct worker *w);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
-void worker_drain_tick(struct worker *w, uint64_t now);
-/* serve.c: connections' and sessions' events. */
-void worker_serve(struct worker *w, uint64_t now);
-void worker_session_end(struct worker *w, struct session *s, bool graceful, uint64_t now);
 /* eyes.c: orders to show connections and frames. */
 void worker_dump(struct worker *w, struct mailbox_dump *d);
 void worker_dump_turn(struct worker *w, uint64_t now);

@@ -1,35 +1,35 @@
 /* Connections' and sessions' events: from tcp to session, from session to proxy and pool. */
-#include "internal.h"
+#include "serve.h"
 
-void worker_session_end(struct worker *w, struct session *s, bool graceful, uint64_t now)
+void worker_session_end(struct serve *v, struct session *s, bool graceful, uint64_t now)
 {
-    proxy_session_lost(w->proxy, s, now);
+    proxy_session_lost(v->proxy, s, now);
     if (s->role == SESSION_UP)
-        pool_lost(w->pool, s, now);
+        pool_lost(v->pool, s, now);
     session_destroy(s, graceful, now);
 }
 
-static struct session *accept_session(struct worker *w, struct tcp_conn *conn, uint64_t now)
+static struct session *accept_session(struct serve *v, struct tcp_conn *conn, uint64_t now)
 {
     uint32_t id = (uint32_t)tcp_conn_tag(conn);
     struct transport t = transport_of_tcp(conn);
-    if (id >= SNAPSHOT_LISTENERS_MAX || !w->listener[id].present) {
+    if (id >= SNAPSHOT_LISTENERS_MAX || !v->listener[id].present) {
         transport_abort(&t, now);
         return NULL;
     }
-    const struct snapshot_listener *l = &w->listener[id];
+    const struct snapshot_listener *l = &v->listener[id];
     struct http2_config c;
     http2_config_defaults(&c, HTTP2_SERVER);
     c.max_concurrent_streams = l->max_concurrent_streams;
     c.max_header_list_size = l->max_header_list_size;
-    struct session *s = session_create(w->sessions, t, SESSION_DOWN, &c, now);
+    struct session *s = session_create(v->sessions, t, SESSION_DOWN, &c, now);
     if (s != NULL)
         s->listener = (uint16_t)id;
     return s;
 }
 
 /* False: the session is gone. */
-static bool read_session(struct worker *w, struct session *s, uint64_t now)
+static bool read_session(struct serve *v, struct session *s, uint64_t now)
 {
     struct http2_event ev;
     struct session_stream *st;
@@ -38,68 +38,55 @@ static bool read_session(struct worker *w, struct session *s, uint64_t now)
             char text[BASE_ENDPOINT_TEXT];
             const struct base_flow *f = transport_flow(&s->transport);
             struct base_endpoint peer = {f->remote, f->remote_port};
-            mailbox_log(w->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed",
+            mailbox_log(v->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed",
                         s->role == SESSION_DOWN ? "client" : "backend", base_endpoint_format(&peer, text), (int)ev.len, (const char *)ev.data,
                         ev.code, ev.last_id);
-            worker_session_end(w, s, true, now);
+            worker_session_end(v, s, true, now);
             return false;
         }
         if (s->role == SESSION_DOWN) {
-            proxy_down_event(w->proxy, w->snapshot, s, st, &ev, now);
+            proxy_down_event(v->proxy, v->snapshot, s, st, &ev, now);
             continue;
         }
         if (ev.type == HTTP2_EVENT_SETTINGS)
-            pool_settings(w->pool, s, now);
+            pool_settings(v->pool, s, now);
         if (ev.type == HTTP2_EVENT_GOAWAY)
-            pool_goaway(w->pool, s, now);
-        proxy_up_event(w->proxy, s, st, &ev, now);
+            pool_goaway(v->pool, s, now);
+        proxy_up_event(v->proxy, s, st, &ev, now);
     }
     return true;
 }
 
-static void serve(struct worker *w, const struct tcp_event *ev, uint64_t now)
+static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
 {
     struct session *s = tcp_conn_user(ev->conn);
     if (ev->events & TCP_EVENT_ACCEPTED) {
-        s = accept_session(w, ev->conn, now);
+        s = accept_session(v, ev->conn, now);
     }
     if (s == NULL)
         return;
     if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
         session_writable(s);
-    if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(w, s, now))
+    if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(v, s, now))
         return;
     /* A peer that has finished sends no more answers or requests: what is open fails, rather than hang. */
     if (ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED))
-        worker_session_end(w, s, !(ev->events & TCP_EVENT_CLOSED), now);
+        worker_session_end(v, s, !(ev->events & TCP_EVENT_CLOSED), now);
 }
 
-static void connect_wanted(struct worker *w, uint64_t now)
-{
-    struct pool_connect want;
-    while (pool_connect_next(w->pool, &want)) {
-        struct base_flow flow = {.remote = want.remote.addr, .remote_port = want.remote.port};
-        struct session *s = NULL;
-        want.http2.max_header_list_size = w->config.max_header_list_size;
-        if (ip_source_for(w->ip, &flow.remote, &flow.local, &flow.port))
-            s = session_connect(w->sessions, &flow, &want.http2, now);
-        if (s != NULL)
-            pool_connecting(w->pool, want.slot, s, now);
-        else
-            pool_unreachable(w->pool, want.slot, now);
-    }
-}
-
-void worker_serve(struct worker *w, uint64_t now)
+void worker_serve_events(struct serve *v, uint64_t now)
 {
     struct tcp_event ev;
-    while (tcp_next_event(w->tcp, &ev))
-        serve(w, &ev, now);
-    connect_wanted(w, now);
-    sessions_flush(w->sessions);
-    for (struct session *s; (s = sessions_broken_next(w->sessions)) != NULL;)
-        worker_session_end(w, s, false, now);
-    for (struct session *s; (s = pool_idle_next(w->pool, now)) != NULL;) {
+    while (tcp_next_event(v->tcp, &ev))
+        serve(v, &ev, now);
+}
+
+void worker_serve_finish(struct serve *v, uint64_t now)
+{
+    sessions_flush(v->sessions);
+    for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;)
+        worker_session_end(v, s, false, now);
+    for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
     }

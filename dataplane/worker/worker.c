@@ -43,27 +43,30 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
 {
     struct worker *w = base_arena_take(arena, sizeof(*w));
     w->config = *c;
-    w->index = c->index;
+    w->index = w->serve.worker = c->index;
     w->poll = c->poll;
     w->door = c->door;
-    w->mailbox = c->mailbox;
+    w->serve.mailbox = c->mailbox;
     worker_clock_init(w);
     uint64_t now = worker_now(w);
     struct sessions_config sc = sessions_config(c);
     struct http2_limits hl = http2_limits(c);
     w->stats = stats_create(arena, c->slots, c->clusters);
     w->ip = ip_create(arena, &c->ip, w->stats, c->pool, now);
-    w->tcp = tcp_create(arena, &c->tcp, w->stats, c->pool, now);
+    w->serve.tcp = tcp_create(arena, &c->tcp, w->stats, c->pool, now);
     struct http2 *http2 = http2_create(arena, &hl, w->stats);
-    w->sessions = sessions_create(arena, &sc, http2, w->tcp, c->pool, w->stats);
+    w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
-    w->pool = pool_create(arena, c->slots, c->index, w->sessions, w->picker, w->mailbox, w->stats, c->seed, now);
-    w->proxy = proxy_create(arena, c->streams, c->index, w->pool, w->picker, w->mailbox, w->stats, now);
+    w->serve.pool = pool_create(arena, c->slots, c->index, w->serve.sessions, w->picker, w->serve.mailbox, w->stats, c->seed, now);
+    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
     w->port_count = c->port_count;
     for (uint32_t i = 0; i < c->port_count; i++) {
         port_info(c->port[i], &w->info[i]);
         w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
     }
+    stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
+    if (c->rx_pool != NULL)
+        stats_object_add(w->stats, "packet_receive", &w->in_use[1], packet_pool_size(c->rx_pool));
     return w;
 }
 
@@ -79,7 +82,23 @@ uint64_t worker_turns(const struct worker *w)
 
 uint32_t worker_sessions(const struct worker *w, unsigned side)
 {
-    return __atomic_load_n(&w->sessions->count[side], __ATOMIC_RELAXED);
+    return __atomic_load_n(&w->serve.sessions->count[side], __ATOMIC_RELAXED);
+}
+
+static void connect_wanted(struct worker *w, uint64_t now)
+{
+    struct pool_connect want;
+    while (pool_connect_next(w->serve.pool, &want)) {
+        struct base_flow flow = {.remote = want.remote.addr, .remote_port = want.remote.port};
+        struct session *s = NULL;
+        want.http2.max_header_list_size = w->config.max_header_list_size;
+        if (ip_source_for(w->ip, &flow.remote, &flow.local, &flow.port))
+            s = session_connect(w->serve.sessions, &flow, &want.http2, now);
+        if (s != NULL)
+            pool_connecting(w->serve.pool, want.slot, s, now);
+        else
+            pool_unreachable(w->serve.pool, want.slot, now);
+    }
 }
 
 static uint32_t receive(struct worker *w, uint64_t now)
@@ -93,10 +112,10 @@ static uint32_t receive(struct worker *w, uint64_t now)
             struct ip_result r;
             switch (ip_input(w->ip, (uint16_t)i, burst[k], now, &r)) {
             case IP_TCP:
-                tcp_input(w->tcp, &r.flow, burst[k], now);
+                tcp_input(w->serve.tcp, &r.flow, burst[k], now);
                 break;
             case IP_TCP_ERROR:
-                tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+                tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
                 break;
             case IP_DONE:
                 break;
@@ -110,7 +129,7 @@ static uint32_t transmit(struct worker *w, uint64_t now)
 {
     struct tcp_out out[64];
     uint32_t total = 0;
-    for (uint32_t n; (n = tcp_output(w->tcp, out, 64, now)) > 0;) {
+    for (uint32_t n; (n = tcp_output(w->serve.tcp, out, 64, now)) > 0;) {
         total += n;
         for (uint32_t i = 0; i < n; i++)
             if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
@@ -129,19 +148,19 @@ static void tick(struct worker *w, uint64_t now)
     struct ip_result r;
     ip_tick(w->ip, now);
     while (ip_unreachable_next(w->ip, &r))
-        tcp_icmp_error(w->tcp, &r.flow, r.seq, r.hard, r.mtu, now);
-    tcp_tick(w->tcp, now);
-    pool_tick(w->pool, now);
-    proxy_tick(w->proxy, now);
-    worker_drain_tick(w, now);
+        tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+    tcp_tick(w->serve.tcp, now);
+    pool_tick(w->serve.pool, now);
+    proxy_tick(w->serve.proxy, now);
+    worker_drain_tick(&w->serve, now);
 }
 
 static void obey(struct worker *w, uint64_t now)
 {
     struct mailbox_message m;
-    while (mailbox_order_next(w->mailbox, &m)) {
+    while (mailbox_order_next(w->serve.mailbox, &m)) {
         if (m.kind == MAILBOX_RESET_BACKOFF)
-            pool_reset_backoff(w->pool, m.slot, m.serial, now);
+            pool_reset_backoff(w->serve.pool, m.slot, m.serial, now);
         else if (m.kind == MAILBOX_DUMP)
             worker_dump(w, (struct mailbox_dump *)(uintptr_t)m.a);
         else if (m.kind == MAILBOX_CAPTURE)
@@ -149,34 +168,48 @@ static void obey(struct worker *w, uint64_t now)
         else if (m.kind == MAILBOX_STOP)
             w->stop = true;
         struct mailbox_message done = {.kind = MAILBOX_ORDER_DONE, .worker = (uint16_t)w->index, .value = m.value};
-        mailbox_report(w->mailbox, &done); /* where it does not fit, the order comes again */
+        mailbox_report(w->serve.mailbox, &done); /* where it does not fit, the order comes again */
     }
     if (!w->applied_told && w->generation > 0) {
         struct mailbox_message told = {.kind = MAILBOX_SNAPSHOT_APPLIED, .worker = (uint16_t)w->index, .a = w->generation};
-        w->applied_told = mailbox_report(w->mailbox, &told);
+        w->applied_told = mailbox_report(w->serve.mailbox, &told);
     }
 }
 
-static void turn(struct worker *w)
+/* A pool's buffers in this worker's cache are free, which no other thread can know. */
+static void count_buffers(struct worker *w)
+{
+    __atomic_store_n(&w->in_use[0], packet_pool_in_use(w->config.pool), __ATOMIC_RELAXED);
+    if (w->config.rx_pool != NULL)
+        __atomic_store_n(&w->in_use[1], packet_pool_in_use(w->config.rx_pool), __ATOMIC_RELAXED);
+}
+
+#define COUNT_BUFFERS_TURNS 64
+
+void worker_turn(struct worker *w)
 {
     uint64_t began = worker_now(w);
-    w->snapshot = snapshot_get(w->door);
-    if (w->snapshot != NULL && w->snapshot->generation != w->generation)
+    w->serve.snapshot = snapshot_get(w->door);
+    if (w->serve.snapshot != NULL && w->serve.snapshot->generation != w->generation)
         worker_apply(w, began);
     if (w->tap != NULL)
         worker_tap_stamp(w);
     uint32_t in = receive(w, began);
     tick(w, began);
-    worker_serve(w, began);
+    worker_serve_events(&w->serve, began);
+    connect_wanted(w, began);
+    worker_serve_finish(&w->serve, began);
     if (w->tap != NULL)
         worker_tap_stamp(w);
     uint32_t out = transmit(w, began);
     obey(w, began);
     if (w->dump != NULL)
         worker_dump_turn(w, began);
-    w->snapshot = NULL;
+    w->serve.snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
     stats_count(w->stats, STATS_TURNS, 1);
+    if (worker_turns(w) % COUNT_BUFFERS_TURNS == 0)
+        count_buffers(w);
     uint64_t now = worker_now(w);
     if (in > 0 && out > 0)
         stats_residence_add(w->stats, now - began);
@@ -188,7 +221,7 @@ int worker_run(void *arg)
     struct worker *w = arg;
     snapshot_worker_online(w->door, w->index);
     while (!w->stop)
-        turn(w);
+        worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
     return 0;
 }
@@ -197,8 +230,8 @@ void worker_finish(struct worker *w)
 {
     uint64_t now = worker_now(w);
     for (int role = 0; role < 2; role++)
-        base_list_each_safe(l, &w->sessions->all[role])
-            worker_session_end(w, base_container(l, struct session, link), false, now);
+        base_list_each_safe(l, &w->serve.sessions->all[role])
+            worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
     transmit(w, now);
     ip_destroy(w->ip);
 }

@@ -33,6 +33,7 @@ struct worker_config {
     uint32_t port_count;
     struct port *port[SNAPSHOT_PORTS_MAX];
     struct packet_pool *pool;      /* buffers for everything that this worker sends or keeps */
+    struct packet_pool *rx_pool;   /* what its queues are filled from; NULL: not shown */
     struct snapshot_door *door;
     struct mailbox *mailbox;
 };
@@ -48,6 +49,8 @@ size_t worker_footprint(const struct worker_config *c);
 struct worker *worker_create(struct base_arena *arena, const struct worker_config *c);
 /* The loop, until the order MAILBOX_STOP.  arg: struct worker. */
 int worker_run(void *arg);
+/* One turn of the loop, for who brings a loop of his own; he calls snapshot_worker_online() first. */
+void worker_turn(struct worker *w);
 /* After the loop: every connection is reset, every buffer given back. */
 void worker_finish(struct worker *w);
 

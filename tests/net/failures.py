@@ -134,6 +134,6 @@ CHECKS = [
     {"name": "killed", "run": killed},
     {"name": "lease-expires", "run": lease_expires},
     {"name": "etcd-outage", "run": etcd_outage, "long_limit": 180, "long_words": "etcd stopped for a whole minute"},
-    {"name": "slow-reader", "run": slow_reader},
+    {"name": "slow-reader", "run": slow_reader, "limit": 150},
     {"name": "nobody-ready", "run": nobody_ready},
 ]

@@ -38,7 +38,8 @@ Plan plan_make(std::mt19937_64 &random)
         plan.request.set_delay_ms(uint32_t(random() % 10));
     if (random() % 5 == 0) {
         plan.request.set_status_code(1 + int(random() % 16));
-        plan.request.set_status_message("asked for: " + std::to_string(random() % 100) + " %");
+        // No percent sign: gRPC 1.51's client shows one call in some 10,000 its encoded form, without a gateway as well.
+        plan.request.set_status_message("asked for: " + std::to_string(random() % 100));
     }
     for (int i = int(random() % 4); i > 0; i--) {
         auto *pair = plan.request.add_initial_metadata();

@@ -1,0 +1,470 @@
+/* proxy over the rig: every answer of our own, every way in which an RPC can end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/rig.h"
+#include "lib/world.h"
+
+static struct rig *made(uint32_t backends)
+{
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = backends;
+    struct rig *r = rig_create(&c);
+    for (uint32_t i = 0; i < backends; i++)
+        rig_add(r, 0, i, i, 1);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+static struct rig_call *run_one(struct rig *r, const struct rig_script *s)
+{
+    struct rig_call *c = rig_start(rig_client(r, 0), s);
+    rig_settle(r, 20 * RIG_S);
+    return c;
+}
+
+static void test_unary(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    struct rig_call *c = run_one(r, &(struct rig_script){.request = 100, .response = 200});
+    assert_true(rig_is(c, 0));
+    assert_int_equal(c->got, 200);
+    assert_int_equal(c->up_got, 100);
+    assert_int_equal(c->http_status, 200);
+    assert_true(rig_destroy(r));
+}
+
+static struct rig_call *one(const struct rig_script *s, struct rig **out)
+{
+    struct rig *r = made(1);
+    *out = r;
+    return run_one(r, s);
+}
+
+/* -- answers of our own --------------------------------------------------------------------------- */
+
+static void own_answer(struct rig *r, const struct rig_script *base, int grpc, int http, const char *reason)
+{
+    struct rig_script s = *base;
+    struct rig_call *c = run_one(r, &s);
+    assert_true(rig_is(c, grpc));
+    assert_int_equal(c->http_status, 200);
+    assert_false(c->trailers); /* trailers-only */
+    assert_string_equal(c->reason, reason);
+    s.plain = true;
+    c = run_one(r, &s);
+    assert_int_equal(c->ends, 1);
+    assert_false(c->reset);
+    assert_int_equal(c->http_status, http);
+    assert_string_equal(c->reason, reason);
+}
+
+static void test_no_route(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    own_answer(r, &(struct rig_script){.path = "/else/Call", .request = 10}, 12, 404, "no_route");
+    assert_int_equal(rig_backend(r, 0)->calls, 0);
+    assert_true(rig_destroy(r));
+}
+
+static void test_no_ready(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    own_answer(r, &(struct rig_script){.path = "/two.Two/Call", .request = 10}, 14, 503, "no_ready_endpoint");
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->clusters[1].pick_failures[STATS_REASON_NO_READY_ENDPOINT]), 2);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->clusters[1].own_answers[14]), 2);
+    assert_true(rig_destroy(r));
+}
+
+static void test_request_headers_too_large(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    own_answer(r, &(struct rig_script){.metadata = 16200, .request = 10}, 8, 431, "headers_too_large");
+    /* So large that no field of it was kept. */
+    struct rig_call *c = run_one(r, &(struct rig_script){.metadata = 30000, .request = 10});
+    assert_true(rig_is(c, 8));
+    assert_string_equal(c->reason, "headers_too_large");
+    assert_int_equal(rig_backend(r, 0)->calls, 0);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.request = 10}), 0));
+    assert_true(rig_destroy(r));
+}
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    own_answer(r, &(struct rig_script){.act = RIG_HANG, .timeout = "20m", .request = 10}, 4, 504, "deadline");
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_run(r, 5 * RIG_MS);
+        assert_true(r->call[i]->up_reset);
+        assert_int_equal(r->call[i]->up_reset_code, HTTP2_CANCEL);
+        assert_in_range(r->call[i]->ended_ns - r->call[i]->began_ns, 20 * RIG_MS, 23 * RIG_MS);
+    }
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[4]), 2);
+    assert_true(rig_destroy(r));
+}
+
+/* The route's cap beats a longer wish, and stands where there is none. */
+static void test_deadline_cap(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    rig_add(r, 2, 1, 0, 1);
+    rig_run(r, 5 * RIG_MS);
+    static const char *const wish[] = {NULL, "9S", "99999999H", "17x", "0123456789m"};
+    for (unsigned i = 0; i < 5; i++) {
+        struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_HANG, .path = "/cap.Cap/Call", .timeout = wish[i]});
+        assert_true(rig_is(c, 4));
+        assert_in_range(c->ended_ns - c->began_ns, 50 * RIG_MS, 54 * RIG_MS);
+    }
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_HANG, .path = "/cap.Cap/Call", .timeout = "10m"});
+    assert_in_range(c->ended_ns - c->began_ns, 10 * RIG_MS, 13 * RIG_MS);
+    assert_true(rig_destroy(r));
+}
+
+/* While the request is being sent, while it waits for a stream number, after headers, behind queued bytes. */
+static void test_deadline_phases(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.act = RIG_HANG, .request = 1 << 20, .no_credit = true, .timeout = "20m"}), 4));
+    assert_true(rig_is(run_one(r, &(struct rig_script){.act = RIG_HANG, .request = 100, .never_ends = true, .timeout = "20m"}), 4));
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_HANG, .request = 100, .headers_first = true, .partial = 5000, .timeout = "20m"});
+    assert_true(rig_is(c, 4));
+    assert_true(c->headers && c->trailers && c->got == 5000);
+    c = run_one(r, &(struct rig_script){.act = RIG_HANG, .plain = true, .request = 100, .headers_first = true, .partial = 5000, .timeout = "20m"});
+    assert_true(c->reset); /* a body cut short must not look whole */
+    assert_int_equal(c->reset_code, HTTP2_INTERNAL_ERROR);
+    assert_true(rig_destroy(r));
+
+    struct rig_config rc;
+    rig_config_defaults(&rc);
+    r = rig_create(&rc);
+    rig_backend(r, 0)->h2.max_concurrent_streams = 1;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *a = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ANSWER, .delay_ns = 100 * RIG_MS});
+    struct rig_call *b = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ANSWER, .request = 3000, .timeout = "20m"});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(a, 0));
+    assert_true(rig_is(b, 4));
+    assert_false(b->up_seen);
+    assert_true(rig_destroy(r));
+}
+
+/* -- every way in which the backend can end it ----------------------------------------------------- */
+
+static void test_trailers_only(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.act = RIG_TRAILERS_ONLY, .grpc_status = 5, .request = 70}, &r);
+    assert_true(rig_is(c, 5));
+    assert_false(c->trailers);
+    assert_string_equal(c->reason, "");
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[5]), 1);
+    assert_true(rig_destroy(r));
+}
+
+static void test_reset_before_headers(void **state)
+{
+    (void)state;
+    static const struct {
+        enum http2_error code;
+        int grpc;
+    } t[] = {{HTTP2_NO_ERROR, 13}, {HTTP2_PROTOCOL_ERROR, 13}, {HTTP2_INTERNAL_ERROR, 13}, {HTTP2_FLOW_CONTROL_ERROR, 13}, {HTTP2_REFUSED_STREAM, 14},
+             {HTTP2_CANCEL, 1}, {HTTP2_ENHANCE_YOUR_CALM, 8}, {HTTP2_INADEQUATE_SECURITY, 7}};
+    struct rig *r = made(1);
+    for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+        for (int early = 0; early < 2; early++)
+            own_answer(r, &(struct rig_script){.act = RIG_RESET, .early = early, .code = t[i].code, .request = 100}, t[i].grpc, 502, "upstream_reset");
+    assert_true(rig_destroy(r));
+}
+
+static void test_reset_after_headers(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.act = RIG_RESET, .code = HTTP2_INTERNAL_ERROR, .headers_first = true, .partial = 20000, .request = 100, .delay_ns = 20 * RIG_MS}, &r);
+    assert_true(rig_is(c, 13));
+    assert_true(c->headers && c->trailers);
+    assert_int_equal(c->got, 20000);
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .plain = true, .code = HTTP2_INTERNAL_ERROR, .headers_first = true, .partial = 20000, .request = 100, .delay_ns = 20 * RIG_MS});
+    assert_true(c->reset && c->reset_code == HTTP2_INTERNAL_ERROR);
+    assert_true(rig_destroy(r));
+}
+
+static void test_lost_before_headers(void **state)
+{
+    (void)state;
+    for (int act = RIG_CLOSE; act <= RIG_ABORT; act++) {
+        struct rig *r;
+        struct rig_call *c = one(&(struct rig_script){.act = (enum rig_act)act, .request = 100}, &r);
+        assert_true(rig_is(c, 14));
+        assert_string_equal(c->reason, "upstream_lost");
+        rig_run(r, 3 * RIG_S);
+        c = run_one(r, &(struct rig_script){.act = (enum rig_act)act, .plain = true, .request = 100});
+        assert_int_equal(c->http_status, 502);
+        assert_true(rig_destroy(r));
+    }
+}
+
+static void test_lost_after_headers(void **state)
+{
+    (void)state;
+    for (int act = RIG_CLOSE; act <= RIG_ABORT; act++) {
+        struct rig *r;
+        struct rig_call *c = one(&(struct rig_script){.act = (enum rig_act)act, .request = 100, .headers_first = true, .partial = 100, .delay_ns = 20 * RIG_MS}, &r);
+        assert_true(rig_is(c, 14));
+        assert_true(c->headers && c->trailers);
+        assert_int_equal(c->got, 100);
+        assert_string_equal(c->reason, "upstream_lost");
+        assert_true(rig_destroy(r));
+    }
+}
+
+static void test_goaway(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 100 * RIG_MS});
+    rig_run(r, 10 * RIG_MS);
+    struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_GOAWAY, .request = 100, .early = true});
+    struct rig_call *d = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ANSWER, .request = 100});
+    rig_run(r, 5 * RIG_MS);
+    assert_true(rig_is(c, 14));
+    assert_true(d->ends == 1 && (d->grpc_status == 14 || d->grpc_status == 0));
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(old, 0)); /* at or below last_id: it finishes */
+    rig_run(r, 2 * RIG_S);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0)); /* on a connection of its own */
+    assert_int_equal(rig_backend(r, 0)->accepted, 2);
+    assert_int_equal(rig_in_use(r, "session"), 2);
+    assert_true(rig_destroy(r));
+}
+
+static void test_early_answer(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_ANSWER, .early = true, .request = 1 << 20, .response = 100});
+    assert_true(rig_is(c, 0));
+    c = run_one(r, &(struct rig_script){.act = RIG_ANSWER, .early = true, .request = 1 << 20, .response = 100, .no_credit = true});
+    assert_true(rig_is(c, 0));
+    c = run_one(r, &(struct rig_script){.act = RIG_TRAILERS_ONLY, .early = true, .request = 100, .never_ends = true});
+    assert_true(rig_is(c, 0));
+    c = run_one(r, &(struct rig_script){.act = RIG_ANSWER, .early = true, .request = 1 << 20, .response = 100, .no_credit = true, .lingers = true, .delay_ns = 20 * RIG_MS});
+    assert_true(rig_is(c, 0));
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session_stream"), 0); /* nothing waits for a window that nobody gives */
+    assert_int_equal(rig_in_use(r, "http2_streams"), 0);
+    assert_true(rig_destroy(r));
+}
+
+static void test_end_without_trailers(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.act = RIG_DATA_END, .plain = true, .request = 10, .response = 70000}, &r);
+    assert_int_equal(c->ends, 1);
+    assert_false(c->reset || c->bad_bytes);
+    assert_int_equal(c->got, 70000);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[0]), 1);
+    c = run_one(r, &(struct rig_script){.act = RIG_DATA_END, .request = 10, .response = 10});
+    assert_true(rig_is(c, -1)); /* passed on as it is; gRPC calls it UNKNOWN, and so do we */
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[2]), 1);
+    assert_true(rig_destroy(r));
+}
+
+static void test_informational(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.informational = 3, .request = 10, .response = 10}, &r);
+    assert_true(rig_is(c, 0));
+    assert_int_equal(c->informational, 3);
+    assert_true(rig_destroy(r));
+}
+
+static void test_request_trailers(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.request = 100000, .request_trailers = true, .response = 10}, &r);
+    assert_true(rig_is(c, 0));
+    assert_true(c->up_trailers && c->up_got == 100000);
+    c = run_one(r, &(struct rig_script){.request_trailers = true});
+    assert_true(rig_is(c, 0));
+    assert_true(c->up_trailers);
+    assert_true(rig_destroy(r));
+}
+
+static void test_response_headers_too_large(void **state)
+{
+    (void)state;
+    struct rig *r;
+    struct rig_call *c = one(&(struct rig_script){.response_metadata = 20000, .request = 10, .response = 10}, &r);
+    assert_true(rig_is(c, 8));
+    rig_run(r, 5 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session_stream"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* -- the client -------------------------------------------------------------------------------------- */
+
+static void test_client_cancels(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    static const struct rig_script t[] = {
+        {.act = RIG_HANG, .request = 100},
+        {.act = RIG_HANG, .request = 1 << 20, .no_credit = true},
+        {.act = RIG_HANG, .request = 100, .headers_first = true, .partial = 20000},
+        {.act = RIG_ANSWER, .request = 100, .response = 1 << 20, .no_read = true},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        struct rig_script s = t[i];
+        s.cancel_ns = 20 * RIG_MS;
+        struct rig_call *c = run_one(r, &s);
+        rig_run(r, 5 * RIG_MS);
+        assert_true(c->up_reset);
+        assert_int_equal(c->up_reset_code, HTTP2_CANCEL);
+        assert_int_equal(rig_in_use(r, "rpc"), 0);
+        assert_int_equal(rig_in_use(r, "session_stream"), 0);
+        assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[1]), i + 1);
+    }
+    assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0));
+    assert_true(rig_destroy(r));
+}
+
+static void test_client_lost(void **state)
+{
+    (void)state;
+    for (int graceful = 0; graceful < 2; graceful++) {
+        struct rig *r = made(1);
+        struct rig_call *c[5];
+        for (int i = 0; i < 5; i++)
+            c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = i < 3 ? RIG_HANG : RIG_ANSWER, .request = 100, .response = 1 << 20, .no_read = true});
+        rig_run(r, 20 * RIG_MS);
+        rig_disconnect(rig_client(r, 0), graceful);
+        rig_run(r, 20 * RIG_MS);
+        for (int i = 0; i < 5; i++) {
+            assert_true(c[i]->lost);
+            assert_true(c[i]->up_reset);
+            assert_int_equal(c[i]->up_reset_code, HTTP2_CANCEL);
+        }
+        assert_int_equal(rig_in_use(r, "session"), 1);
+        assert_int_equal(rig_in_use(r, "rpc"), 0);
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* -- bytes ---------------------------------------------------------------------------------------------- */
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    static const uint32_t size[] = {0, 1, 5, 1000, 1015, 1016, 1024, 1448, 2000, 4096, 16384, 16385, 65535, 65536, 100000, 1 << 20};
+    struct rig *r = made(2);
+    for (unsigned i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+        for (int act = 0; act < 2; act++) {
+            struct rig_script s = {.act = act ? RIG_ECHO : RIG_ANSWER, .request = size[i], .response = size[i]};
+            struct rig_call *c = run_one(r, &s);
+            assert_true(rig_is(c, 0));
+            assert_int_equal(c->got, size[i]);
+            assert_int_equal(c->up_got, size[i]);
+        }
+    assert_true(rig_destroy(r));
+}
+
+static void test_many_at_once(void **state)
+{
+    (void)state;
+    struct rig *r = made(3);
+    for (int i = 0; i < 100; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = i % 3 ? RIG_ECHO : RIG_ANSWER, .request = (uint32_t)(i * 977), .response = (uint32_t)(i * 1301)});
+    assert_true(rig_settle(r, 30 * RIG_S));
+    for (int i = 0; i < 100; i++) {
+        assert_true(rig_is(r->call[i], 0));
+        assert_int_equal(r->call[i]->up_got, i * 977);
+        assert_int_equal(r->call[i]->got, i % 3 ? i * 977 : i * 1301);
+    }
+    assert_true(rig_destroy(r));
+}
+
+static void test_metadata(void **state)
+{
+    (void)state;
+    static const uint32_t size[] = {100, 900, 1100, 4000, 8000, 14000};
+    struct rig *r = made(1);
+    for (int round = 0; round < 3; round++)
+        for (unsigned i = 0; i < 6; i++) {
+            struct rig_call *c = run_one(r, &(struct rig_script){.request = 10, .response = 10, .metadata = size[i]});
+            assert_true(rig_is(c, 0));
+            assert_int_equal(c->metadata, size[i]);
+            assert_int_equal(c->up_metadata, size[i]);
+        }
+    assert_true(rig_destroy(r));
+}
+
+/* Two listeners' worth of routes, by path. */
+static void test_routes(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    struct rig_config *rc = &r->config;
+    assert_int_equal(rc->backends, 1);
+    rig_add(r, 1, 1, 0, 1);
+    rig_run(r, 10 * RIG_MS);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = "/two.Two/Call"}), 0));
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = "/echo.Echo/Other"}), 0));
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = "/echo.Ech"}), 12));
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[1].rpcs[0]), 1);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[0]), 1);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->clusters[1].started[0]), 1);
+    assert_true(rig_destroy(r));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unary),
+        cmocka_unit_test(test_no_route),
+        cmocka_unit_test(test_no_ready),
+        cmocka_unit_test(test_request_headers_too_large),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_deadline_cap),
+        cmocka_unit_test(test_deadline_phases),
+        cmocka_unit_test(test_trailers_only),
+        cmocka_unit_test(test_reset_before_headers),
+        cmocka_unit_test(test_reset_after_headers),
+        cmocka_unit_test(test_lost_before_headers),
+        cmocka_unit_test(test_lost_after_headers),
+        cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_end_without_trailers),
+        cmocka_unit_test(test_informational),
+        cmocka_unit_test(test_request_trailers),
+        cmocka_unit_test(test_response_headers_too_large),
+        cmocka_unit_test(test_client_cancels),
+        cmocka_unit_test(test_client_lost),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_routes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,274 @@
+/* session over the rig: back-pressure, stream numbers, what waits and in which order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "http2/internal.h"
+#include "lib/rig.h"
+#include "lib/world.h"
+
+static struct rig *plain(uint32_t clients)
+{
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.clients = clients;
+    return rig_create(&c);
+}
+
+static void go(struct rig *r)
+{
+    rig_add(r, 0, 0, 0, 1);
+    for (uint32_t i = 0; i < r->config.clients; i++)
+        rig_connect(rig_client(r, i));
+    rig_run(r, 5 * RIG_MS);
+}
+
+static uint32_t queued_most(struct rig *r)
+{
+    uint32_t most = 0;
+    for (int role = 0; role < 2; role++)
+        base_list_each(l, &r->serve.sessions->all[role])
+        {
+            struct session *s = base_container(l, struct session, link);
+            base_list_each(k, &s->streams)
+            {
+                struct session_stream *st = base_container(k, struct session_stream, link);
+                most = st->queued > most ? st->queued : most;
+            }
+        }
+    return most;
+}
+
+/* What one side may still send and what the other has not yet given back make up the whole window again. */
+static void windows_whole(struct session *a, struct session *b)
+{
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_int_equal(a->h2->send_window + (int64_t)b->h2->recv_credit, b->h2->recv_target);
+    assert_int_equal(b->h2->send_window + (int64_t)a->h2->recv_credit, a->h2->recv_target);
+    assert_int_equal(a->h2->recv_window + (int64_t)a->h2->recv_credit, a->h2->recv_target);
+    assert_int_equal(a->stream_count, 0);
+    assert_int_equal(a->h2->active, 0);
+}
+
+static void all_windows_whole(struct rig *r)
+{
+    rig_run(r, 50 * RIG_MS);
+    struct rig_host *b = rig_backend(r, 0);
+    windows_whole(rig_up(r, 0), base_container(b->sessions->all[SESSION_DOWN].next, struct session, link));
+    for (uint32_t i = 0; i < r->config.clients; i++)
+        windows_whole(rig_down(r, i), rig_client(r, i)->session);
+}
+
+static void test_stream_never_read(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    go(r);
+    struct rig_call *slow = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 << 20, .no_read = true});
+    struct rig_call *stuck = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_HANG, .request = 1 << 20, .no_credit = true});
+    uint32_t most = 0;
+    for (int i = 0; i < 100; i++) {
+        rig_run(r, 2 * RIG_MS);
+        uint32_t now = queued_most(r);
+        most = now > most ? now : most;
+    }
+    assert_in_range(most, 1, rig_up(r, 0)->h2->config.initial_window);
+    assert_int_equal(slow->got, 65535); /* the client's window */
+    assert_int_equal(stuck->up_got, 65535);
+    assert_int_equal(slow->ends, 0);
+    for (int i = 0; i < 10; i++) {
+        struct rig_call *n = rig_start(rig_client(r, 0), &(struct rig_script){.act = i % 2 ? RIG_ECHO : RIG_ANSWER, .request = 300000, .response = 300000});
+        rig_run(r, 300 * RIG_MS);
+        assert_true(rig_is(n, 0));
+    }
+    rig_cancel(slow);
+    rig_cancel(stuck);
+    all_windows_whole(r);
+    assert_true(rig_idle(r, 2));
+    assert_true(rig_destroy(r));
+}
+
+static void test_client_never_reads(void **state)
+{
+    (void)state;
+    struct rig *r = plain(2);
+    go(r);
+    for (int i = 0; i < 20; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = i % 2 ? RIG_ECHO : RIG_ANSWER, .request = 200000, .response = 200000});
+    rig_run(r, 2 * RIG_MS);
+    rig_client(r, 0)->deaf = true;
+    rig_run(r, 300 * RIG_MS);
+    assert_true(queued_most(r) <= rig_up(r, 0)->h2->config.initial_window);
+    uint32_t first = r->call_count;
+    for (int i = 0; i < 10; i++)
+        rig_start(rig_client(r, 1), &(struct rig_script){.act = i % 2 ? RIG_ECHO : RIG_ANSWER, .request = 200000, .response = 200000});
+    rig_run(r, RIG_S);
+    for (uint32_t i = first; i < r->call_count; i++)
+        assert_true(rig_is(r->call[i], 0));
+    rig_client(r, 0)->deaf = false;
+    assert_true(rig_settle(r, 30 * RIG_S));
+    for (uint32_t i = 0; i < r->call_count; i++)
+        assert_true(rig_is(r->call[i], 0));
+    all_windows_whole(r);
+    assert_true(rig_destroy(r));
+}
+
+static void limited(uint32_t limit, uint32_t calls, const struct rig_script *s)
+{
+    struct rig *r = plain(1);
+    r->world->s.listener[0].max_concurrent_streams = 2000;
+    rig_backend(r, 0)->h2.max_concurrent_streams = limit;
+    go(r);
+    for (uint32_t i = 0; i < calls; i++)
+        rig_start(rig_client(r, 0), s);
+    assert_true(rig_settle(r, 300 * RIG_S));
+    for (uint32_t i = 0; i < calls; i++) {
+        assert_true(rig_is(r->call[i], 0));
+        assert_int_equal(r->call[i]->up_order, i);
+        assert_int_equal(r->call[i]->got, s->response);
+    }
+    assert_true(rig_backend(r, 0)->open_max <= limit);
+    assert_int_equal(rig_backend(r, 0)->accepted, 1);
+    all_windows_whole(r);
+    assert_true(rig_destroy(r));
+}
+
+static void test_stream_limit(void **state)
+{
+    (void)state;
+    limited(10, 1000, &(struct rig_script){.request = 100, .response = 100});
+    limited(1, 50, &(struct rig_script){.request = 0, .response = 0});
+    limited(3, 50, &(struct rig_script){.act = RIG_TRAILERS_ONLY, .request = 5000});
+    limited(10, 200, &(struct rig_script){.request = 3000, .response = 3000, .metadata = 3000, .delay_ns = RIG_MS});
+    limited(2, 40, &(struct rig_script){.request = 100000, .response = 10, .request_trailers = true});
+}
+
+/* A limit of 0 is legal: calls wait, and end when their time has come. */
+static void test_no_streams_allowed(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    rig_backend(r, 0)->h2.max_concurrent_streams = 0;
+    go(r);
+    struct rig_call *a = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .timeout = "30m"});
+    struct rig_call *b = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .cancel_ns = 30 * RIG_MS});
+    rig_run(r, 100 * RIG_MS);
+    assert_true(rig_is(a, 4));
+    assert_int_equal(b->ends, 1);
+    assert_false(a->up_seen || b->up_seen);
+    assert_int_equal(rig_in_use(r, "session_stream"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* Neither room nor window: 1xx, HEADERS, DATA and trailers wait, and come in order. */
+static void test_held(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    rig_client(r, 0)->h2.initial_window = 1 << 20;
+    rig_client(r, 0)->h2.conn_window = 8 << 20;
+    go(r);
+    struct rig_call *big = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 2 << 20, .delay_ns = 20 * RIG_MS});
+    rig_run(r, 10 * RIG_MS);
+    rig_client(r, 0)->deaf = true;
+    struct rig_call *c[6];
+    rig_run(r, 200 * RIG_MS);
+    /* Deaf clients still write. */
+    for (int i = 0; i < 6; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = i < 4 ? RIG_ANSWER : RIG_TRAILERS_ONLY, .request = 100, .response = (uint32_t)(i == 1 ? 0 : 5000), .informational = (uint8_t)(i == 5 ? 0 : i), .metadata = (uint32_t)(i == 3 ? 9000 : 0)});
+    rig_run(r, 200 * RIG_MS);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(c[i]->ends, 0);
+    assert_true(rig_in_use(r, "held_1k") + rig_in_use(r, "held_8k") + rig_in_use(r, "held_max") > 0);
+    rig_client(r, 0)->deaf = false;
+    assert_true(rig_settle(r, 30 * RIG_S));
+    assert_true(rig_is(big, 0));
+    for (int i = 0; i < 6; i++) {
+        assert_true(rig_is(c[i], 0));
+        assert_int_equal(c[i]->http_status, 200);
+        assert_int_equal(c[i]->got, i == 1 || i >= 4 ? 0 : 5000);
+        assert_int_equal(c[i]->metadata, i == 3 ? 9000 : 0);
+    }
+    assert_true(rig_destroy(r));
+}
+
+static void test_tiny_windows(void **state)
+{
+    (void)state;
+    static const uint32_t window[] = {1, 2, 100, 1000, 16383};
+    for (unsigned i = 0; i < 5; i++) {
+        struct rig *r = plain(1);
+        rig_client(r, 0)->h2.initial_window = window[i];
+        rig_backend(r, 0)->h2.initial_window = window[i];
+        go(r);
+        uint32_t n = window[i] * 20 < 300 ? 300 : window[i] * 20;
+        for (int k = 0; k < 5; k++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.act = k % 2 ? RIG_ECHO : RIG_ANSWER, .request = n, .response = n});
+        bool all = rig_settle(r, 60 * RIG_S);
+        for (int k = 0; k < 5; k++) {
+            assert_true(rig_is(r->call[k], 0));
+            assert_int_equal(r->call[k]->got, n);
+        }
+        assert_true(all);
+        all_windows_whole(r);
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* The connection's window shut: nothing is lost when it opens. */
+static void test_connection_window(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    rig_client(r, 0)->h2.initial_window = 1 << 20;
+    rig_client(r, 0)->h2.conn_window = 65535;
+    rig_backend(r, 0)->h2.initial_window = 1 << 20;
+    rig_backend(r, 0)->h2.conn_window = 65535;
+    go(r);
+    for (int k = 0; k < 30; k++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = k % 2 ? RIG_ECHO : RIG_ANSWER, .request = 200000, .response = 200000});
+    assert_true(rig_settle(r, 60 * RIG_S));
+    for (int k = 0; k < 30; k++)
+        assert_true(rig_is(r->call[k], 0));
+    all_windows_whole(r);
+    assert_true(rig_destroy(r));
+}
+
+static void test_lossy(void **state)
+{
+    (void)state;
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.loss_ppm = 30000;
+    c.jitter_ns = 300000;
+    struct rig *r = rig_create(&c);
+    go(r);
+    rig_run(r, RIG_S);
+    for (int k = 0; k < 30; k++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = k % 2 ? RIG_ECHO : RIG_ANSWER, .request = (uint32_t)k * 5000, .response = (uint32_t)k * 7000});
+    assert_true(rig_settle(r, 120 * RIG_S));
+    for (int k = 0; k < 30; k++)
+        assert_true(rig_is(r->call[k], 0));
+    assert_true(rig_destroy(r));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stream_never_read),
+        cmocka_unit_test(test_client_never_reads),
+        cmocka_unit_test(test_stream_limit),
+        cmocka_unit_test(test_no_streams_allowed),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_tiny_windows),
+        cmocka_unit_test(test_connection_window),
+        cmocka_unit_test(test_lossy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

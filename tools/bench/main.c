@@ -1,0 +1,315 @@
+/* penstock-bench: what an RPC costs the gateway, in cycles.
+ *
+ * One thread runs a generator and the gateway in turn (--lockstep), with the TSC read around the gateway's turn: on a machine that is shared,
+ * two busy threads would measure the scheduler.  The gateway is a real worker over a real port; only the wire is a ring.  A closed loop: the
+ * next RPC of a connection begins when one has ended. */
+#include "bench.h"
+
+#include <getopt.h>
+#include <rte_cycles.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static void usage(FILE *to)
+{
+    fputs("usage: penstock-bench --link ring --lockstep [options]\n"
+          "\n"
+          "Measures what one proxied unary RPC costs a worker of the gateway, and checks every one of them at both ends.\n"
+          "\n"
+          "  --link ring          the wire: rings in this process\n"
+          "  --lockstep           generator and gateway take turns on one thread; only the gateway's turns are timed\n"
+          "  -c N                 client connections (8)\n"
+          "  -m N                 RPCs open on a connection, at most (1)\n"
+          "  -n N                 RPCs to measure (200000)\n"
+          "  --endpoints N        backends (3)\n"
+          "  --size BYTES         of a message, either way, 8 to 1048576 (100)\n"
+          "  --headers SET        static | go-deadline | go-deadline,traceparent: what grpc-go sends (static)\n"
+          "  --one-per-segment    each RPC in a segment of its own: the same as -m 1\n"
+          "  --json               figures for machines\n"
+          "  --help               this text\n"
+          "\n"
+          "Exit status 1: an RPC was lost, doubled, or wrong.  Needs no root, no hugepages, no device.\n",
+          to);
+}
+
+struct arguments {
+    struct options o;
+    bool ring, lockstep;
+};
+
+static bool number(const char *text, uint64_t low, uint64_t high, uint64_t *out)
+{
+    char *end;
+    *out = strtoull(text, &end, 10);
+    if (end != text && *end == '\0' && *out >= low && *out <= high)
+        return true;
+    fprintf(stderr, "penstock-bench: \"%s\" is not a number from %llu to %llu\n", text, (unsigned long long)low, (unsigned long long)high);
+    return false;
+}
+
+static bool headers_named(const char *text, enum header_set *out)
+{
+    static const char *const names[] = {"static", "go-deadline", "go-deadline,traceparent"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum header_set)i;
+            return true;
+        }
+    fprintf(stderr, "penstock-bench: \"%s\" is no set of headers: static, go-deadline, or go-deadline,traceparent\n", text);
+    return false;
+}
+
+enum { LINK = 256, LOCKSTEP, ENDPOINTS, SIZE, HEADERS, ONE, JSON, HELP };
+
+/* False: wrong. */
+static bool take(struct arguments *a, int option, const char *value)
+{
+    uint64_t v = 0;
+    bool ok = true;
+    switch (option) {
+    case 'c':
+        ok = number(value, 1, 65536, &v);
+        a->o.connections = (uint32_t)v;
+        return ok;
+    case 'm':
+        ok = number(value, 1, 1000, &v);
+        a->o.streams = (uint32_t)v;
+        return ok;
+    case 'n':
+        return number(value, 1, 1ull << 32, &a->o.rpcs);
+    case ENDPOINTS:
+        ok = number(value, 1, SNAPSHOT_SLOTS_MAX, &v);
+        a->o.endpoints = (uint32_t)v;
+        return ok;
+    case SIZE:
+        ok = number(value, 8, 1 << 20, &v);
+        a->o.size = (uint32_t)v;
+        return ok;
+    case HEADERS:
+        return headers_named(value, &a->o.headers);
+    case LINK:
+        a->ring = strcmp(value, "ring") == 0;
+        return a->ring;
+    case LOCKSTEP:
+        return a->lockstep = true;
+    case ONE:
+        return a->o.one_per_segment = true;
+    case JSON:
+        return a->o.json = true;
+    }
+    return false;
+}
+
+/* Exit status, or -1: go on. */
+static int parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct option options[] = {
+        {"link", required_argument, NULL, LINK},           {"lockstep", no_argument, NULL, LOCKSTEP}, {"endpoints", required_argument, NULL, ENDPOINTS},
+        {"size", required_argument, NULL, SIZE},           {"headers", required_argument, NULL, HEADERS},
+        {"one-per-segment", no_argument, NULL, ONE},       {"json", no_argument, NULL, JSON},         {"help", no_argument, NULL, HELP},
+        {NULL, 0, NULL, 0}};
+    for (int o; (o = getopt_long(argc, argv, "c:m:n:h", options, NULL)) != -1;) {
+        if (o == HELP || o == 'h') {
+            usage(stdout);
+            return 0;
+        }
+        if (!take(a, o, optarg)) {
+            fputs("Try: penstock-bench --help\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc || !a->ring || !a->lockstep) {
+        fputs("penstock-bench: --link ring --lockstep is what there is so far\nTry: penstock-bench --help\n", stderr);
+        return 2;
+    }
+    if (a->o.one_per_segment)
+        a->o.streams = 1;
+    return -1;
+}
+
+/* ---- the run ---- */
+
+struct run {
+    struct lab lab;
+    struct turns turns;
+    uint64_t idle; /* turns in a row in which nothing moved */
+};
+
+static uint64_t counter(const struct run *r, enum stats_counter which)
+{
+    return stats_read(&worker_stats(r->lab.gateway)->counters[which]);
+}
+
+static uint64_t packets(const struct run *r)
+{
+    return counter(r, STATS_PORT_RX_PACKETS) + counter(r, STATS_PORT_TX_PACKETS);
+}
+
+/* How often the kernel has taken the core away from us. */
+static uint64_t preemptions(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
+}
+
+/* One turn of each. True: the gateway had something to do. */
+static bool turn(struct run *r)
+{
+    struct mailbox_message report;
+    struct mailbox_log log;
+    peer_turn(&r->lab.peer, lab_now(&r->lab));
+    uint64_t before = packets(r), preempted = preemptions(), began = rte_rdtsc_precise();
+    worker_turn(r->lab.gateway);
+    uint64_t cycles = rte_rdtsc_precise() - began;
+    bool whole = preemptions() == preempted;
+    while (mailbox_report_next(r->lab.mailbox, &report))
+        ;
+    while (mailbox_log_next(r->lab.mailbox, &log))
+        if (log.level < 2)
+            fprintf(stderr, "gateway: %.*s\n", (int)log.length, log.text);
+    if (packets(r) == before) {
+        r->idle++;
+        return false;
+    }
+    r->idle = 0;
+    turns_add(&r->turns, cycles, whole);
+    return true;
+}
+
+/* Turns until `*value` is `goal`, at most `seconds`. */
+static bool reach(struct run *r, const char *what, const volatile uint64_t *value, const volatile uint32_t *value32, uint64_t goal, unsigned seconds)
+{
+    uint64_t last = 0, since = lab_now(&r->lab);
+    for (;;) {
+        uint64_t v = value != NULL ? *value : *value32;
+        if (v >= goal)
+            return true;
+        turn(r);
+        if (v != last) {
+            last = v;
+            since = lab_now(&r->lab);
+        } else if (r->idle > 1000 && lab_now(&r->lab) - since > seconds * 1000000000ull) {
+            fprintf(stderr, "penstock-bench: stuck: %s: %llu of %llu; %s\n", what, (unsigned long long)v, (unsigned long long)goal,
+                    r->lab.peer.calls.wrong > 0 ? r->lab.peer.calls.first_wrong : "nothing was wrong so far");
+            return false;
+        }
+    }
+}
+
+static void settle(struct run *r, uint64_t ms)
+{
+    for (uint64_t end = lab_now(&r->lab) + ms * 1000000; lab_now(&r->lab) < end;)
+        turn(r);
+}
+
+static bool connect_all(struct run *r)
+{
+    struct peer *p = &r->lab.peer;
+    if (!reach(r, "backends connected", NULL, &p->accepted, p->options.endpoints, 10))
+        return false;
+    settle(r, 50); /* SETTINGS both ways */
+    return true;
+}
+
+/* What a connection and a stream take. */
+static bool memory(struct run *r, struct figures *f)
+{
+    struct peer *p = &r->lab.peer;
+    uint32_t c = p->options.connections;
+    uint64_t before = lab_bytes(&r->lab);
+    peer_connect(p, lab_now(&r->lab));
+    if (!reach(r, "clients connected", NULL, &p->ready, c, 10))
+        return false;
+    p->limit = 1;
+    p->until = c;
+    if (!reach(r, "first RPCs", &p->calls.answered, NULL, c, 10))
+        return false;
+    settle(r, 300); /* delayed acknowledgements leave */
+    uint64_t idle = lab_bytes(&r->lab);
+    f->connection_bytes = (double)(idle - before) / c;
+    p->hold = true;
+    p->limit = p->options.streams;
+    p->until += (uint64_t)c * p->options.streams;
+    if (!reach(r, "RPCs held", NULL, &p->held_count, (uint64_t)c * p->options.streams, 10))
+        return false;
+    settle(r, 300);
+    f->stream_bytes = (double)(lab_bytes(&r->lab) - idle) / p->held_count;
+    peer_release(p);
+    return reach(r, "held RPCs answered", &p->calls.answered, NULL, p->until, 10);
+}
+
+static bool measure(struct run *r, struct figures *f)
+{
+    struct peer *p = &r->lab.peer;
+    p->until = p->calls.answered + 32768;
+    if (!reach(r, "RPCs to warm up", &p->calls.answered, NULL, p->until - (uint64_t)p->options.connections * p->options.streams, 10))
+        return false;
+    p->until = p->calls.answered + p->options.rpcs + (uint64_t)p->options.connections * p->options.streams;
+    if (p->until > p->calls.count)
+        p->until = p->calls.count;
+    uint64_t from = p->calls.answered, in = counter(r, STATS_PORT_RX_PACKETS), out = counter(r, STATS_PORT_TX_PACKETS), began = lab_now(&r->lab);
+    r->turns.count = r->turns.torn = 0;
+    r->lab.link.driver_cycles = 0;
+    bool ok = reach(r, "RPCs", &p->calls.answered, NULL, from + p->options.rpcs, 10);
+    f->rpcs = p->calls.answered - from;
+    f->packets_in = counter(r, STATS_PORT_RX_PACKETS) - in;
+    f->packets_out = counter(r, STATS_PORT_TX_PACKETS) - out;
+    f->seconds = (double)(lab_now(&r->lab) - began) / 1e9;
+    f->driver_cycles = (double)r->lab.link.driver_cycles;
+    f->tsc_hz = (double)r->lab.tsc_hz;
+    figures_take(f, &r->turns);
+    return ok && reach(r, "the last RPCs", &p->calls.answered, NULL, p->calls.begun, 10);
+}
+
+/* Every RPC that began was seen by one backend and answered once; the gateway's own counts say the same. */
+static void judge(struct run *r)
+{
+    struct calls *c = &r->lab.peer.calls;
+    uint64_t sum = 0, even = c->begun / c->endpoints;
+    for (uint32_t i = 0; i < c->endpoints; i++) {
+        uint64_t n = c->by_backend[i];
+        sum += n;
+        const struct stats_slot *slot = &worker_stats(r->lab.gateway)->slots[i];
+        if (stats_read(&slot->picks) != n || stats_read(&slot->rpcs[0]) != n)
+            calls_wrong(c, "backend %u saw %llu RPCs, the gateway counted %llu picks and %llu OK", i, (unsigned long long)n,
+                        (unsigned long long)slot->picks, (unsigned long long)slot->rpcs[0]);
+        if (n + 2 < even || n > even + 2)
+            calls_wrong(c, "backend %u saw %llu RPCs, a fair share is %llu", i, (unsigned long long)n, (unsigned long long)even);
+    }
+    if (sum != c->begun || c->answered != c->begun)
+        calls_wrong(c, "%llu begun, %llu at backends, %llu answered", (unsigned long long)c->begun, (unsigned long long)sum,
+                    (unsigned long long)c->answered);
+    for (uint64_t id = 0; id < c->begun; id++)
+        if (c->seen[id] != 2)
+            calls_wrong(c, "RPC %llu was lost", (unsigned long long)id);
+}
+
+int main(int argc, char **argv)
+{
+    static struct run r;
+    struct arguments a = {.o = {.connections = 8, .streams = 1, .endpoints = 3, .size = 100, .rpcs = 200000}};
+    struct figures f = {0};
+    int status = parse(argc, argv, &a);
+    if (status >= 0)
+        return status;
+    if (!lab_eal(&r.lab, argv[0])) {
+        fputs("penstock-bench: DPDK's EAL did not start; its own messages stand above\n", stderr);
+        return 1;
+    }
+    bool ok = lab_create(&r.lab, &a.o);
+    if (!ok)
+        fputs("penstock-bench: no memory for this many connections and endpoints\n", stderr);
+    ok = ok && connect_all(&r) && memory(&r, &f) && measure(&r, &f);
+    struct calls *c = &r.lab.peer.calls;
+    if (ok) {
+        judge(&r);
+        report(&f, &a.o, c);
+        if (r.lab.link.lost > 0)
+            fprintf(stderr, "penstock-bench: the ring lost %llu frames: the figures hold retransmissions\n", (unsigned long long)r.lab.link.lost);
+        if (c->wrong > 0)
+            fprintf(stderr, "penstock-bench: %llu things were wrong; the first: %s\n", (unsigned long long)c->wrong, c->first_wrong);
+    }
+    lab_eal_end();
+    return ok && c->wrong == 0 ? 0 : 1;
+}
