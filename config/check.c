@@ -92,10 +92,6 @@ static void check_workers(struct config_report *r, const config_setting_t *root,
         else
             c->workers = n;
     }
-    if (c->workers > 1)
-        config_warn(r, c->cores[0] != '\0' ? line : config_line(root, "workers"),
-                    "more than one worker: no effect yet beyond what the device steers by itself; a later version "
-                    "hands flows over between workers");
 }
 
 /* getopt_long takes every unambiguous beginning of a long option's name. */

@@ -109,6 +109,7 @@ char *admin_workers_json(struct admin *a)
         add_u64(o, "turns", stats_read(&s->counters[STATS_TURNS]));
         add_u64(o, "packets_in", stats_read(&s->counters[STATS_PORT_RX_PACKETS]));
         add_u64(o, "packets_out", stats_read(&s->counters[STATS_PORT_TX_PACKETS]));
+        add_u64(o, "handovers", stats_read(&s->counters[STATS_HANDOVERS]));
         add_connections(a, o, w, w + 1);
         cJSON_AddItemToArray(list, o);
     }

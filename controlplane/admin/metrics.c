@@ -95,7 +95,8 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_RSTS_IN,
                                                 STATS_TCP_RSTS_OUT,
                                                 STATS_TCP_TIMEOUTS,
-                                                STATS_TURNS};
+                                                STATS_TURNS,
+                                                STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];

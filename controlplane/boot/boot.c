@@ -174,6 +174,7 @@ static bool create_controlplane(struct boot *b, char *error, size_t error_len)
     b->admin = admin_create(b->loop, &view, error, error_len);
     if (b->admin == NULL)
         return false;
+    boot_telemetry_start(b);
     b->signals = loop_watch_add(b->loop, b->signal_fd, EPOLLIN, on_signal, b);
     b->beat = loop_timer_add(b->loop, beat, b);
     return true;
@@ -181,6 +182,8 @@ static bool create_controlplane(struct boot *b, char *error, size_t error_len)
 
 static void destroy_controlplane(struct boot *b)
 {
+    if (b->telemetry != NULL)
+        boot_telemetry_stop(b);
     if (b->admin != NULL)
         admin_destroy(b->admin);
     if (b->resolvers != NULL)
@@ -222,8 +225,7 @@ static void run(struct boot *b)
 
 static int gateway(struct config *config)
 {
-    /* More than one needs hand-over between workers, which is still to come; --check has warned. */
-    struct boot b = {.config = config, .workers = 1};
+    struct boot b = {.config = config, .workers = config->workers};
     char error[2048] = "";
     loop_log_set_level((unsigned)config->log_level);
     b.loop = loop_create();

@@ -8,8 +8,9 @@
 
 #define RX_DESCRIPTORS 1024
 #define RX_BUFFERS     8192 /* a worker and port: the ring, a burst, and what may be kept of it */
-#define EPHEMERAL_LOW  32768
-#define EPHEMERAL_HIGH 60999
+#define PORT_LOWEST    16384 /* local ports of connections that we open: the widest run between here and the top without a listener's */
+#define PORTS_A_WORKER 512   /* of them, at least */
+#define HANDOVER_DEPTH 1024  /* packets a ring between two workers holds, at most */
 #define SYN_BACKLOG    4096
 
 static uint64_t secret(void)
@@ -46,6 +47,44 @@ static uint16_t owner_mask(unsigned workers)
     return (uint16_t)(mask - 1);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+/* The widest run of ports that holds no listener's: a local port in it says that we opened the connection. */
+static bool choose_ports(struct boot *b, char *error, size_t error_len)
+{
+    uint16_t taken[CONFIG_LISTENERS_MAX];
+    unsigned n = b->config->listener_count, low = PORT_LOWEST;
+    for (unsigned i = 0; i < n; i++)
+        taken[i] = b->config->listeners[i].bind.port;
+    qsort(taken, n, sizeof(*taken), by_value);
+    struct ip_owners *o = &b->owners;
+    *o = (struct ip_owners){.workers = b->workers, .port_low = 1, .port_mask = owner_mask(b->workers), .key = {{secret(), secret()}}};
+    for (unsigned i = 0; i <= n; i++) {
+        unsigned high = i < n ? taken[i] - 1u : 65535;
+        if (high >= low && (int)(high - low) > o->port_high - o->port_low) {
+            o->port_low = (uint16_t)low;
+            o->port_high = (uint16_t)high;
+        }
+        if (i < n && taken[i] >= low)
+            low = taken[i] + 1u;
+    }
+    unsigned count = o->port_high >= o->port_low ? o->port_high - o->port_low + 1u : 0;
+    if (count < PORTS_A_WORKER * (o->port_mask + 1u)) {
+        snprintf(error, error_len, "the listeners' ports leave no more than %u in a row for connections to backends; move listeners below %u", count,
+                 PORT_LOWEST);
+        return false;
+    }
+    return true;
+}
+
+bool boot_port_is_ephemeral(const struct boot *b, uint16_t port)
+{
+    return port >= b->owners.port_low && port <= b->owners.port_high;
+}
+
 static void worker_config_fill(const struct boot *b, unsigned w, struct worker_config *out)
 {
     const struct config *c = b->config;
@@ -61,15 +100,19 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
-    out->tcp.port_low = EPHEMERAL_LOW;
-    out->tcp.port_high = EPHEMERAL_HIGH;
-    out->tcp.port_mask = owner_mask(b->workers);
+    out->tcp.port_low = b->owners.port_low;
+    out->tcp.port_high = b->owners.port_high;
+    out->tcp.port_mask = b->owners.port_mask;
     out->tcp.port_owner = (uint16_t)w;
     out->tcp.isn_key = (struct base_hash_key){{secret(), secret()}};
     ip_config_defaults(&out->ip);
     out->ip.ports = (uint16_t)c->port_count;
+    out->ip.silent = w > 0;
+    out->ip.echo_rate = (out->ip.echo_rate + b->workers - 1) / b->workers;
     out->ip.key = (struct base_hash_key){{secret(), secret()}};
     out->seed = secret();
+    out->owners = b->owners;
+    out->handover = b->handover;
     out->port_count = b->ports;
     for (unsigned i = 0; i < b->ports; i++)
         out->port[i] = b->port[i];
@@ -115,7 +158,9 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
 static bool create_pools(struct boot *b, char *error, size_t error_len)
 {
     const struct config *c = b->config;
-    uint32_t rx = RX_BUFFERS * c->port_count, tx = pool_buffers(c, b->workers);
+    /* What other workers free stays in their caches for a while. */
+    uint32_t hoard = (b->workers - 1) * PORT_HANDOVER_HOARD;
+    uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers) + hoard;
     uint32_t room = smallest_mtu(c) + 64 > PACKET_ROOM ? 9728 : PACKET_ROOM;
     for (unsigned i = 0; i < c->port_count; i++)
         if (c->ports[i].mtu + 64 > PACKET_ROOM)
@@ -138,6 +183,25 @@ static bool create_pools(struct boot *b, char *error, size_t error_len)
     return true;
 }
 
+/* Rings so deep that the readers of all of them, were they to stand still, would hold a quarter of a receive pool. */
+static bool open_handover(struct boot *b, char *error, size_t error_len)
+{
+    if (b->workers == 1)
+        return true;
+    uint32_t depth = RX_BUFFERS / 4 / (b->workers - 1);
+    b->handover = port_handover_open(b->workers, depth < HANDOVER_DEPTH ? depth : HANDOVER_DEPTH, error, error_len);
+    return b->handover != NULL;
+}
+
+static void tell_queues(const struct boot *b, unsigned i)
+{
+    struct port_info info;
+    port_info(b->port[i], &info);
+    if (info.queues < b->workers)
+        loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", b->config->ports[i].name,
+                 info.driver, info.queues, info.queues == 1 ? "" : "s", b->workers);
+}
+
 static bool open_ports(struct boot *b, char *error, size_t error_len)
 {
     for (unsigned i = 0; i < b->config->port_count; i++) {
@@ -150,6 +214,7 @@ static bool open_ports(struct boot *b, char *error, size_t error_len)
             snprintf(error, error_len, "port \"%s\": %s", p->name, why);
             return false;
         }
+        tell_queues(b, i);
         b->ports++;
     }
     return true;
@@ -160,7 +225,8 @@ bool boot_dataplane_create(struct boot *b, char *error, size_t error_len)
     b->door = snapshot_door_create(b->workers);
     for (unsigned w = 0; w < b->workers; w++)
         b->mailbox[w] = mailbox_create(w, -1);
-    if (!create_pools(b, error, error_len) || !open_ports(b, error, error_len))
+    if (!choose_ports(b, error, error_len) || !create_pools(b, error, error_len) || !open_ports(b, error, error_len) ||
+        !open_handover(b, error, error_len))
         return false;
     for (unsigned w = 0; w < b->workers; w++) {
         struct worker_config wc;
@@ -192,11 +258,15 @@ void boot_dataplane_stop(struct boot *b)
         rte_eal_wait_lcore(b->lcore[w]);
     for (unsigned w = 0; w < b->launched; w++)
         worker_finish(b->worker[w]);
+    for (unsigned w = 0; w < b->launched; w++)
+        worker_finish_others(b->worker[w]);
     b->launched = 0;
 }
 
 void boot_dataplane_destroy(struct boot *b)
 {
+    if (b->handover != NULL)
+        port_handover_close(b->handover);
     for (unsigned i = 0; i < b->ports; i++)
         port_close(b->port[i]);
     for (unsigned w = 0; w < b->workers; w++) {

@@ -23,6 +23,8 @@ struct boot {
     /* data plane */
     struct port_heap heap;
     bool heap_open;
+    struct port_handover *handover; /* NULL: one worker */
+    struct ip_owners owners;
     struct port *port[SNAPSHOT_PORTS_MAX];
     unsigned ports;
     struct packet_pool *rx_pool[SNAPSHOT_WORKERS_MAX];
@@ -43,6 +45,7 @@ struct boot {
     struct admin *admin;
     struct loop_timer *beat;
     struct loop_watch *signals;
+    struct loop_watch *telemetry;
     int signal_fd;
     unsigned terms; /* SIGTERMs seen */
     bool draining;
@@ -58,10 +61,16 @@ bool boot_dataplane_create(struct boot *b, char *error, size_t error_len);
 void boot_dataplane_launch(struct boot *b);
 void boot_dataplane_stop(struct boot *b); /* orders MAILBOX_STOP and waits */
 void boot_dataplane_destroy(struct boot *b);
+/* Is it one of the local ports of connections that workers open?  No listener may have such a one while the process lives. */
+bool boot_port_is_ephemeral(const struct boot *b, uint16_t port);
 
 /* boot.c */
 void boot_drain(struct boot *b);
 /* view.c */
 struct admin_view boot_admin_view(struct boot *b);
+
+/* telemetry.c: after admin, before it goes. */
+void boot_telemetry_start(struct boot *b);
+void boot_telemetry_stop(struct boot *b);
 
 #endif

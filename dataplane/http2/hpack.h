@@ -99,8 +99,6 @@ size_t hpack_huffman_length(const uint8_t *in, size_t n);
 /* out has room for hpack_huffman_length() and not a byte more is written. */
 uint8_t *hpack_huffman_encode(uint8_t *out, const uint8_t *in, size_t n);
 
-/* i: 0 is the newest, below table->count. */
-const struct hpack_entry *hpack_table_at(const struct hpack_table *t, uint32_t i);
 void hpack_table_destroy(struct hpack_table *t, struct hpack_context *x);
 /* Evicts down to `size`.  x: fields of the block being decoded are kept good; NULL: the encoder's. */
 void hpack_table_evict(struct hpack_table *t, struct hpack_context *x, uint32_t size);
@@ -115,6 +113,35 @@ void hpack_table_check(const struct hpack_table *t);
 static inline uint32_t hpack_table_slots(const struct hpack_table *t)
 {
     return HPACK_CLASS_BYTES(t->class) / HPACK_ENTRY_OVERHEAD;
+}
+
+/* i: 0 is the newest, below table->count. */
+static inline const struct hpack_entry *hpack_table_at(const struct hpack_table *t, uint32_t i)
+{
+    assert(i < t->count);
+    uint32_t slots = hpack_table_slots(t), slot = (t->head - 1u - i) & (slots - 1);
+    return (const struct hpack_entry *)(const void *)(t->memory + 4 * slots + ((const uint16_t *)(const void *)t->memory)[slot]);
+}
+
+/* For what is short and mostly equal: words, not a call. */
+static inline bool hpack_equal(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n < 4)
+        return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
+    if (n < 8) {
+        uint32_t x[2], y[2];
+        memcpy(&x[0], a, 4), memcpy(&x[1], a + n - 4, 4);
+        memcpy(&y[0], b, 4), memcpy(&y[1], b + n - 4, 4);
+        return x[0] == y[0] && x[1] == y[1];
+    }
+    uint64_t x, y;
+    for (size_t i = 0; i + 8 < n; i += 8) {
+        memcpy(&x, a + i, 8), memcpy(&y, b + i, 8);
+        if (x != y)
+            return false;
+    }
+    memcpy(&x, a + n - 8, 8), memcpy(&y, b + n - 8, 8);
+    return x == y;
 }
 
 static inline uint8_t *hpack_entry_name(const struct hpack_entry *e)

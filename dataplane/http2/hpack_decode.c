@@ -266,9 +266,40 @@ static enum parse field(struct hpack_context *x, struct hpack_decoder *d, const 
     return r == PARSE_OK ? indexed(x, d, index) : r;
 }
 
+/* The usual case in a loop of its own: fields whose index takes one octet.  Stops in front of whatever is something else, or wrong. */
+static const uint8_t *indexed_run(struct hpack_context *x, const struct hpack_decoder *d, const uint8_t *p, const uint8_t *end)
+{
+    struct base_headers *h = &x->headers;
+    if (d->update_required || x->too_large)
+        return p;
+    for (; p < end && *p > 128 && *p < 255; p++) {
+        uint32_t index = *p & 127u;
+        struct base_header f = {.flags = 0};
+        if (index <= HPACK_STATIC) {
+            const struct hpack_static_entry *e = &hpack_static[index];
+            f = (struct base_header){(const uint8_t *)e->name, (const uint8_t *)e->value, e->name_len, e->value_len, e->token, 0};
+        } else {
+            if (index - HPACK_STATIC - 1 >= d->table.count)
+                break;
+            const struct hpack_entry *e = hpack_table_at(&d->table, index - HPACK_STATIC - 1);
+            f = (struct base_header){hpack_entry_name(e), hpack_entry_value(e), e->name_len, e->value_len, e->token, 0};
+            if (e->flags & HPACK_MALFORMED)
+                break;
+            x->table_refs = true;
+        }
+        uint32_t size = h->size + f.name_len + f.value_len + HPACK_ENTRY_OVERHEAD;
+        if (size > x->list_limit || h->count == BASE_HEADERS_MAX)
+            break;
+        h->size = size;
+        h->field[h->count++] = f;
+        x->begun = true;
+    }
+    return p;
+}
+
 enum hpack_result hpack_decode(struct hpack_context *x, struct hpack_decoder *d, const uint8_t **at, const uint8_t *end, bool last)
 {
-    while (*at < end) {
+    while ((*at = indexed_run(x, d, *at, end)) < end) {
         const uint8_t *p = *at;
         enum hpack_result result = HPACK_ERROR;
         bool update = (*p & 0xe0) == 0x20;

@@ -104,8 +104,8 @@ static uint8_t *put_string(uint8_t *out, const uint8_t *p, size_t n)
 
 static bool same(const struct hpack_entry *e, const struct base_header *f)
 {
-    return e->name_len == f->name_len && e->value_len == f->value_len && memcmp(hpack_entry_value(e), f->value, f->value_len) == 0 &&
-           memcmp(hpack_entry_name(e), f->name, f->name_len) == 0;
+    return e->name_len == f->name_len && e->value_len == f->value_len && hpack_equal(hpack_entry_value(e), f->value, f->value_len) &&
+           hpack_equal(hpack_entry_name(e), f->name, f->name_len);
 }
 
 static uint32_t slot_age(const struct hpack_table *t, uint32_t slot)
@@ -154,10 +154,25 @@ static uint32_t find_static(const struct outgoing *o)
         const struct hpack_static_entry *s = &hpack_static[i];
         if (i != o->static_index && (s->token == BASE_HEADER_OTHER || s->token != o->f->token))
             break;
-        if (s->value_len == o->f->value_len && memcmp(s->value, o->f->value, s->value_len) == 0)
+        if (s->value_len == o->f->value_len && hpack_equal((const uint8_t *)s->value, o->f->value, s->value_len))
             return i;
     }
     return 0;
+}
+
+/* The usual case, without a hash: the newest entry with this token has this value.  find_exact() would come to the same entry. */
+static uint32_t find_newest(const struct hpack_encoder *e, const struct base_header *f)
+{
+    const struct hpack_table *t = &e->table;
+    uint32_t slot = e->name_slot[f->token];
+    if (slot == HPACK_NIL || t->count == 0)
+        return 0;
+    uint32_t age = slot_age(t, slot);
+    if (age >= t->count)
+        return 0;
+    const struct hpack_entry *entry = hpack_table_at(t, age);
+    bool found = entry->token == f->token && entry->value_len == f->value_len && hpack_equal(hpack_entry_value(entry), f->value, f->value_len);
+    return found ? HPACK_STATIC + 1 + age : 0;
 }
 
 static uint32_t name_slot_other(const uint8_t *name, size_t n)
@@ -283,10 +298,16 @@ static uint8_t *put_field(struct hpack_context *x, struct hpack_encoder *e, cons
         empty.value = (const uint8_t *)"";
         f = &empty;
     }
+    uint32_t index;
+    if (f->token != BASE_HEADER_OTHER && !(f->flags & BASE_HEADER_SENSITIVE)) {
+        o = (struct outgoing){.f = f, .static_index = x->token_index[f->token]};
+        if ((index = find_newest(e, f)) != 0 || (index = find_static(&o)) != 0)
+            return put_integer(out, 128, 127, index);
+    }
     outgoing_init(x, e, f, &o);
     if (f->flags & BASE_HEADER_SENSITIVE)
         return put_literal(out, &o, 16, 15);
-    uint32_t index = find_static(&o);
+    index = f->token != BASE_HEADER_OTHER ? 0 : find_static(&o);
     if (index == 0)
         index = find_exact(&e->table, &o);
     if (index != 0)
@@ -296,11 +317,14 @@ static uint8_t *put_field(struct hpack_context *x, struct hpack_encoder *e, cons
     return put_literal(out, &o, 64, 63); /* its name index is of before the insertion, as the decoder sees it */
 }
 
-size_t hpack_encode_bound(const struct base_headers *h)
+/* A list has a few fields: vectors take longer to set up than to add them. */
+__attribute__((optimize("no-tree-vectorize"))) size_t hpack_encode_bound(const struct base_headers *h)
 {
-    size_t n = 12; /* two size updates */
-    for (uint32_t i = 0; i < h->count; i++)
-        n += (size_t)h->field[i].name_len + h->field[i].value_len + 3 * 6;
+    size_t n = 12 + h->count * (size_t)(3 * 6); /* two size updates; integers */
+    const struct base_header *end = h->field + h->count;
+#pragma GCC unroll 1
+    for (const struct base_header *f = h->field; f < end; f++)
+        n += (size_t)f->name_len + f->value_len;
     return n;
 }
 

@@ -35,13 +35,6 @@ static uint32_t entry_size(const struct hpack_entry *e)
     return (uint32_t)e->name_len + e->value_len + HPACK_ENTRY_OVERHEAD;
 }
 
-const struct hpack_entry *hpack_table_at(const struct hpack_table *t, uint32_t i)
-{
-    assert(i < t->count);
-    uint32_t slot = (t->head - 1 - i) & (hpack_table_slots(t) - 1);
-    return (const struct hpack_entry *)(const void *)(area(t) + offsets(t)[slot]);
-}
-
 /* Octets [from, from + n) stand at `to` now (or will): fields follow. */
 static void fields_move(struct hpack_context *x, const uint8_t *from, size_t n, const uint8_t *to)
 {

@@ -73,7 +73,7 @@ enum ip_verdict arp_input(struct ip *ip, struct frame *f, uint32_t at)
         neighbour_advertised(ip, f->index, &sender, mac, true, true, f->now);
     else if (learn)
         neighbour_heard(ip, f->index, &sender, mac, to_us, f->now);
-    if (op == ARP_REQUEST && to_us)
+    if (op == ARP_REQUEST && to_us && f->answers)
         arp_send(ip, f->index, ARP_REPLY, &target, mac, &sender, mac);
     return IP_DONE;
 }

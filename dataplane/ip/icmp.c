@@ -45,7 +45,7 @@ static enum ip_verdict echo_reply(struct ip *ip, struct frame *f, const struct d
 
 /* The segment that the error is about: inner IP header and the first eight bytes of TCP (RFC 792). We sent it, so local
  * is its source. False: not TCP, or cut off. */
-static bool inner4(const uint8_t *h, uint32_t len, struct ip_result *r)
+bool icmp4_inner(const uint8_t *h, uint32_t len, struct ip_result *r)
 {
     if (len < IP4_LEN || h[0] >> 4 != 4)
         return false;
@@ -61,7 +61,7 @@ static bool inner4(const uint8_t *h, uint32_t len, struct ip_result *r)
 }
 
 /* We send no extension headers, so TCP follows at once. */
-static bool inner6(const uint8_t *h, uint32_t len, struct ip_result *r)
+bool icmp6_inner(const uint8_t *h, uint32_t len, struct ip_result *r)
 {
     if (len < IP6_LEN + 8 || h[0] >> 4 != 6 || h[6] != PROTO_TCP)
         return false;
@@ -100,7 +100,7 @@ static enum ip_verdict error4(struct ip *ip, struct frame *f, const struct datag
     const uint8_t *m = d->payload;
     struct ip_result *r = f->result;
     *r = (struct ip_result){0};
-    bool ok = inner4(m + ICMP_LEN, d->len - ICMP_LEN, r);
+    bool ok = icmp4_inner(m + ICMP_LEN, d->len - ICMP_LEN, r);
     if (m[0] == ICMP_UNREACHABLE && m[1] == ICMP_FRAG_NEEDED)
         r->mtu = ok ? mtu4(m) : 0;
     else
@@ -113,7 +113,7 @@ static enum ip_verdict error6(struct ip *ip, struct frame *f, const struct datag
     const uint8_t *m = d->payload;
     struct ip_result *r = f->result;
     *r = (struct ip_result){0};
-    bool ok = inner6(m + ICMP_LEN, d->len - ICMP_LEN, r);
+    bool ok = icmp6_inner(m + ICMP_LEN, d->len - ICMP_LEN, r);
     if (m[0] == ICMP6_TOO_BIG) {
         uint32_t mtu = load32(m + 4);
         r->mtu = mtu < 1280 ? 1280 : mtu; /* RFC 8201 section 4: never below 1,280 */

@@ -29,6 +29,15 @@ static bool segment_sum_right(struct ip *ip, struct port_state *port, const stru
     return right;
 }
 
+/* A kernel on the other end of a veth leaves the checksum to a device that never comes: the field holds the sum of the pseudo-header
+ * alone, which tells this from damage. */
+static __attribute__((noinline)) enum stats_drop wrong_sum(const uint8_t *tcp, uint32_t len, uint64_t pseudo)
+{
+    uint16_t field;
+    memcpy(&field, tcp + 16, 2);
+    return field == ip_sum_fold(pseudo + pseudo_tail(PROTO_TCP, len)) ? STATS_DROP_L4_PARTIAL : STATS_DROP_L4_CHECKSUM;
+}
+
 /* at: offset of the TCP header; pseudo: sum of the addresses; flow's addresses are filled in. */
 static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, uint16_t index, struct packet *p,
                                       uint32_t at, uint32_t len, uint64_t pseudo, struct ip_result *r)
@@ -37,7 +46,7 @@ static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, ui
     if (unlikely(len < TCP_LEN))
         return drop(ip, p, STATS_DROP_TCP_MALFORMED);
     if (!believes_device(port, p) && unlikely(!segment_sum_right(ip, port, p, tcp, len, pseudo)))
-        return drop(ip, p, STATS_DROP_L4_CHECKSUM);
+        return drop(ip, p, wrong_sum(tcp, len, pseudo));
     r->flow.remote_port = load16(tcp);
     r->flow.local_port = load16(tcp + 2);
     r->flow.port = index;
@@ -147,9 +156,8 @@ static bool is_extension(uint8_t next)
     return next == PROTO_HOPOPTS || next == PROTO_ROUTING || next == PROTO_FRAGMENT || next == PROTO_DSTOPTS;
 }
 
-/* All extension headers.  The result is 0, or the reason to drop. */
-static __attribute__((noinline)) bool skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at,
-                                                      enum stats_drop *why)
+__attribute__((noinline)) bool ip_skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at,
+                                                  enum stats_drop *why)
 {
     for (int i = 0; is_extension(*next); i++) {
         enum skip s =
@@ -224,7 +232,7 @@ static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at
     if (unlikely(!source6_ok(f->port, &r->flow.remote)))
         return drop(ip, p, STATS_DROP_IP_BAD_SOURCE);
     enum stats_drop why;
-    if (unlikely(is_extension(next)) && !skip_extensions(h, end, &next, &skip, &why))
+    if (unlikely(is_extension(next)) && !ip_skip_extensions(h, end, &next, &skip, &why))
         return drop(ip, p, why);
     uint64_t pseudo = addr_sum(&r->flow.local) + addr_sum(&r->flow.remote);
     if (unlikely(next != PROTO_TCP))
@@ -253,10 +261,10 @@ static bool vlan_ok(const struct port_state *port, const struct packet *p, const
     return vlan == port->c.vlan;
 }
 
-enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64_t now, struct ip_result *result)
+static inline enum ip_verdict input(struct ip *ip, uint16_t index, struct packet *p, uint64_t now, struct ip_result *result, bool answers)
 {
     assert(index < ip->config.ports);
-    struct frame f = {.packet = p, .port = &ip->ports[index], .index = index, .now = now, .result = result};
+    struct frame f = {.packet = p, .port = &ip->ports[index], .index = index, .now = now, .result = result, .answers = answers};
     uint32_t at = ETH_LEN;
     if (unlikely(packet_len(p) < ETH_LEN))
         return drop(ip, p, STATS_DROP_ETH_SHORT);
@@ -278,4 +286,16 @@ enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64
         return arp_input(ip, &f, at);
     return drop(ip, p,
                 type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ ? STATS_DROP_ETH_VLAN : STATS_DROP_ETH_UNKNOWN_TYPE);
+}
+
+enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64_t now, struct ip_result *result)
+{
+    return input(ip, index, p, now, result, true);
+}
+
+void ip_learn(struct ip *ip, uint16_t index, struct packet *p, uint64_t now)
+{
+    struct ip_result r;
+    if (input(ip, index, p, now, &r, false) == IP_TCP) /* no news: nobody gives us such a one */
+        packet_free(p);
 }

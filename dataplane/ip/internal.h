@@ -94,6 +94,7 @@ struct frame {
     struct port_state *port;
     uint16_t index;
     bool group;        /* sent to a group of stations, not to us alone */
+    bool answers;      /* false: another worker answers it, we only learn */
     uint8_t source[6]; /* MAC address of the sender */
     uint64_t now;
     struct ip_result *result;
@@ -155,7 +156,15 @@ const struct base_addr *ip_port_source(const struct port_state *port, const stru
 bool ip_port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop);
 uint64_t ip_draw(struct ip *ip);
 
+/* input.c */
+/* All extension headers of an IPv6 packet of `end` bytes at h; *at and *next move to what follows them.  False: *why; *at is the
+ * header that stopped it. */
+bool ip_skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at, enum stats_drop *why);
+
 /* icmp.c */
+/* The flow and sequence number that an error is about.  False: not TCP, or cut off. */
+bool icmp4_inner(const uint8_t *h, uint32_t len, struct ip_result *r);
+bool icmp6_inner(const uint8_t *h, uint32_t len, struct ip_result *r);
 enum ip_verdict icmp4_input(struct ip *ip, struct frame *f, const struct datagram *d);
 enum ip_verdict icmp6_input(struct ip *ip, struct frame *f, const struct datagram *d);
 

@@ -184,7 +184,7 @@ void ip_configure(struct ip *ip, uint16_t index, const struct ip_port_config *co
     port->fresh = fresh_of(&before, port);
     base_wheel_cancel(&ip->wheel, &port->announce);
     port->announcements = ANNOUNCEMENTS;
-    if (port->fresh != 0)
+    if (port->fresh != 0 && !ip->config.silent)
         announce_fresh(ip, index, now);
 }
 

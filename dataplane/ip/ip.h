@@ -21,6 +21,8 @@
 #include "packet/packet.h"
 #include "stats/stats.h"
 
+#include "owner.h"
+
 struct ip;
 
 #define IP_PORTS_MAX     16
@@ -36,6 +38,7 @@ struct ip_config {
     uint64_t solicit_ns;      /* between two solicitations (RFC 4861: RETRANS_TIMER) */
     uint64_t reachable_ns;    /* REACHABLE_TIME, randomised by 0.5 to 1.5 */
     uint64_t delay_ns;        /* DELAY_FIRST_PROBE_TIME */
+    bool silent;              /* announces no address: another worker does */
     uint64_t unreachable_ns;  /* how long a neighbour that did not answer is refused at once */
     struct base_hash_key key; /* secret, random at start-up */
 };
@@ -90,6 +93,8 @@ struct ip_result {
 
 /* Takes the packet, an Ethernet frame received on `port`. */
 enum ip_verdict ip_input(struct ip *ip, uint16_t port, struct packet *p, uint64_t now, struct ip_result *result);
+/* Takes a copy of news (IP_OWNER_ALL) that another worker has received, and answers: here it is only learnt from. */
+void ip_learn(struct ip *ip, uint16_t port, struct packet *p, uint64_t now);
 
 /* Takes a TCP segment: p starts at the TCP header, its checksum field is 0, at least IP_HEADROOM bytes of headroom.
  * flow->port is the port that it leaves by.  True: it is a frame now, the caller's, to be sent on flow->port.  False:

@@ -98,6 +98,8 @@ static bool solicit_input(struct ip *ip, struct frame *f, const struct datagram 
         return false;
     if (!ip_port_owns(f->port, target))
         return true;
+    if (unspecified && !f->answers)
+        return true;
     if (unspecified) { /* somebody detects duplicates: all are told (section 7.2.4) */
         uint8_t all[6];
         group_mac(&all_nodes, all);
@@ -106,8 +108,9 @@ static bool solicit_input(struct ip *ip, struct frame *f, const struct datagram 
     }
     if (mac != NULL && ip_port_source(f->port, &d->source) != NULL && !ip_port_owns(f->port, &d->source))
         neighbour_heard(ip, f->index, &d->source, mac, true, f->now);
-    nd_send(ip, f->index, ICMP6_ADVERT, NA_SOLICITED | NA_OVERRIDE, target, &d->source, target,
-            mac != NULL ? mac : f->source);
+    if (f->answers)
+        nd_send(ip, f->index, ICMP6_ADVERT, NA_SOLICITED | NA_OVERRIDE, target, &d->source, target,
+                mac != NULL ? mac : f->source);
     return true;
 }
 

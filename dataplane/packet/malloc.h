@@ -171,6 +171,11 @@ static inline uint32_t packet_pool_in_use(const struct packet_pool *pool)
     return pool->in_use;
 }
 
+static inline uint32_t packet_pool_outstanding(const struct packet_pool *pool)
+{
+    return pool->in_use;
+}
+
 static inline uint32_t packet_pool_size(const struct packet_pool *pool)
 {
     return pool->size;

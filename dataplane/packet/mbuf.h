@@ -149,6 +149,7 @@ static inline struct packet_pool *packet_pool_of(const struct packet *p)
 struct packet_pool *packet_pool_create(const char *name, uint32_t count, uint32_t room, int socket);
 void packet_pool_destroy(struct packet_pool *pool);
 uint32_t packet_pool_in_use(const struct packet_pool *pool);
+uint32_t packet_pool_outstanding(const struct packet_pool *pool);
 uint32_t packet_pool_size(const struct packet_pool *pool);
 size_t packet_pool_footprint(uint32_t count, uint32_t room);
 void packet_pool_reserve(struct packet_pool *pool, uint32_t n);

@@ -63,14 +63,19 @@ void packet_pool_destroy(struct packet_pool *pool)
 }
 
 /* rte_mempool_avail_count() walks the caches of all lcores: 128 cache lines.  One worker allocates and frees here, so
- * its own cache and the common ring (pool_data of "ring_mp_mc") say it all; what another thread has cached counts as in
- * use. */
+ * its own cache and the common ring (pool_data of "ring_mp_mc") say nearly all; what another worker, to which buffers were handed
+ * over, has cached counts as in use. */
 uint32_t packet_pool_in_use(const struct packet_pool *pool)
 {
     struct rte_mempool *mp = mempool(pool);
     const struct rte_mempool_cache *cache = rte_mempool_default_cache(mp, rte_lcore_id());
     uint32_t available = rte_ring_count(mp->pool_data) + (cache != NULL ? cache->len : 0);
     return available < mp->size ? mp->size - available : 0;
+}
+
+uint32_t packet_pool_outstanding(const struct packet_pool *pool)
+{
+    return rte_mempool_in_use_count(mempool(pool));
 }
 
 uint32_t packet_pool_size(const struct packet_pool *pool)

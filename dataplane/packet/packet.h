@@ -7,7 +7,7 @@
  * Owns:   buffers and pools.  Two back ends behind this header: rte_mbuf (the only room that knows it), and,
  *         with -DPACKET_MALLOC, one malloc'd object a buffer, so that sanitizers see every overrun and every use after free.
  * Uses:   base, stats; rte_mbuf, rte_mempool.
- * Thread: a buffer is used and freed by the worker whose pool it came from.
+ * Thread: a buffer belongs to one worker at a time, its pool's or the one that it was handed over to (port/handover.h); either may free it.
  * Time:   none.
  * Memory: pools made at start-up, bounded; packet_alloc() gives NULL when one is empty (a refusal).
  * Errors: NULL. Misuse (append beyond tailroom) is a bug: an assertion. */
@@ -67,6 +67,8 @@ enum {
  *   void           packet_pool_destroy(struct packet_pool *)
  *   size_t         packet_pool_footprint(count, room)           bytes of memory that such a pool takes, rounded up
  *   uint32_t       packet_pool_in_use(const struct packet_pool *), packet_pool_size(const struct packet_pool *)   a few loads
+ *   uint32_t       packet_pool_outstanding(const struct packet_pool *)  as in_use, but what lies in any worker's cache counts as free: exact
+ *                                                               while nobody moves; dear, for the control plane
  *   void           packet_pool_reserve(struct packet_pool *, uint32_t n)  start-up only: n more of its buffers lie in receive rings
  *   uint32_t       packet_pool_reserved(const struct packet_pool *)
  */

@@ -24,6 +24,7 @@ struct opening {
     struct rte_eth_dev_info dev;
     struct rte_eth_conf conf;
     uint16_t device;
+    uint16_t queues; /* granted */
     bool ours;
     char *error;
     size_t error_len;
@@ -139,10 +140,10 @@ static bool use_offloads(const struct opening *o)
 }
 
 /* Data bytes of the smallest receive buffer. */
-static uint32_t buffer_room(const struct port_config *c)
+static uint32_t buffer_room(const struct port_config *c, uint16_t queues)
 {
     uint32_t least = UINT32_MAX;
-    for (uint16_t i = 0; i < c->queues; i++) {
+    for (uint16_t i = 0; i < queues; i++) {
         uint32_t room = rte_pktmbuf_data_room_size((struct rte_mempool *)c->rx_pools[i]);
         least = room < least ? room : least;
     }
@@ -171,7 +172,7 @@ static uint32_t choose_offloads(struct opening *o)
 static void choose_rss(struct opening *o)
 {
     uint64_t want = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
-    if (o->config->queues < 2 || (want & o->dev.flow_type_rss_offloads) == 0)
+    if (o->queues < 2 || (want & o->dev.flow_type_rss_offloads) == 0)
         return;
     o->conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     o->conf.rx_adv_conf.rss_conf.rss_hf = want & o->dev.flow_type_rss_offloads;
@@ -190,26 +191,32 @@ static bool set_mtu(struct opening *o)
                 o->dev.max_mtu);
 }
 
+/* A memif's peer decides how many of its queues come to life, and one that does not would swallow what is sent by it. */
+static uint16_t queues_most(const struct opening *o)
+{
+    return starts(o->name, "net_memif") ? 1 : RTE_MIN(o->dev.max_rx_queues, o->dev.max_tx_queues);
+}
+
 static bool configure(struct opening *o, struct port_info *info)
 {
     const struct port_config *c = o->config;
     if (rte_eth_dev_info_get(o->device, &o->dev) != 0)
         return fail(o, "does not say what it can do; it may have been removed");
-    uint16_t most = RTE_MIN(o->dev.max_rx_queues, o->dev.max_tx_queues);
-    if (c->queues == 0 || c->queues > most)
-        return fail(o, "has %u queues, %u are needed (one a worker); set workers = %u", most, c->queues, most);
+    o->queues = RTE_MIN(c->queues, queues_most(o));
+    if (o->queues == 0)
+        return fail(o, "has no queues to receive and send by (%u and %u)", o->dev.max_rx_queues, o->dev.max_tx_queues);
     if ((o->dev.max_mtu != 0 && c->mtu > o->dev.max_mtu) || c->mtu < o->dev.min_mtu)
         return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu,
                     o->dev.min_mtu, o->dev.max_mtu);
-    if (buffer_room(c) < c->mtu + (uint32_t)ETHERNET_HEAD)
+    if (buffer_room(c, o->queues) < c->mtu + (uint32_t)ETHERNET_HEAD)
         return fail(o, "an MTU of %u needs receive buffers of %u bytes, the pool's hold %u; lower ports[].mtu", c->mtu,
-                    c->mtu + ETHERNET_HEAD, buffer_room(c));
+                    c->mtu + ETHERNET_HEAD, buffer_room(c, o->queues));
     o->conf.rxmode.mtu = c->mtu;
     info->offloads = choose_offloads(o);
     choose_rss(o);
-    int rc = rte_eth_dev_configure(o->device, c->queues, c->queues, &o->conf);
+    int rc = rte_eth_dev_configure(o->device, o->queues, o->queues, &o->conf);
     if (rc != 0)
-        return fail(o, "refuses %u queues with these offloads: %s", c->queues, strerror(-rc));
+        return fail(o, "refuses %u queues with these offloads: %s", o->queues, strerror(-rc));
     return set_mtu(o);
 }
 
@@ -225,7 +232,7 @@ static bool set_up_queues(struct opening *o, struct port_info *info)
     struct rte_eth_rxconf rxconf = o->dev.default_rxconf;
     txconf.offloads = o->conf.txmode.offloads;
     rxconf.offloads = o->conf.rxmode.offloads;
-    for (uint16_t i = 0; i < c->queues && rc == 0; i++) {
+    for (uint16_t i = 0; i < o->queues && rc == 0; i++) {
         uint32_t size = packet_pool_size(c->rx_pools[i]);
         if (rx * 2u > size)
             return fail(o, "a receive ring of %u would take most of its pool of %u buffers; raise limits.memory", rx,
@@ -278,7 +285,7 @@ static void queue_init(struct port *port, uint16_t index, struct packet_pool *po
 static struct port *make(struct opening *o, const struct port_info *info)
 {
     const struct port_config *c = o->config;
-    struct port *port = rte_zmalloc("port", sizeof(*port) + c->queues * sizeof(struct port_queue), BASE_CACHE_LINE);
+    struct port *port = rte_zmalloc("port", sizeof(*port) + o->queues * sizeof(struct port_queue), BASE_CACHE_LINE);
     if (port == NULL) {
         fail(o, "no memory for its queues; raise \"-m\" in dpdk.eal");
         return NULL;
@@ -292,10 +299,10 @@ static struct port *make(struct opening *o, const struct port_info *info)
     memcpy(port->info.mac, mac.addr_bytes, 6);
     (void)rte_eth_dev_get_name_by_port(o->device, port->info.name);
     snprintf(port->info.driver, sizeof(port->info.driver), "%s", o->dev.driver_name);
-    port->info.queues = c->queues;
+    port->info.queues = o->queues;
     port->info.mtu = c->mtu;
     port->info.socket = rte_eth_dev_socket_id(o->device);
-    for (uint16_t i = 0; i < c->queues; i++)
+    for (uint16_t i = 0; i < o->queues; i++)
         queue_init(port, i, c->rx_pools[i]);
     return port;
 }

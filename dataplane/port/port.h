@@ -8,7 +8,7 @@
  * PORT_BURST frames. Errors: port_open(): NULL and a sentence that says what to do.  At run time: what cannot be sent
  * or received is freed and counted.
  *
- * Memory for buffers and tables is in heap.h. */
+ * Memory for buffers and tables is in heap.h, what goes from worker to worker in handover.h. */
 #ifndef PORT_H
 #define PORT_H
 
@@ -16,6 +16,7 @@
 #include "packet/tap.h"
 #include "stats/stats.h"
 
+#include "handover.h"
 #include "heap.h"
 
 struct port;
@@ -38,7 +39,7 @@ enum port_offload {
 
 struct port_config {
     const char *device;                      /* "net_tap0,iface=pen0", "0000:3b:00.0" */
-    uint16_t queues;                         /* of either direction: one a worker */
+    uint16_t queues;                         /* of either direction, at most: one a worker; port_info says how many there are */
     uint16_t mtu;                            /* the largest IP packet */
     uint16_t rx_descriptors, tx_descriptors; /* a queue; 0: what the device likes */
     uint32_t link_wait_ms;                   /* 0: do not wait */

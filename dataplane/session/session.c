@@ -322,19 +322,25 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     return false;
 }
 
+/* What is left to be read of the range that begins at *in, behind what events have used of it.  Given back to the transport a range at a time:
+ * a segment often holds several frames. */
+static size_t unread(struct session *s, const uint8_t **in)
+{
+    size_t n = transport_peek(&s->transport, in);
+    if (s->consume > 0 && (s->broken || s->consume >= n)) {
+        transport_consume(&s->transport, s->consume);
+        s->consume = 0;
+        n = s->broken ? 0 : transport_peek(&s->transport, in);
+    }
+    return s->broken ? 0 : n - s->consume;
+}
+
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)
 {
-    for (;;) {
-        if (s->consume > 0) {
-            transport_consume(&s->transport, s->consume);
-            s->consume = 0;
-        }
-        const uint8_t *in;
-        size_t n = s->broken ? 0 : transport_peek(&s->transport, &in);
-        if (n == 0)
-            return false;
-        size_t used = http2_input(s->h2, in, n, ev);
-        s->consume = (uint32_t)used;
+    const uint8_t *in;
+    for (size_t n; (n = unread(s, &in)) > 0;) {
+        size_t used = http2_input(s->h2, in + s->consume, n, ev);
+        s->consume += (uint32_t)used;
         stats_count(s->home->stats, s->role == SESSION_DOWN ? STATS_DOWN_BYTES_IN : STATS_UP_BYTES_IN, used);
         bool tell = take_event(s, ev, stream);
         if (http2_control_pending(s->h2))
@@ -344,4 +350,5 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
         if (used == 0 && ev->type == HTTP2_EVENT_NONE)
             return false;
     }
+    return false;
 }

@@ -28,7 +28,7 @@ struct session {
     struct transport transport;
     struct http2_conn *h2;
     struct sessions *home;
-    uint32_t consume; /* bytes of the last event, still in the transport */
+    uint32_t consume; /* bytes that events have used, still in the transport */
     uint8_t role;     /* enum session_role */
     bool broken;
     bool closing;     /* final GOAWAY sent: closes when the last stream ends */

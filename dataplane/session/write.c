@@ -6,6 +6,13 @@ static void count_out(struct session *s, size_t n)
     stats_count(s->home->stats, s->role == SESSION_DOWN ? STATS_DOWN_BYTES_OUT : STATS_UP_BYTES_OUT, n);
 }
 
+/* Buffers for a frame of n bytes: looked at before it is begun. */
+static bool affordable(const struct session *s, size_t n)
+{
+    const struct packet_pool *pool = s->home->pool;
+    return packet_pool_in_use(pool) + n / 1024 + 4 <= packet_pool_size(pool);
+}
+
 /* A frame cut short cannot be mended: the peer would read what follows as its rest. */
 static bool write_whole(struct session *s, const void *data, size_t n)
 {
@@ -46,7 +53,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 {
     struct session *s = st->session;
     size_t bound = http2_headers_bound(h), room = 0;
-    if (s->broken || !write_control(s) || transport_room(&s->transport) < bound)
+    if (s->broken || !write_control(s))
         return false;
     if (bound <= 1024) {
         uint8_t *at = transport_reserve(&s->transport, bound, &room);
@@ -57,7 +64,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
         count_out(s, n);
         return n > 0;
     }
-    if (bound > s->home->scratch_size)
+    if (bound > s->home->scratch_size || transport_room(&s->transport) < bound || !affordable(s, bound))
         return false;
     size_t n = encode(st, h, end, s->home->scratch, s->home->scratch_size);
     if (n > 0 && write_whole(s, s->home->scratch, n))
@@ -88,6 +95,8 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
         transport_commit(&s->transport, n + HTTP2_FRAME_HEADER);
     } else {
         uint8_t head[HTTP2_FRAME_HEADER];
+        if (!affordable(s, n))
+            return false;
         http2_data_begin(st->h2, n, end, head);
         if (!write_whole(s, head, sizeof(head)) || !write_whole(s, data, n))
             return false;

@@ -9,6 +9,7 @@
     X(PORT_TX_REFUSED, "port_tx_refused")                                                                              \
     X(PORT_NO_BUFFER, "port_no_buffer")                                                                                \
     X(PORT_RX_SCATTERED, "port_rx_scattered")                                                                          \
+    X(HANDOVER_FULL, "handover_full")                                                                                  \
     /* ip */                                                                                                           \
     X(ETH_SHORT, "eth_short")                                                                                          \
     X(ETH_UNKNOWN_TYPE, "eth_unknown_type")                                                                            \
@@ -32,6 +33,7 @@
     X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
     X(IP_NO_BUFFER, "ip_no_buffer")                                                                                    \
     X(L4_CHECKSUM, "l4_checksum")                                                                                      \
+    X(L4_PARTIAL, "l4_partial_checksum")                                                                               \
     X(DEVICE_CHECKSUM, "device_checksum_lied")                                                                         \
     /* tcp */                                                                                                          \
     X(TCP_MALFORMED, "tcp_malformed")                                                                                  \
@@ -99,6 +101,7 @@
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
     X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
     X(HANDOVERS, "handovers")                                                                                          \
+    X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(TURNS, "turns")                                                                                                  \
     X(BUSY_NS, "busy_ns")                                                                                              \
     X(IDLE_NS, "idle_ns")

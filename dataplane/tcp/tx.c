@@ -63,9 +63,12 @@ void tcp_tx_free(struct tcp_conn *c)
     c->snd_una = c->snd_end = c->snd_nxt;
 }
 
-static uint32_t bufs_max(const struct tcp_conn *c)
+#define BUFS_LEAST 16
+
+/* No more buffers may be taken.  The division is spared to whom it cannot concern. */
+static bool bufs_full(const struct tcp_conn *c)
 {
-    return 2 * (c->tcp->config.sndbuf / c->mss) + 16;
+    return c->snd_bufs >= BUFS_LEAST && c->snd_bufs >= 2 * (c->tcp->config.sndbuf / c->mss) + BUFS_LEAST;
 }
 
 static bool writable(const struct tcp_conn *c)
@@ -87,14 +90,14 @@ size_t tcp_write_room(const struct tcp_conn *c)
     uint32_t used = c->snd_end - c->snd_una, most = c->tcp->config.sndbuf;
     if (!writable(c) || used >= most)
         return 0;
-    if (c->snd_bufs >= bufs_max(c))
+    if (bufs_full(c))
         return tail_room(c) < most - used ? tail_room(c) : most - used;
     return most - used;
 }
 
 static struct packet *tail_new(struct tcp_conn *c)
 {
-    struct packet *p = c->snd_bufs < bufs_max(c) ? packet_alloc(c->tcp->pool) : NULL;
+    struct packet *p = bufs_full(c) ? NULL : packet_alloc(c->tcp->pool);
     if (p == NULL)
         return NULL;
     *tcp_buf(p) = (struct tcp_buf){.data = packet_data(p), .seq = c->snd_end};

@@ -68,7 +68,8 @@ void worker_capture(struct worker *w, struct packet_tap *tap)
 {
     struct packet_tap *before = w->tap;
     for (uint32_t i = 0; i < w->port_count; i++)
-        port_tap(w->queue[i], tap);
+        if (w->queue[i] != NULL)
+            port_tap(w->queue[i], tap);
     w->tap = tap;
     if (before != NULL)
         packet_tap_lend(before, false);

@@ -8,9 +8,12 @@
 
 struct worker {
     /* -- every turn ------------------------------------------------------------------------ */
-    struct port_queue *queue[SNAPSHOT_PORTS_MAX];
+    struct port_queue *queue[SNAPSHOT_PORTS_MAX]; /* NULL: the device has fewer queues than there are workers */
+    struct port_handover_end *handover;           /* NULL: one worker */
     uint32_t port_count;
-    uint32_t index;
+    uint32_t index, workers;
+    uint32_t via[SNAPSHOT_PORTS_MAX]; /* queue NULL: the worker that sends for us */
+    struct ip_owners owners;
     struct ip *ip;
     struct serve serve;
     struct picker *picker;
@@ -32,6 +35,9 @@ struct worker {
 
 uint64_t worker_now(const struct worker *w);
 void worker_clock_init(struct worker *w);
+/* traffic.c: frames in, to their owners or from them; frames out. */
+uint32_t worker_receive(struct worker *w, uint64_t now);
+uint32_t worker_transmit(struct worker *w, uint64_t now);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
 /* eyes.c: orders to show connections and frames. */

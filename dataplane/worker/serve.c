@@ -86,6 +86,7 @@ void worker_serve_finish(struct serve *v, uint64_t now)
     sessions_flush(v->sessions);
     for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;)
         worker_session_end(v, s, false, now);
+    sessions_flush(v->sessions); /* what the end of those gave to others to say */
     for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);

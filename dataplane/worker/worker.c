@@ -39,11 +39,30 @@ size_t worker_footprint(const struct worker_config *c)
     return sum;
 }
 
+/* Queue i is worker i's.  Where a device has fewer queues, the workers beyond get all their frames by hand-over, and send through
+ * the others, in turn. */
+static void open_ports(struct worker *w)
+{
+    const struct worker_config *c = &w->config;
+    w->port_count = c->port_count;
+    for (uint32_t i = 0; i < c->port_count; i++) {
+        port_info(c->port[i], &w->info[i]);
+        if (c->index < w->info[i].queues)
+            w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
+        else
+            w->via[i] = c->index % w->info[i].queues;
+    }
+    if (c->handover != NULL)
+        w->handover = port_handover_end(c->handover, c->index, w->stats, c->pool);
+}
+
 struct worker *worker_create(struct base_arena *arena, const struct worker_config *c)
 {
     struct worker *w = base_arena_take(arena, sizeof(*w));
     w->config = *c;
     w->index = w->serve.worker = c->index;
+    w->workers = c->workers;
+    w->owners = c->owners;
     w->poll = c->poll;
     w->door = c->door;
     w->serve.mailbox = c->mailbox;
@@ -59,11 +78,7 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
     w->serve.pool = pool_create(arena, c->slots, c->index, w->serve.sessions, w->picker, w->serve.mailbox, w->stats, c->seed, now);
     w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
-    w->port_count = c->port_count;
-    for (uint32_t i = 0; i < c->port_count; i++) {
-        port_info(c->port[i], &w->info[i]);
-        w->queue[i] = port_queue(c->port[i], (uint16_t)c->index, w->stats);
-    }
+    open_ports(w);
     stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
     if (c->rx_pool != NULL)
         stats_object_add(w->stats, "packet_receive", &w->in_use[1], packet_pool_size(c->rx_pool));
@@ -101,48 +116,6 @@ static void connect_wanted(struct worker *w, uint64_t now)
     }
 }
 
-static uint32_t receive(struct worker *w, uint64_t now)
-{
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < w->port_count; i++) {
-        struct packet *burst[PORT_BURST];
-        uint32_t n = port_rx(w->queue[i], burst, PORT_BURST);
-        total += n;
-        for (uint32_t k = 0; k < n; k++) {
-            struct ip_result r;
-            switch (ip_input(w->ip, (uint16_t)i, burst[k], now, &r)) {
-            case IP_TCP:
-                tcp_input(w->serve.tcp, &r.flow, burst[k], now);
-                break;
-            case IP_TCP_ERROR:
-                tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
-                break;
-            case IP_DONE:
-                break;
-            }
-        }
-    }
-    return total;
-}
-
-static uint32_t transmit(struct worker *w, uint64_t now)
-{
-    struct tcp_out out[64];
-    uint32_t total = 0;
-    for (uint32_t n; (n = tcp_output(w->serve.tcp, out, 64, now)) > 0;) {
-        total += n;
-        for (uint32_t i = 0; i < n; i++)
-            if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
-                port_tx(w->queue[out[i].flow.port], out[i].packet);
-    }
-    uint16_t port;
-    for (struct packet *p; (p = ip_output_next(w->ip, &port)) != NULL; total++)
-        port_tx(w->queue[port], p);
-    for (uint32_t i = 0; i < w->port_count; i++)
-        port_flush(w->queue[i]);
-    return total;
-}
-
 static void tick(struct worker *w, uint64_t now)
 {
     struct ip_result r;
@@ -168,7 +141,8 @@ static void obey(struct worker *w, uint64_t now)
         else if (m.kind == MAILBOX_STOP)
             w->stop = true;
         struct mailbox_message done = {.kind = MAILBOX_ORDER_DONE, .worker = (uint16_t)w->index, .value = m.value};
-        mailbox_report(w->serve.mailbox, &done); /* where it does not fit, the order comes again */
+        if (!mailbox_report(w->serve.mailbox, &done))
+            stats_drop(w->stats, STATS_DROP_MAILBOX_FULL); /* the order comes again */
     }
     if (!w->applied_told && w->generation > 0) {
         struct mailbox_message told = {.kind = MAILBOX_SNAPSHOT_APPLIED, .worker = (uint16_t)w->index, .a = w->generation};
@@ -176,12 +150,17 @@ static void obey(struct worker *w, uint64_t now)
     }
 }
 
-/* A pool's buffers in this worker's cache are free, which no other thread can know. */
+/* Buffers in a worker's cache are free. With several workers they may be in anybody's. */
+static uint32_t count_pool(const struct worker *w, const struct packet_pool *pool)
+{
+    return w->handover == NULL ? packet_pool_in_use(pool) : packet_pool_outstanding(pool);
+}
+
 static void count_buffers(struct worker *w)
 {
-    __atomic_store_n(&w->in_use[0], packet_pool_in_use(w->config.pool), __ATOMIC_RELAXED);
+    __atomic_store_n(&w->in_use[0], count_pool(w, w->config.pool), __ATOMIC_RELAXED);
     if (w->config.rx_pool != NULL)
-        __atomic_store_n(&w->in_use[1], packet_pool_in_use(w->config.rx_pool), __ATOMIC_RELAXED);
+        __atomic_store_n(&w->in_use[1], count_pool(w, w->config.rx_pool), __ATOMIC_RELAXED);
 }
 
 #define COUNT_BUFFERS_TURNS 64
@@ -194,14 +173,14 @@ void worker_turn(struct worker *w)
         worker_apply(w, began);
     if (w->tap != NULL)
         worker_tap_stamp(w);
-    uint32_t in = receive(w, began);
+    uint32_t in = worker_receive(w, began);
     tick(w, began);
     worker_serve_events(&w->serve, began);
     connect_wanted(w, began);
     worker_serve_finish(&w->serve, began);
     if (w->tap != NULL)
         worker_tap_stamp(w);
-    uint32_t out = transmit(w, began);
+    uint32_t out = worker_transmit(w, began);
     obey(w, began);
     if (w->dump != NULL)
         worker_dump_turn(w, began);
@@ -232,6 +211,6 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->serve.sessions->all[role])
             worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
-    transmit(w, now);
+    worker_transmit(w, now);
     ip_destroy(w->ip);
 }

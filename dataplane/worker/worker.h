@@ -30,6 +30,8 @@ struct worker_config {
     struct tcp_config tcp;
     struct ip_config ip;
     uint64_t seed;                 /* secret, random */
+    struct ip_owners owners;       /* the same for all workers */
+    struct port_handover *handover; /* NULL: one worker */
     uint32_t port_count;
     struct port *port[SNAPSHOT_PORTS_MAX];
     struct packet_pool *pool;      /* buffers for everything that this worker sends or keeps */
@@ -51,8 +53,10 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
 int worker_run(void *arg);
 /* One turn of the loop, for who brings a loop of his own; he calls snapshot_worker_online() first. */
 void worker_turn(struct worker *w);
-/* After the loop: every connection is reset, every buffer given back. */
+/* After the loops of all workers: every connection is reset, every buffer given back. */
 void worker_finish(struct worker *w);
+/* After worker_finish() of all: sends what the others left for this one to send. */
+void worker_finish_others(struct worker *w);
 
 struct stats *worker_stats(struct worker *w);
 /* Turns of the loop so far: a worker whose count stands still is stuck. */

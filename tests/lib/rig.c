@@ -1,6 +1,8 @@
 /* The network, the hosts' memory, the gateway's turn.  What clients and backends do is rig_peers.c. */
 #include "rig_internal.h"
 
+#include <sys/mman.h>
+
 struct rig_frame {
     struct rig_frame *next, *prev;
     uint64_t at;
@@ -118,10 +120,9 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     if (index == 0)
         n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams);
     h->memory_size = base_align(n);
-    h->memory = aligned_alloc(64, h->memory_size);
-    if (h->memory == NULL)
+    h->memory = mmap(NULL, h->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* most of it is never touched */
+    if (h->memory == MAP_FAILED)
         abort();
-    memset(h->memory, 0, h->memory_size);
     struct base_arena a;
     base_arena_init(&a, h->memory, h->memory_size);
     h->pool = packet_pool_create("pool", l->packets, PACKET_ROOM, 0);
@@ -147,7 +148,7 @@ static void host_end(struct rig_host *h)
     packet_pool_destroy(h->pool);
     packet_pool_destroy(h->rx_pool);
     base_unpoison(h->memory, h->memory_size);
-    free(h->memory);
+    munmap(h->memory, h->memory_size);
     h->tcp = NULL;
 }
 
@@ -189,6 +190,7 @@ struct rig *rig_create(const struct rig_config *c)
     r->random = base_mix64(c->seed);
     r->now = 1000 * RIG_S + base_mix64(c->seed) % RIG_S;
     r->loss_ppm = c->loss_ppm;
+    r->stride = RIG_MS;
     r->active = calloc(RIG_CALLS, sizeof(struct rig_call *));
     struct limits gw = {c->connections, c->streams, c->session_streams, c->tcp_connections, c->packets};
     gw.connections = gw.connections ? gw.connections : 128;
@@ -341,7 +343,7 @@ void rig_run(struct rig *r, uint64_t ns)
 {
     for (uint64_t end = r->now + ns; r->now < end;) {
         uint64_t left = end - r->now;
-        rig_step(r, left < RIG_MS ? left : RIG_MS);
+        rig_step(r, left < r->stride ? left : r->stride);
     }
 }
 
@@ -356,7 +358,7 @@ bool rig_done(const struct rig *r)
 bool rig_settle(struct rig *r, uint64_t ns)
 {
     for (uint64_t end = r->now + ns; r->now < end;) {
-        rig_step(r, RIG_MS);
+        rig_step(r, r->stride);
         if (rig_done(r))
             return true;
     }
@@ -415,13 +417,20 @@ struct session *rig_down(struct rig *r, uint32_t n)
     return session_at(r, SESSION_DOWN, n);
 }
 
-bool rig_destroy(struct rig *r)
+void rig_heal(struct rig *r)
 {
     r->loss_ppm = 0;
     r->mailbox_stuck = false;
     rig_gateway(r)->pool->fail_at = -1;
+    rig_gateway(r)->pool->size = 16384;
     for (int i = 0; i < RIG_HOSTS; i++)
-        r->host[i].cut = r->host[i].deaf = false;
+        r->host[i].cut = r->host[i].deaf = r->host[i].mute = r->host[i].hangs_up = r->host[i].goaway_at_once = false;
+}
+
+bool rig_destroy(struct rig *r)
+{
+    rig_heal(r);
+    r->stride = 5 * RIG_MS;
     for (uint32_t slot = 0; slot < RIG_SLOTS; slot++)
         if (world_endpoint(r->world, slot)->flags & SNAPSHOT_PRESENT)
             rig_remove(r, world_endpoint(r->world, slot)->cluster, slot);

@@ -142,6 +142,7 @@ struct rig {
     uint32_t drained;
     uint8_t state[RIG_SLOTS]; /* last ENDPOINT_STATE */
     uint32_t steps;
+    uint64_t stride; /* of rig_run() and rig_settle() where no frame is due earlier */
 };
 
 void rig_config_defaults(struct rig_config *c);
@@ -181,6 +182,8 @@ void rig_goaway(struct rig_host *backend);
 struct rig_call *rig_start(struct rig_host *client, const struct rig_script *s);
 void rig_cancel(struct rig_call *c);
 
+/* Links, buffers and behaviour as they should be. */
+void rig_heal(struct rig *r);
 void rig_step(struct rig *r, uint64_t ns); /* at most: stops at the next frame */
 void rig_run(struct rig *r, uint64_t ns);
 /* Until every call has ended, or `ns` have passed: false. */

@@ -366,7 +366,29 @@ def forwarded(report, work, build, asan):
     report.ok("x-forwarded-for: the client's address appended to what came, or left alone where the listener says off, as the backend saw it")
 
 
+def telemetry(report, work, build, asan):
+    """DPDK's own socket."""
+    lab = Lab(work, build).start(backends=2)
+    lab.client("load", "--count", 50, "--in-flight", 5)
+    path = next(os.path.join(top, name) for top, _, names in os.walk(f"{work}/run") for name in names if name.startswith("dpdk_telemetry"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.settimeout(5)
+        s.connect(path)
+        s.recv(16384)
+        answers = {}
+        for command in ("/penstock/clusters", "/penstock/workers"):
+            s.send(command.encode())
+            answers.update(json.loads(s.recv(1 << 20)))
+    echo = answers["/penstock/clusters"]["echo"]
+    expect(echo["endpoints"] == 2 and echo["ready"] == 2 and echo["policy"] == "round_robin", f"/penstock/clusters: {echo}")
+    worker = answers["/penstock/workers"]["worker_0"]
+    expect(worker["packets_in"] > 50 and worker["turns"] > 50, f"/penstock/workers: {worker}")
+    report.ok("DPDK's telemetry socket answers /penstock/clusters and /penstock/workers")
+    expect(lab.end_gateway() == 0, "exit status")
+
+
 CHECKS = [
+    {"name": "eyes-telemetry", "run": telemetry, "limit": 60},
     {"name": "eyes-capture", "run": capture, "limit": 240},
     {"name": "eyes-capture-filter", "run": capture_filter, "limit": 120},
     {"name": "eyes-capture-ends", "run": capture_ends, "limit": 150},

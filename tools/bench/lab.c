@@ -118,6 +118,7 @@ static bool create_gateway(struct lab *lab, const struct options *o, struct port
     c.ip.ports = 1;
     c.ip.key.k[0] = 0x7777;
     c.pool = lab->tx_pool;
+    c.rx_pool = lab->rx_pool;
     c.door = lab->door;
     c.mailbox = lab->mailbox;
     char error[256];
@@ -166,7 +167,9 @@ uint64_t lab_bytes(const struct lab *lab)
     uint64_t buffer = sizeof(struct rte_mbuf) + PACKET_SCRATCH + PACKET_HEADROOM + PACKET_ROOM;
     uint64_t sum = (packet_pool_in_use(lab->rx_pool) + packet_pool_in_use(lab->tx_pool)) * buffer;
     for (uint32_t i = 0; i < s->object_count; i++) {
-        /* A worker's objects are those of slabs: what in_use points into knows their size. */
+        if (strncmp(s->objects[i].kind, "packet_", 7) == 0)
+            continue;
+        /* All others are those of slabs: what in_use points into knows their size. */
         const struct base_slab *slab = base_container((uintptr_t)s->objects[i].in_use, struct base_slab, in_use);
         if (slab->capacity == s->objects[i].capacity)
             sum += (uint64_t)slab->size * slab->in_use;

@@ -43,6 +43,9 @@ void host_configure(struct host *h);
 /* Takes what ip wants to send out of the way; how many frames. */
 uint32_t host_discard(struct host *h);
 
+/* In force wherever a frame is fed. */
+extern const struct ip_owners owners;
+
 /* Feeds bytes in a buffer that ends where they end, so that an over-read is seen. */
 enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n);
 enum ip_verdict feed_frame(struct host *h, const struct frame_bytes *f);
@@ -82,7 +85,7 @@ struct packet *segment_make(struct host *h, uint32_t data);
 struct base_flow flow_to(const char *local, const char *remote);
 bool send_to(struct host *h, const char *local, const char *remote, uint32_t data, struct packet **p);
 
-extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[];
-extern const size_t input_test_count, neighbour_test_count, output_test_count;
+extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[], owner_tests[];
+extern const size_t input_test_count, neighbour_test_count, output_test_count, owner_test_count;
 
 #endif

@@ -439,7 +439,6 @@ static void what_goes_wrong_is_said(void **state)
     refused("nonsense0", 1, 1500, "unknown device");
     refused("0000:ff:1f.7", 1, 1500, "vfio-pci");
     refused("net_af_packet7", 1, 1500, "iface=");
-    refused("net_ring3", 40, 1500, "workers");
     refused("net_ring3", 1, 20, "MTU");
     refused("net_ring3", 1, 9000, "buffers of 9018 bytes");
     if (can_tap())

@@ -1,0 +1,131 @@
+/* Frames in and out.  With one worker a burst goes straight to ip; with several each frame goes to its flow's owner first, so that
+ * nobody ever sees a segment of another's connection. */
+#include "internal.h"
+
+#define NEWS_A_TURN 32 /* ARP and ND frames copied to the other workers in a turn: a flood of them shall not fill the rings */
+
+static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now)
+{
+    struct ip_result r;
+    switch (ip_input(w->ip, port, p, now, &r)) {
+    case IP_TCP:
+        tcp_input(w->serve.tcp, &r.flow, p, now);
+        break;
+    case IP_TCP_ERROR:
+        tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+        break;
+    case IP_DONE:
+        break;
+    }
+}
+
+static void steer(struct worker *w, uint16_t port, struct packet *p, uint32_t *news, uint64_t now)
+{
+    uint32_t owner = ip_owner(&w->owners, p);
+    if (owner < w->workers && owner != w->index) {
+        port_handover_frame(w->handover, owner, p, port);
+        return;
+    }
+    if (owner == IP_OWNER_ALL && ++*news <= NEWS_A_TURN)
+        port_handover_news(w->handover, p, port);
+    feed(w, port, p, now);
+}
+
+static uint32_t receive_port(struct worker *w, uint16_t port, uint32_t *news, uint64_t now)
+{
+    struct packet *burst[PORT_BURST];
+    uint32_t n = port_rx(w->queue[port], burst, PORT_BURST);
+    if (w->handover == NULL)
+        for (uint32_t k = 0; k < n; k++)
+            feed(w, port, burst[k], now);
+    else
+        for (uint32_t k = 0; k < n; k++)
+            steer(w, port, burst[k], news, now);
+    return n;
+}
+
+static void accept_item(struct worker *w, const struct port_handover_item *item, uint64_t now)
+{
+    switch ((enum port_handover_kind)item->kind) {
+    case PORT_HANDOVER_FRAME:
+        feed(w, item->port, item->packet, now);
+        break;
+    case PORT_HANDOVER_NEWS:
+        ip_learn(w->ip, item->port, item->packet, now);
+        break;
+    case PORT_HANDOVER_SEND:
+        port_tx(w->queue[item->port], item->packet);
+        break;
+    }
+}
+
+/* What the others have handed over: a burst of each. */
+static uint32_t receive_others(struct worker *w, uint64_t now)
+{
+    uint32_t total = 0;
+    for (uint32_t from = 0; from < w->workers; from++) {
+        struct port_handover_item items[PORT_BURST];
+        uint32_t n = from != w->index ? port_handover_take(w->handover, from, items, PORT_BURST) : 0;
+        for (uint32_t k = 0; k < n; k++)
+            accept_item(w, &items[k], now);
+        total += n;
+    }
+    return total;
+}
+
+uint32_t worker_receive(struct worker *w, uint64_t now)
+{
+    uint32_t total = 0, news = 0;
+    for (uint32_t i = 0; i < w->port_count; i++)
+        if (w->queue[i] != NULL)
+            total += receive_port(w, (uint16_t)i, &news, now);
+    if (w->handover == NULL)
+        return total;
+    port_handover_flush(w->handover); /* before our own work: the others may begin with theirs */
+    return total + receive_others(w, now);
+}
+
+static void send(struct worker *w, uint16_t port, struct packet *p)
+{
+    if (w->queue[port] != NULL)
+        port_tx(w->queue[port], p);
+    else
+        port_handover_send(w->handover, w->via[port], p, port);
+}
+
+uint32_t worker_transmit(struct worker *w, uint64_t now)
+{
+    struct tcp_out out[64];
+    uint32_t total = 0;
+    for (uint32_t n; (n = tcp_output(w->serve.tcp, out, 64, now)) > 0;) {
+        total += n;
+        for (uint32_t i = 0; i < n; i++)
+            if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
+                send(w, out[i].flow.port, out[i].packet);
+    }
+    uint16_t port;
+    for (struct packet *p; (p = ip_output_next(w->ip, &port)) != NULL; total++)
+        send(w, port, p);
+    for (uint32_t i = 0; i < w->port_count; i++)
+        if (w->queue[i] != NULL)
+            port_flush(w->queue[i]);
+    if (w->handover != NULL)
+        port_handover_flush(w->handover);
+    return total;
+}
+
+void worker_finish_others(struct worker *w)
+{
+    for (uint32_t from = 0; from < w->workers && w->handover != NULL; from++) {
+        struct port_handover_item item;
+        while (from != w->index && port_handover_take(w->handover, from, &item, 1) > 0) {
+            if (item.kind == PORT_HANDOVER_SEND)
+                port_tx(w->queue[item.port], item.packet);
+            else
+                packet_free(item.packet);
+        }
+    }
+    for (uint32_t i = 0; i < w->port_count; i++)
+        if (w->queue[i] != NULL)
+            port_flush(w->queue[i]);
+}

@@ -1,0 +1,116 @@
+"""Several workers: is every segment its owner's, whatever queue it came by, and is the load on all of them?
+
+Workers choose the owner of an accepted connection by a keyed hash, and the key is a secret of each run: a check that wants four
+clients on each of two workers starts clients one by one and keeps those that fell where they are wanted.
+"""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from lab import GATEWAY4, GATEWAY6, Lab, Load, expect, tail, wait_for
+
+DEVICE = "net_tap0,iface=pen0"
+
+
+def workers_lab(work, build, workers=2, device=DEVICE, **more):
+    lab = Lab(work, build, **more)
+    lab.config = lab.config.replace("workers = 1;", f"workers = {workers};").replace(DEVICE, device)
+    return lab
+
+
+def by_worker(lab):
+    status, body = lab.http("/api/v1/workers")
+    expect(status == 200, f"/api/v1/workers answers {status}")
+    return json.loads(body)["workers"]
+
+
+def clients_on(lab):
+    return [w["connections"]["client"] if "connections" in w else w["client_connections"] for w in by_worker(lab)]
+
+
+def spread_loads(lab, each, *arguments, workers=2):
+    """Loads of one connection each, `each` of them on every worker."""
+    kept = []
+    for _ in range(20 * each * workers):
+        if len(kept) == each * workers:
+            return kept
+        before = clients_on(lab)
+        load = Load(lab, "--channels", 1, *arguments).flowing()
+        wait_for(5, "the new connection is counted", lambda: sum(clients_on(lab)) == sum(before) + 1)
+        after = clients_on(lab)
+        if max(after) > each:
+            load.stop()
+            wait_for(5, "a surplus connection ends", lambda: sum(clients_on(lab)) == sum(before))
+        else:
+            kept.append(load)
+    expect(len(kept) == each * workers, f"connections never fell {each} to each worker: {clients_on(lab)}")
+    return kept
+
+
+def thirds(report, work, build, asan, device=DEVICE, words="a tap of two queues", workers=2, each=4, least_busy=0.2):
+    lab = workers_lab(work, build, workers, device).start()
+    loads = spread_loads(lab, each, "--rate", 60, workers=workers)
+    expect(clients_on(lab) == [each] * workers, f"client connections by worker: {clients_on(lab)}")
+    before = by_worker(lab)
+    for load in loads:
+        load.window()
+    time.sleep(6)
+    for load in loads:
+        load.window()
+    after = by_worker(lab)
+    counts, total = {}, 0
+    for load in loads:
+        window = load.result(1)
+        total += window["ok"]
+        for name, n in window["backends"].items():
+            counts[name] = counts.get(name, 0) + n
+    expect(len(counts) == 3 and all(abs(n - total / 3) <= 0.02 * total / 3 for n in counts.values()), f"shares of {total}: {counts}")
+    busy = [a["busy_seconds"] - b["busy_seconds"] for a, b in zip(after, before)]
+    expect(min(busy) > least_busy * max(busy), f"busy seconds by worker: {busy}")
+    for load in loads:
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    return_ok(report, lab, f"{len(loads)} connections over {workers} workers on {words}: {total} calls as {counts}, "
+              f"busy {', '.join(f'{b:.2f} s' for b in busy)}, {lab.metric('penstock_handovers_total') or 0:.0f} hand-overs")
+    return lab
+
+
+def return_ok(report, lab, words):
+    full = lab.metric("penstock_drops_total", reason="handover_full") or 0
+    expect(full == 0, f"{full} packets found a full hand-over ring")
+    status = lab.end_gateway()
+    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+    report.ok(words)
+
+
+def silence(report, work, build, asan):
+    """The kernel forgets on which queue a flow was after seconds of silence, and then chooses anew."""
+    lab = workers_lab(work, build).start()
+    loads = [Load(lab, "--channels", 1, "--rate", 50, target=target) for target in 4 * [GATEWAY4] + 2 * [GATEWAY6]]
+    for load in loads:
+        load.flowing()
+    for turn in range(2):
+        for load in loads:
+            load.process.send_signal(signal.SIGSTOP)
+        time.sleep(11)
+        before = lab.metric("penstock_handovers_total") or 0
+        for load in loads:
+            load.process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+    ok = 0
+    for load in loads:
+        summary = load.stop()
+        ok += summary["ok"]
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    handed = lab.metric("penstock_handovers_total") or 0
+    expect(handed > 0, "no hand-over was counted")
+    rsts = lab.metric("penstock_events_total", event="tcp_rsts_out") or 0
+    return_ok(report, lab, f"a tap with two queues, silent for ten seconds twice: {ok} calls, none failed, {handed:.0f} hand-overs, {rsts:.0f} resets")
+
+
+CHECKS = [
+    {"name": "workers-thirds", "run": thirds, "limit": 120},
+    {"name": "workers-silence", "run": silence, "limit": 120},
+]
