@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define DEFAULT_ADDRESS  "127.0.0.1:9901"
 #define ANSWER_BYTES_MAX (256u << 20)
@@ -22,6 +23,8 @@ struct arguments {
     bool json;
     const char *command;
     const char *operand; /* NULL: none */
+    const char *endpoint, *weight; /* of an order */
+    bool wait;
 };
 
 static void help(FILE *to)
@@ -35,12 +38,19 @@ static void help(FILE *to)
           "  clusters             a line for each cluster: policy, endpoints, how fresh the registry's word is\n"
           "  endpoints [CLUSTER]  a line for each endpoint: weight, state, RPCs\n"
           EYES_COMMANDS
+          "  reload               loads the configuration file anew; where it is refused every fault is told\n"
+          "  drain CLUSTER ENDPOINT [--wait]\n"
+          "                       no new RPC goes there; --wait: returns when none runs there any more\n"
+          "  undrain CLUSTER ENDPOINT\n"
+          "  weight CLUSTER ENDPOINT N|auto\n"
+          "                       a weight by hand, which beats the registry's until undrain or \"auto\", or a restart\n"
           "\n"
           "Not yet (they exit 1)\n"
-          "  explain, drain, undrain, weight, reload, top\n"
+          "  explain, top\n"
           "\n"
           "Options\n"
           "  -a, --admin HOST:PORT  penstock's admin.bind; " DEFAULT_ADDRESS " if not given; [IPv6]:PORT too\n"
+          "  -w, --wait             drain: until its RPCs have ended\n"
           "  -j, --json             the answer as JSON, for scripts\n"
           EYES_OPTIONS
           "  -h, --help             this text\n"
@@ -114,8 +124,8 @@ static void explain_failure(CURLcode code, const char *address, const char *deta
     }
 }
 
-/* GET.  False: said on stderr why. */
-static bool get(const char *address, const char *path, struct answer *out)
+/* GET, or POST where there is a body.  False: said on stderr why. */
+static bool get(const char *address, const char *path, const char *body, struct answer *out)
 {
     char url[512], detail[CURL_ERROR_SIZE] = "";
     CURL *curl = curl_easy_init();
@@ -133,6 +143,8 @@ static bool get(const char *address, const char *path, struct answer *out)
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+    if (body != NULL)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out->status);
     curl_easy_cleanup(curl);
@@ -142,15 +154,30 @@ static bool get(const char *address, const char *path, struct answer *out)
     return false;
 }
 
-static cJSON *ask(const char *address, const char *path)
+static const char *text_of(const cJSON *o, const char *name);
+
+/* A reload that was refused: each of its sentences stands as it is, so that an editor finds the line. */
+static void print_lines(const cJSON *root, const char *name)
+{
+    const cJSON *line;
+    cJSON_ArrayForEach (line, cJSON_GetObjectItemCaseSensitive(root, name))
+        if (cJSON_IsString(line))
+            fprintf(stderr, "%s\n", line->valuestring);
+}
+
+static cJSON *ask_with(const char *address, const char *path, const char *body)
 {
     struct answer a = {0};
     cJSON *root = NULL;
-    if (get(address, path, &a)) {
+    if (get(address, path, body, &a)) {
         root = cJSON_ParseWithLength(a.text != NULL ? a.text : "", a.length);
         const char *why = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "error"));
         if (a.status != 200 || !cJSON_IsObject(root)) {
-            if (why != NULL)
+            print_lines(root, "warnings");
+            print_lines(root, "errors");
+            if (cJSON_GetObjectItemCaseSensitive(root, "errors") != NULL)
+                fprintf(stderr, "penstockctl: refused; what runs stays as it is\n");
+            else if (why != NULL)
                 fprintf(stderr, "penstockctl: %s\n", why);
             else
                 fprintf(stderr,
@@ -163,6 +190,11 @@ static cJSON *ask(const char *address, const char *path)
     }
     free(a.text);
     return root;
+}
+
+static cJSON *ask(const char *address, const char *path)
+{
+    return ask_with(address, path, NULL);
 }
 
 static const char *text_of(const cJSON *o, const char *name)
@@ -352,8 +384,102 @@ static void print_json(const cJSON *root)
     cJSON_free(text);
 }
 
+static void pause_ms(long ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+/* Until all of it is in force: new clusters get their connections first. */
+static int reload(const struct arguments *a)
+{
+    cJSON *root = ask_with(a->address, "/api/v1/reload", "");
+    if (root == NULL)
+        return FAILED;
+    print_lines(root, "warnings");
+    bool pending = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "pending"));
+    while (pending) {
+        pause_ms(50);
+        cJSON *status = ask(a->address, "/api/v1/status");
+        if (status == NULL) {
+            cJSON_Delete(root);
+            return FAILED;
+        }
+        pending = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, "reloading"));
+        cJSON_Delete(status);
+    }
+    if (a->json)
+        print_json(root);
+    else
+        puts("the configuration is in force");
+    cJSON_Delete(root);
+    return OK;
+}
+
+static const cJSON *find_endpoint(const cJSON *clusters, const char *cluster, const char *endpoint)
+{
+    const cJSON *c, *e;
+    cJSON_ArrayForEach (c, cJSON_GetObjectItemCaseSensitive(clusters, "clusters"))
+        if (strcmp(text_of(c, "name"), cluster) == 0)
+            cJSON_ArrayForEach (e, cJSON_GetObjectItemCaseSensitive(c, "endpoints"))
+                if (strcmp(text_of(e, "address"), endpoint) == 0)
+                    return e;
+    return NULL;
+}
+
+/* Every worker has taken up the order, and none has a stream there. */
+static int wait_drained(const struct arguments *a, double generation)
+{
+    for (;; pause_ms(100)) {
+        cJSON *root = ask(a->address, "/api/v1/clusters");
+        if (root == NULL)
+            return FAILED;
+        const cJSON *e = find_endpoint(root, a->operand, a->endpoint);
+        bool drained = number_of(root, "applied") >= generation && (e == NULL || number_of(e, "active_streams") == 0);
+        bool undone = e != NULL && number_of(e, "weight") != 0;
+        cJSON_Delete(root);
+        if (undone) {
+            fprintf(stderr, "penstockctl: %s %s is not drained any more: somebody has given it a weight\n", a->operand, a->endpoint);
+            return FAILED;
+        }
+        if (drained)
+            return OK;
+    }
+}
+
+/* drain, undrain, weight */
+static int order(const struct arguments *a)
+{
+    char path[64];
+    int status = OK;
+    cJSON *body = cJSON_CreateObject();
+    cJSON_AddStringToObject(body, "cluster", a->operand);
+    cJSON_AddStringToObject(body, "endpoint", a->endpoint);
+    if (a->weight != NULL && strcmp(a->weight, "auto") == 0)
+        cJSON_AddStringToObject(body, "weight", "auto");
+    else if (a->weight != NULL)
+        cJSON_AddNumberToObject(body, "weight", strtod(a->weight, NULL));
+    char *text = cJSON_PrintUnformatted(body);
+    cJSON_Delete(body);
+    snprintf(path, sizeof(path), "/api/v1/%s", a->command);
+    cJSON *root = ask_with(a->address, path, text != NULL ? text : "");
+    cJSON_free(text);
+    if (root == NULL)
+        return FAILED;
+    if (a->wait)
+        status = wait_drained(a, number_of(root, "generation"));
+    if (a->json && status == OK)
+        print_json(root);
+    cJSON_Delete(root);
+    return status;
+}
+
 static int run(const struct arguments *a)
 {
+    if (strcmp(a->command, "reload") == 0)
+        return reload(a);
+    if (a->endpoint != NULL)
+        return order(a);
     bool status = strcmp(a->command, "status") == 0, clusters = strcmp(a->command, "clusters") == 0, ok = true;
     cJSON *root = ask(a->address, status ? "/api/v1/status" : "/api/v1/clusters");
     if (root == NULL)
@@ -380,22 +506,46 @@ static bool among(const char *word, const char *const *words)
     return false;
 }
 
+/* CLUSTER ENDPOINT [N|auto].  -1: go on. */
+static int parse_order(int argc, char **argv, struct arguments *a)
+{
+    bool weight = strcmp(a->command, "weight") == 0;
+    char *end = NULL;
+    if (argc - optind < (weight ? 3 : 2))
+        return misuse("%s wants %s", a->command, weight ? "CLUSTER ENDPOINT N|auto" : "CLUSTER ENDPOINT");
+    a->operand = argv[optind++];
+    a->endpoint = argv[optind++];
+    if (weight) {
+        a->weight = argv[optind++];
+        unsigned long n = strtoul(a->weight, &end, 10);
+        if (strcmp(a->weight, "auto") != 0 && (a->weight[0] < '0' || a->weight[0] > '9' || *end != '\0' || n > 65535))
+            return misuse("\"%s\" is no weight: 0 to 65535, or auto", a->weight);
+    }
+    return -1;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {{"admin", required_argument, NULL, 'a'},
                                             {"json", no_argument, NULL, 'j'},
+                                            {"wait", no_argument, NULL, 'w'},
                                             {"help", no_argument, NULL, 'h'},
                                             {"version", no_argument, NULL, 'V'},
                                             {NULL, 0, NULL, 0}};
-    static const char *const now[] = {"status", "clusters", "endpoints", NULL}, *const later[] = {"explain", "drain", "undrain", "weight", "reload", "top", NULL};
-    for (int o; (o = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1;)
+    static const char *const now[] = {"status", "clusters", "endpoints", "reload", "drain", "undrain", "weight", NULL},
+                            *const orders[] = {"drain", "undrain", "weight", NULL},
+                            *const later[] = {"explain", "top", NULL};
+    for (int o; (o = getopt_long(argc, argv, "a:jwhV", options, NULL)) != -1;)
         switch (o) {
         case 'a':
             a->address = optarg;
             break;
         case 'j':
             a->json = true;
+            break;
+        case 'w':
+            a->wait = true;
             break;
         case 'h':
             help(stdout);
@@ -408,7 +558,7 @@ static int parse(int argc, char **argv, struct arguments *a)
             return USAGE;
         }
     if (optind == argc)
-        return misuse("a command is missing: status, clusters or endpoints");
+        return misuse("a command is missing, such as status, clusters or endpoints");
     a->command = argv[optind++];
     if (among(a->command, later)) {
         fprintf(stderr, "penstockctl: %s: not yet; a later version brings it\n", a->command);
@@ -418,6 +568,11 @@ static int parse(int argc, char **argv, struct arguments *a)
         return misuse("there is no command \"%s\"", a->command);
     if (strcmp(a->command, "endpoints") == 0 && optind < argc)
         a->operand = argv[optind++];
+    int status = among(a->command, orders) ? parse_order(argc, argv, a) : -1;
+    if (status >= 0)
+        return status;
+    if (a->wait && strcmp(a->command, "drain") != 0)
+        return misuse("--wait belongs to drain");
     if (optind < argc)
         return misuse("\"%s\" is one argument too many for %s", argv[optind], a->command);
     return -1;

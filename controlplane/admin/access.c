@@ -92,6 +92,7 @@ static void name(const struct admin_access *s, const struct mailbox_access *r, s
     const struct membership_endpoint *e =
         r->slot < membership_slot_count(v->membership) ? membership_slot(v->membership, r->slot) : NULL;
     n->listener = publish_listener_name(v->publish, r->listener);
+    n->listener = n->listener != NULL ? n->listener : "";
     n->cluster = c != NULL ? c->name : "";
     n->reason = r->reason > 0 && r->reason <= STATS_REASON_COUNT ? stats_reason_labels[r->reason - 1] : "";
     n->status = stats_grpc_names[r->code < STATS_GRPC_CODES ? r->code : 2];

@@ -1,5 +1,6 @@
 /* The daemon's life, and its place in the loop: microhttpd's epoll descriptor is watched, its time-outs are a timer. */
 #include "internal.h"
+#include "loop/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define OBSERVE_NS 250000000ull
+#define MOVE_NS    200000000ull
 #define IDLE_S     30 /* a connection that says nothing is closed */
 #define TURNS_MAX  8
 
@@ -117,6 +119,8 @@ static bool start_daemon(struct admin *a, int fd)
     return a->watch != NULL;
 }
 
+static void move_due(void *user);
+
 struct admin *admin_create(struct loop *l, const struct admin_view *view, char *error, size_t error_len)
 {
     struct admin *a = calloc(1, sizeof(*a));
@@ -130,12 +134,16 @@ struct admin *admin_create(struct loop *l, const struct admin_view *view, char *
     }
     a->loop = l;
     a->view = *view;
+    a->at = c->admin;
+    a->next_fd = -1;
+    a->move_timer = loop_timer_add(l, move_due, a);
     a->http_timer = loop_timer_add(l, due, a);
     a->observe_timer = loop_timer_add(l, observe_due, a);
     a->dump = admin_dump_create(a);
     a->capture = admin_capture_create(a);
     a->access = admin_access_create(a);
-    bool ok = a->dump != NULL && a->capture != NULL && a->access != NULL && a->http_timer != NULL && a->observe_timer != NULL && admin_accounts_create(&a->accounts, view);
+    bool ok = a->dump != NULL && a->capture != NULL && a->access != NULL && a->http_timer != NULL && a->move_timer != NULL && a->observe_timer != NULL &&
+              admin_accounts_create(&a->accounts, view);
     if (!ok || !start_daemon(a, fd)) {
         snprintf(error, error_len, "the admin server can't start: out of memory or descriptors");
         if (a->daemon == NULL)
@@ -147,19 +155,57 @@ struct admin *admin_create(struct loop *l, const struct admin_view *view, char *
     return a;
 }
 
-void admin_destroy(struct admin *a)
+static void stop_daemon(struct admin *a)
 {
-    if (a == NULL)
-        return;
+    /* Nothing may be suspended when it ends. */
     admin_dump_stop(a->dump);
     admin_capture_stop(a->capture);
     if (a->watch != NULL)
         loop_watch_remove(a->watch);
     if (a->daemon != NULL)
         MHD_stop_daemon(a->daemon);
+    a->watch = NULL;
+    a->daemon = NULL;
+}
+
+static void move_due(void *user)
+{
+    struct admin *a = user;
+    char text[BASE_ENDPOINT_TEXT];
+    stop_daemon(a);
+    bool ok = start_daemon(a, a->next_fd);
+    loop_log(ok ? LOOP_LOG_INFO : LOOP_LOG_ERROR, ok ? "the admin server is at %s now" : "the admin server can't start at %s",
+             base_endpoint_format(&a->at, text));
+    a->next_fd = -1;
+}
+
+bool admin_move(struct admin *a, const struct base_endpoint *to, char *error, size_t error_len)
+{
+    if (base_addr_eq(&a->at.addr, &to->addr) && a->at.port == to->port)
+        return true;
+    int fd = listen_at(to, error, error_len);
+    if (fd < 0)
+        return false;
+    if (a->next_fd >= 0)
+        close(a->next_fd);
+    a->next_fd = fd;
+    a->at = *to;
+    loop_timer_set(a->move_timer, MOVE_NS);
+    return true;
+}
+
+void admin_destroy(struct admin *a)
+{
+    if (a == NULL)
+        return;
+    stop_daemon(a);
     admin_dump_destroy(a->dump);
     admin_capture_destroy(a->capture);
     admin_access_destroy(a->access);
+    if (a->move_timer != NULL)
+        loop_timer_remove(a->move_timer);
+    if (a->next_fd >= 0)
+        close(a->next_fd);
     if (a->http_timer != NULL)
         loop_timer_remove(a->http_timer);
     if (a->observe_timer != NULL)

@@ -33,6 +33,12 @@
 
 struct admin;
 
+struct admin_reload {
+    struct config_errors said;
+    uint64_t generation; /* that has all of it, as far as it is published by now */
+    bool pending;        /* view.reloading: more follows by itself */
+};
+
 /* What admin looks at, and what it may order.  All of it outlives admin.  The functions are called inside loop_turn();
  * NULL: 501, or the default that is named.  Orders return true, or false with a sentence in `error`. */
 struct admin_view {
@@ -52,7 +58,9 @@ struct admin_view {
     /* NULL: since fresh_ns; 0 for a static target. */
     uint64_t (*stale_ns)(void *user, const struct membership_cluster *c, uint64_t now);
     void (*shutdown)(void *user); /* drain and end, as SIGTERM does */
-    bool (*reload)(void *user, char *error, size_t n);
+    /* Loads the configuration file anew.  False: refused; what->said has every sentence.  admin frees them. */
+    bool (*reload)(void *user, struct admin_reload *what);
+    bool (*reloading)(void *user); /* a change that was accepted is still being put in force; NULL: never */
     /* weight: MEMBERSHIP_NO_OVERRIDE: the registry's again. */
     bool (*weight)(void *user, const char *cluster, const struct base_endpoint *e, uint32_t weight, char *error,
                    size_t n);
@@ -60,6 +68,8 @@ struct admin_view {
 
 /* Binds config->admin.  NULL: `error` says why and what to do. */
 struct admin *admin_create(struct loop *l, const struct admin_view *view, char *error, size_t error_len);
+/* To another address, in a moment: the answer under way goes out by the old one.  False: `error` says why; nothing changed. */
+bool admin_move(struct admin *a, const struct base_endpoint *to, char *error, size_t error_len);
 void admin_destroy(struct admin *a); /* NULL is harmless */
 
 /* Looks at every slot; called by a timer of admin's own, and by whoever is about to let slots change hands. */

@@ -40,7 +40,8 @@ static void add_owner(struct admin_dump *d, const struct mailbox_connection *e)
     char text[BASE_ENDPOINT_TEXT];
     const struct admin_view *v = &d->admin->view;
     if (e->passive) {
-        add_string(&d->text, "listener", publish_listener_name(v->publish, e->listener));
+        const char *name = publish_listener_name(v->publish, e->listener);
+        add_string(&d->text, "listener", name != NULL ? name : "");
         return;
     }
     const struct membership_endpoint *m =

@@ -104,14 +104,36 @@ static struct answer shutdown_now(struct admin *a, struct MHD_Connection *c, con
     return say(MHD_HTTP_ACCEPTED, JSON, "{\"state\":\"draining\"}");
 }
 
+static void add_lines(cJSON *o, const char *name, char *const *lines, unsigned count)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, name);
+    for (unsigned i = 0; i < count; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateString(lines[i]));
+}
+
+/* {"reloaded","pending","generation","warnings":[...]}, or {"error","errors":[...],"warnings":[...]}: all sentences of the check. */
 static struct answer reload(struct admin *a, struct MHD_Connection *c, const struct request *r)
 {
-    char error[1024] = "";
+    struct admin_reload what = {0};
     if (a->view.reload == NULL)
         return not_yet(a, c, r);
-    if (a->view.reload(a->view.user, error, sizeof(error)))
-        return say(MHD_HTTP_OK, JSON, "{\"reloaded\":true}");
-    return refuse(MHD_HTTP_CONFLICT, error);
+    bool ok = a->view.reload(a->view.user, &what);
+    cJSON *o = cJSON_CreateObject();
+    if (ok) {
+        cJSON_AddTrueToObject(o, "reloaded");
+        cJSON_AddBoolToObject(o, "pending", what.pending);
+        cJSON_AddNumberToObject(o, "generation", (double)what.generation);
+    } else {
+        cJSON_AddStringToObject(o, "error", what.said.count > 0 ? what.said.text[0] : "refused");
+        add_lines(o, "errors", what.said.text, what.said.count);
+    }
+    add_lines(o, "warnings", what.said.warnings, what.said.warning_count);
+    config_errors_free(&what.said);
+    struct answer answer = whole(JSON, cJSON_PrintUnformatted(o));
+    if (!ok && answer.status == MHD_HTTP_OK)
+        answer.status = MHD_HTTP_CONFLICT;
+    cJSON_Delete(o);
+    return answer;
 }
 
 /* {"cluster","endpoint"[,"weight"]}: NULL and the two names, or what is wrong. */
@@ -160,9 +182,11 @@ static struct answer order(struct admin *a, const struct request *r, enum order 
     struct answer answer;
     if (wrong != NULL)
         answer = refuse(MHD_HTTP_BAD_REQUEST, wrong);
-    else if (a->view.weight(a->view.user, cluster, &e, weight, error, sizeof(error)))
-        answer = say(MHD_HTTP_OK, JSON, "{\"done\":true}");
-    else
+    else if (a->view.weight(a->view.user, cluster, &e, weight, error, sizeof(error))) {
+        /* The generation that has it: once every worker has applied that, none picks otherwise. */
+        snprintf(error, sizeof(error), "{\"done\":true,\"generation\":%llu}", (unsigned long long)publish_promised(a->view.publish));
+        answer = say(MHD_HTTP_OK, JSON, error);
+    } else
         answer = refuse(MHD_HTTP_NOT_FOUND, error);
     cJSON_Delete(o);
     return answer;

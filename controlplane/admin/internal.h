@@ -51,7 +51,9 @@ struct admin {
     struct admin_view view;
     struct MHD_Daemon *daemon;
     struct loop_watch *watch;
-    struct loop_timer *http_timer, *observe_timer;
+    struct loop_timer *http_timer, *observe_timer, *move_timer;
+    struct base_endpoint at; /* where it listens, or is about to */
+    int next_fd;             /* of the address that it moves to; -1: it does not */
     struct admin_accounts accounts;
     uint8_t states_seen[SNAPSHOT_CLUSTERS_MAX]; /* bits of enum admin_state: gauges that were above zero once stay */
     uint64_t requests;

@@ -46,6 +46,8 @@ static void add_endpoint(struct admin *a, cJSON *list, const struct membership_e
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "address", base_endpoint_format(&e->address, text));
     add_u64(o, "weight", membership_weight(e));
+    if (e->override_weight != MEMBERSHIP_NO_OVERRIDE)
+        cJSON_AddTrueToObject(o, "by_hand");
     cJSON_AddStringToObject(o, "state", admin_state_names[admin_endpoint_state(a, e)]);
     add_u64(o, "connects", n->connects);
     add_u64(o, "active_streams", n->active);
@@ -74,6 +76,7 @@ static void add_cluster(struct admin *a, cJSON *list, const struct membership_cl
 char *admin_clusters_json(struct admin *a)
 {
     cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "clusters");
+    add_u64(root, "applied", publish_applied(a->view.publish)); /* before the counts are read */
     admin_accounts_sum(&a->accounts, &a->view);
     for (uint32_t i = 0; i < membership_cluster_count(a->view.membership); i++) {
         const struct membership_cluster *c = membership_cluster(a->view.membership, (uint16_t)i);
@@ -182,6 +185,8 @@ char *admin_status_json(struct admin *a)
     add_seconds(root, "uptime_seconds", loop_now(a->loop) - a->view.started_ns);
     cJSON_AddStringToObject(root, "config", c->file);
     add_u64(root, "generation", publish_generation(a->view.publish));
+    add_u64(root, "applied", publish_applied(a->view.publish));
+    cJSON_AddBoolToObject(root, "reloading", a->view.reloading != NULL && a->view.reloading(a->view.user));
     add_u64(root, "workers", a->view.worker_count);
     add_listeners(root, c);
     add_u64(root, "clusters", t.clusters);

@@ -251,7 +251,6 @@ static void add_durations(const struct admin *a, struct admin_text *t, struct ad
 static void add_started(const struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"rpcs_started_total", "counter", "RPCs begun, by listener and cluster."};
-    const struct config *config = a->view.config(a->view.user);
     each_cluster(c, a) for (unsigned l = 0; l < STATS_LISTENERS; l++)
     {
         uint64_t n = 0;
@@ -262,7 +261,8 @@ static void add_started(const struct admin *a, struct admin_text *t)
             continue;
         admin_family_begin(t, &f);
         admin_text_add(t, "penstock_%s{listener=\"", f.name);
-        admin_text_label(t, l < config->listener_count ? config->listeners[l].name : "gone");
+        const char *name = publish_listener_name(a->view.publish, l);
+        admin_text_label(t, name != NULL ? name : "gone");
         admin_text_add(t, "\",cluster=\"%s\"} %llu\n", c->name, (unsigned long long)n);
     }
 }

@@ -25,6 +25,7 @@ static void usage(FILE *to)
           "      --help          this text\n"
           "      --version       the version\n"
           "\n"
+          "SIGHUP loads FILE anew and applies what differs; a file with faults is refused and changes nothing.\n"
           "SIGTERM drains (GOAWAY to every client, running calls finish, at most drain_timeout) and exits 0; a second one ends at once.\n"
           "Needs root (or CAP_NET_ADMIN) for a virtual port. No hugepages need to be reserved.\n"
           "Look at the running gateway with: penstockctl status\n",
@@ -106,6 +107,8 @@ static void beat(void *user)
 {
     struct boot *b = user;
     uint64_t now = loop_now(b->loop);
+    membership_tick(b->membership, now);
+    boot_reload_tick(b, now);
     publish_turn(b->publish, now);
     admin_observe(b->admin);
     drain_logs(b);
@@ -132,6 +135,14 @@ void boot_drain(struct boot *b)
     publish_turn(b->publish, loop_now(b->loop));
 }
 
+static void hang_up(struct boot *b)
+{
+    struct config_errors said = {0};
+    loop_log(LOOP_LOG_INFO, "SIGHUP: loading %s", b->config->file);
+    boot_reload(b, &said);
+    config_errors_free(&said);
+}
+
 static void on_signal(void *user, uint32_t events)
 {
     struct boot *b = user;
@@ -143,7 +154,7 @@ static void on_signal(void *user, uint32_t events)
         if (info.ssi_signo == SIGUSR1)
             continue;
         if (info.ssi_signo == SIGHUP)
-            loop_log(LOOP_LOG_WARN, "SIGHUP: live reload comes with a later version; restart to change the configuration");
+            hang_up(b);
         else
             boot_drain(b);
     }
@@ -226,6 +237,7 @@ static void run(struct boot *b)
 static int gateway(struct config *config)
 {
     struct boot b = {.config = config, .workers = config->workers};
+    boot_reload_started(&b);
     char error[2048] = "";
     loop_log_set_level((unsigned)config->log_level);
     b.loop = loop_create();
@@ -244,6 +256,7 @@ static int gateway(struct config *config)
         loop_destroy(b.loop);
     if (eal)
         boot_eal_stop();
+    boot_reload_free(&b);
     return ok ? 0 : 1;
 }
 
@@ -263,8 +276,8 @@ int boot_main(int argc, char **argv)
     } else if (a.check) {
         fprintf(stderr, "%s: the configuration is valid\n", a.file);
     } else {
-        status = gateway(c);
+        return gateway(c); /* which frees it */
     }
     config_free(c);
-    return status < 0 ? 0 : status;
+    return 0;
 }

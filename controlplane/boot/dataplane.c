@@ -23,7 +23,7 @@ static uint64_t secret(void)
 
 static uint32_t max_header_list(const struct config *c)
 {
-    uint32_t max = 16384;
+    uint32_t max = BOOT_HEADER_LIST_MIN;
     for (unsigned i = 0; i < c->listener_count; i++)
         if (c->listeners[i].max_header_list_size > max)
             max = c->listeners[i].max_header_list_size;

@@ -16,9 +16,19 @@
 #include "snapshot/snapshot.h"
 #include "worker/worker.h"
 
+#define BOOT_HEADER_LIST_MIN 16384 /* workers' memory is laid out for header lists of this at least */
+
+enum boot_reload_phase { BOOT_SETTLED, BOOT_WARMING, BOOT_LEAVING }; /* see reload.c */
+
 /* The running gateway. */
 struct boot {
-    struct config *config;
+    struct config *config; /* in force */
+    struct config *next;    /* WARMING: what takes its place */
+    struct config *old;     /* LEAVING: what it took the place of */
+    struct config *waiting; /* accepted meanwhile */
+    enum boot_reload_phase reload;
+    uint64_t reload_until_ns;
+    uint32_t header_list_max; /* of any listener at start */
     unsigned workers;
     /* data plane */
     struct port_heap heap;
@@ -64,6 +74,11 @@ void boot_dataplane_destroy(struct boot *b);
 /* Is it one of the local ports of connections that workers open?  No listener may have such a one while the process lives. */
 bool boot_port_is_ephemeral(const struct boot *b, uint16_t port);
 
+/* reload.c: another configuration.  False: refused, `said` has why; the log has it too. */
+bool boot_reload(struct boot *b, struct config_errors *said);
+void boot_reload_tick(struct boot *b, uint64_t now);
+void boot_reload_started(struct boot *b);
+void boot_reload_free(struct boot *b); /* every configuration */
 /* boot.c */
 void boot_drain(struct boot *b);
 /* view.c */

@@ -6,6 +6,14 @@
 
 #define MEMBERSHIP_BUCKETS 16384 /* of the table by (cluster, address); a power of two */
 
+#define MEMBERSHIP_HOLD_NS 5000000000ull /* an endpoint that its source dropped serves no longer than this */
+
+struct membership_hand {
+    struct membership_hand *next;
+    struct base_endpoint address;
+    uint32_t weight;
+};
+
 struct membership_node {
     struct membership_endpoint e;
     struct membership_node *next_hash;
@@ -19,6 +27,7 @@ struct membership_home {
 
 struct membership {
     uint32_t workers;
+    uint64_t applied[SNAPSHOT_WORKERS_MAX];
     uint32_t cluster_count, slot_count;
     uint32_t next_serial;
     struct base_hash_key key;
@@ -38,6 +47,10 @@ struct membership_node *membership_node_create(struct membership *m, struct memb
                                                struct base_list *at);
 void membership_node_free(struct membership *m, struct membership_node *n);
 void membership_node_renewed(struct membership *m, struct membership_node *n);
+/* report.c */
+uint32_t membership_hand_weight(const struct membership_cluster *c, const struct base_endpoint *address);
+void membership_hands_free(struct membership_cluster *c);
+bool membership_ready_everywhere(const struct membership *m, const struct membership_cluster *c);
 struct membership_endpoint *membership_lookup(struct membership *m, uint16_t cluster, const struct base_endpoint *address);
 
 #endif

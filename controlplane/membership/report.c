@@ -2,10 +2,60 @@
 #include "internal.h"
 #include "mailbox/mailbox.h"
 
+#include <stdlib.h>
+
+static struct membership_hand **hand_of(struct membership_cluster *c, const struct base_endpoint *address, unsigned *count)
+{
+    struct membership_hand **at = &c->by_hand;
+    for (*count = 0; *at != NULL && membership_order(&(*at)->address, address) != 0; at = &(*at)->next)
+        ++*count;
+    return at;
+}
+
+/* False: too many, or no memory. */
+static bool hand_set(struct membership_cluster *c, const struct base_endpoint *address, uint32_t weight)
+{
+    unsigned count;
+    struct membership_hand **at = hand_of(c, address, &count), *h = *at;
+    if (weight == MEMBERSHIP_NO_OVERRIDE) {
+        if (h != NULL)
+            *at = h->next;
+        free(h);
+        return true;
+    }
+    if (h == NULL && count < MEMBERSHIP_BY_HAND_MAX)
+        h = *at = calloc(1, sizeof(*h));
+    if (h == NULL)
+        return false;
+    h->address = *address;
+    h->weight = weight;
+    return true;
+}
+
+uint32_t membership_hand_weight(const struct membership_cluster *c, const struct base_endpoint *address)
+{
+    for (const struct membership_hand *h = c->by_hand; h != NULL; h = h->next)
+        if (membership_order(&h->address, address) == 0)
+            return h->weight;
+    return MEMBERSHIP_NO_OVERRIDE;
+}
+
+void membership_hands_free(struct membership_cluster *c)
+{
+    for (struct membership_hand *h; (h = c->by_hand) != NULL; free(h))
+        c->by_hand = h->next;
+}
+
 bool membership_override(struct membership *m, struct membership_cluster *c, const struct base_endpoint *address, uint32_t weight)
 {
     struct membership_endpoint *e = membership_lookup(m, c->id, address);
-    if (e == NULL || e->life != MEMBERSHIP_PRESENT)
+    bool had = membership_hand_weight(c, address) != MEMBERSHIP_NO_OVERRIDE;
+    if (e == NULL || e->life != MEMBERSHIP_PRESENT) { /* one that is away may be given back to the source */
+        if (e != NULL && weight == MEMBERSHIP_NO_OVERRIDE)
+            e->override_weight = weight;
+        return weight == MEMBERSHIP_NO_OVERRIDE && had && hand_set(c, address, weight);
+    }
+    if (!hand_set(c, address, weight))
         return false;
     if (e->override_weight != weight) {
         e->override_weight = weight;
@@ -45,9 +95,15 @@ void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slo
     membership_release(m, &n->e);
 }
 
-void membership_known_present(struct membership_endpoint *e)
+void membership_known_present(struct membership_endpoint *e, uint64_t generation)
 {
     e->empty_workers = 0;
+    e->back_in = generation;
+}
+
+void membership_applied(struct membership *m, uint32_t worker, uint64_t generation)
+{
+    m->applied[worker] = generation;
 }
 
 void membership_release(struct membership *m, struct membership_endpoint *e)
@@ -55,6 +111,44 @@ void membership_release(struct membership *m, struct membership_endpoint *e)
     uint64_t all = m->workers == 64 ? UINT64_MAX : (UINT64_C(1) << m->workers) - 1;
     if (e->life == MEMBERSHIP_LEAVING && e->empty_workers == all)
         membership_node_free(m, base_container(e, struct membership_node, e));
+}
+
+static bool ready_on(const struct membership *m, const struct membership_cluster *c, uint32_t worker)
+{
+    base_list_each(it, &c->endpoints)
+    {
+        const struct membership_endpoint *e = base_container(it, const struct membership_endpoint, link);
+        if (e->life == MEMBERSHIP_PRESENT && !e->outgoing && membership_weight(e) > 0 && e->worker_state[worker] == MAILBOX_READY &&
+            m->applied[worker] >= e->back_in)
+            return true;
+    }
+    return false;
+}
+
+/* Some endpoint that stays is READY, on each worker. */
+bool membership_ready_everywhere(const struct membership *m, const struct membership_cluster *c)
+{
+    for (uint32_t w = 0; w < m->workers; w++)
+        if (!ready_on(m, c, w))
+            return false;
+    return true;
+}
+
+static bool hopeful(const struct membership *m, const struct membership_cluster *c)
+{
+    base_list_each(it, &c->endpoints)
+    {
+        const struct membership_endpoint *e = base_container(it, const struct membership_endpoint, link);
+        for (uint32_t w = 0; w < m->workers; w++)
+            if (e->life == MEMBERSHIP_PRESENT && membership_weight(e) > 0 && e->worker_state[w] != MAILBOX_TRANSIENT_FAILURE)
+                return true;
+    }
+    return false;
+}
+
+bool membership_warm(const struct membership *m, const struct membership_cluster *c)
+{
+    return c->answered && (membership_ready_everywhere(m, c) || !hopeful(m, c));
 }
 
 const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e)

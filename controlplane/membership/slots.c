@@ -37,7 +37,7 @@ struct membership_node *membership_node_create(struct membership *m, struct memb
         return NULL;
     }
     n->e = (struct membership_endpoint){.slot = slot, .serial = ++m->next_serial, .cluster = c->id, .address = *address, .weight = 1,
-                                        .override_weight = MEMBERSHIP_NO_OVERRIDE, .life = MEMBERSHIP_PRESENT};
+                                        .override_weight = membership_hand_weight(c, address), .life = MEMBERSHIP_PRESENT};
     m->slot[slot] = n;
     base_list_insert_after(at, &n->e.link);
     struct membership_node **b = &m->bucket[bucket_of(m, c->id, address)];

@@ -133,6 +133,17 @@ static struct snapshot_cluster *cluster_create(const struct publish *p, const st
     return out;
 }
 
+/* What the pool reads of a cluster beside each endpoint; it looks where a page differs. */
+static bool same_connections(const struct snapshot_cluster *a, const struct snapshot_cluster *b)
+{
+    return a == NULL || (a->connect_timeout_ns == b->connect_timeout_ns && a->backoff_base_ns == b->backoff_base_ns &&
+                         a->backoff_max_ns == b->backoff_max_ns && a->backoff_factor_x1024 == b->backoff_factor_x1024 &&
+                         a->connections_per_endpoint == b->connections_per_endpoint &&
+                         a->max_connections_per_endpoint == b->max_connections_per_endpoint && a->subset_size == b->subset_size &&
+                         a->max_connection_age_ns == b->max_connection_age_ns &&
+                         memcmp(&a->keepalive, &b->keepalive, sizeof(a->keepalive)) == 0);
+}
+
 static bool cluster_equal(const struct snapshot_cluster *a, const struct snapshot_cluster *b)
 {
     if (a == NULL || a->slot_count != b->slot_count || memcmp(a->slots, b->slots, a->slot_count * sizeof(*a->slots)) != 0)
@@ -188,6 +199,12 @@ static void cluster_build(struct build *b, const struct membership_cluster *m)
         free(next);
         return;
     }
+    for (uint32_t i = 0; next->present && !same_connections(b->s->cluster[m->id], next) && i < next->slot_count; i++)
+        page_own(b, next->slots[i] / SNAPSHOT_PAGE);
+    if (b->failed) {
+        free(next);
+        return;
+    }
     next->version = p->next_version++;
     cluster_release(b->s->cluster[m->id]);
     b->s->cluster[m->id] = next;
@@ -215,6 +232,9 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     memcpy(s->port, settings->port, sizeof(s->port));
     s->listener_count = settings->listener_count;
     memcpy(s->listener, settings->listener, sizeof(s->listener));
+    s->poll = settings->poll;
+    s->rto_ns_min = settings->rto_ns_min;
+    s->user_timeout_ns = settings->user_timeout_ns;
     s->draining = b->p->draining;
 }
 

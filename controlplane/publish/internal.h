@@ -17,6 +17,9 @@ struct publish_settings {
     uint32_t listener_count;
     struct snapshot_route *routes[SNAPSHOT_LISTENERS_MAX];
     char *texts; /* what the routes' pointers point into */
+    uint32_t holder[SNAPSHOT_CLUSTERS_MAX]; /* of the clusters that routes name by id */
+    bool poll;
+    uint64_t rto_ns_min, user_timeout_ns;
 };
 
 struct publish_waiting {
@@ -48,12 +51,13 @@ struct publish {
     unsigned waiting_count;
     uint64_t generation, next_version;
     char listener_names[SNAPSHOT_LISTENERS_MAX][64]; /* id -> name, for life */
-    uint32_t listener_names_count;
+    uint32_t listener_names_count, listener_reused;
     /* reports */
     uint64_t applied[SNAPSHOT_WORKERS_MAX];      /* generation that the worker said it took up; 0: it does not say */
     uint64_t gone[SNAPSHOT_SLOTS_MAX];           /* generation in which the slot's endpoint left; 0: workers know it as there */
     uint64_t back[SNAPSHOT_SLOTS_MAX];           /* generation in which it was last there again after it had left */
     uint64_t drained_workers;
+    uint64_t retired[SNAPSHOT_CLUSTERS_MAX]; /* generation that no longer had the cluster; 0: it is there, or forgotten */
     struct base_list orders;
     uint32_t next_order;
 };

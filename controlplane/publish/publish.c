@@ -32,16 +32,33 @@ void publish_destroy(struct publish *p)
     free(p);
 }
 
-void publish_config(struct publish *p, const struct config *c)
+static void know_clusters(struct publish *p, const struct config *c)
+{
+    for (unsigned i = 0; i < c->cluster_count; i++) {
+        const struct membership_cluster *m = membership_find(p->membership, c->clusters[i].name);
+        if (m != NULL && p->by_id[m->id] == NULL)
+            p->by_id[m->id] = &c->clusters[i];
+    }
+}
+
+void publish_config_change(struct publish *p, const struct config *c, const struct config *also)
 {
     p->config = c;
     p->config_changed = true;
     memset(p->by_id, 0, sizeof(p->by_id));
-    for (unsigned i = 0; i < c->cluster_count; i++) {
-        const struct membership_cluster *m = membership_find(p->membership, c->clusters[i].name);
-        if (m != NULL)
-            p->by_id[m->id] = &c->clusters[i];
-    }
+    know_clusters(p, c);
+    if (also != NULL)
+        know_clusters(p, also);
+}
+
+void publish_config(struct publish *p, const struct config *c)
+{
+    publish_config_change(p, c, NULL);
+}
+
+const char *publish_listener_name(const struct publish *p, uint32_t id)
+{
+    return id < p->listener_names_count ? p->listener_names[id] : NULL;
 }
 
 void publish_drain(struct publish *p)
@@ -76,7 +93,9 @@ static void note_endpoint(struct publish *p, struct membership_endpoint *e)
     if (there && p->gone[e->slot] != 0) {
         p->back[e->slot] = p->generation;
         p->gone[e->slot] = 0;
-        membership_known_present(e);
+        membership_known_present(e, p->generation);
+    } else if (there && e->back_in == UINT64_MAX) {
+        e->back_in = 0; /* no worker heard that it was away */
     } else if (!there && p->gone[e->slot] == 0) {
         p->gone[e->slot] = p->generation;
     } else if (!there) {
@@ -93,8 +112,21 @@ static void note_built(struct publish *p)
         base_list_each_safe(it, &c->endpoints)
             note_endpoint(p, base_container(it, struct membership_endpoint, link));
         p->built[i] = c->version;
+        p->retired[i] = c->configured || c->forgotten ? 0 : p->retired[i] != 0 ? p->retired[i] : p->generation;
     }
     p->config_changed = p->drain_changed = false;
+}
+
+/* Clusters that no worker knows any more. */
+static void forget(struct publish *p)
+{
+    uint64_t applied = publish_applied(p);
+    for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++) {
+        if (p->retired[i] == 0 || p->retired[i] > applied)
+            continue;
+        membership_forget(membership_cluster(p->membership, (uint16_t)i));
+        p->retired[i] = 0;
+    }
 }
 
 static bool changed(const struct publish *p)
@@ -128,6 +160,7 @@ static void build_and_swap(struct publish *p, uint64_t now)
 uint64_t publish_turn(struct publish *p, uint64_t now)
 {
     publish_read_reports(p);
+    forget(p);
     reclaim(p);
     if (p->config != NULL && p->waiting_count < PUBLISH_WAITING_MAX && changed(p))
         build_and_swap(p, now);
@@ -141,6 +174,19 @@ uint64_t publish_generation(const struct publish *p)
     return p->generation;
 }
 
+uint64_t publish_promised(const struct publish *p)
+{
+    return p->generation + (changed(p) ? 1 : 0);
+}
+
+uint64_t publish_applied(const struct publish *p)
+{
+    uint64_t least = UINT64_MAX;
+    for (uint32_t w = 0; w < p->workers; w++)
+        least = p->applied[w] < least ? p->applied[w] : least;
+    return least;
+}
+
 bool publish_settled(const struct publish *p)
 {
     return p->waiting_count == 0 && p->generation > 0;
@@ -150,11 +196,6 @@ bool publish_drained(const struct publish *p)
 {
     uint64_t all = p->workers == 64 ? UINT64_MAX : (UINT64_C(1) << p->workers) - 1;
     return p->draining && p->drained_workers == all;
-}
-
-const char *publish_listener_name(const struct publish *p, uint32_t id)
-{
-    return id < p->listener_names_count ? p->listener_names[id] : "";
 }
 
 int publish_laggard(const struct publish *p, uint64_t now)

@@ -49,6 +49,7 @@ static void report(struct publish *p, uint32_t worker, const struct mailbox_mess
         break;
     case MAILBOX_SNAPSHOT_APPLIED:
         p->applied[worker] = m->a;
+        membership_applied(p->membership, worker, m->a);
         break;
     default:
         break; /* links are boot's and admin's to show */

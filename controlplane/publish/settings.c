@@ -21,25 +21,31 @@ static void port_fill(struct snapshot_port *out, const struct config_port *in)
         out->gateway[i] = in->gateway[i];
 }
 
-/* A listener keeps its id as long as the process lives, by its name; a name that is gone gives its id to a new one only when none is left. */
+static bool in_config(const struct config *c, const char *name)
+{
+    for (unsigned i = 0; i < c->listener_count; i++)
+        if (strcmp(c->listeners[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A listener keeps its id as long as the process lives, by its name.  Only when none is left a name that is gone gives its id to a new
+ * one, each in its turn, so that it has been gone for as long as can be. */
 static int listener_id(struct publish *p, const struct config *c, const char *name)
 {
     for (uint32_t i = 0; i < p->listener_names_count; i++)
         if (strcmp(p->listener_names[i], name) == 0)
             return (int)i;
     uint32_t id = p->listener_names_count;
-    if (id == SNAPSHOT_LISTENERS_MAX) {
-        for (id = 0; id < SNAPSHOT_LISTENERS_MAX; id++) {
-            bool used = false;
-            for (unsigned i = 0; i < c->listener_count; i++)
-                used |= strncmp(c->listeners[i].name, p->listener_names[id], sizeof(p->listener_names[id]) - 1) == 0;
-            if (!used)
-                break;
-        }
-        if (id == SNAPSHOT_LISTENERS_MAX)
-            return -1;
-    } else {
+    if (id < SNAPSHOT_LISTENERS_MAX) {
         p->listener_names_count++;
+    } else {
+        uint32_t tries = 0;
+        do
+            id = p->listener_reused++ % SNAPSHOT_LISTENERS_MAX;
+        while (in_config(c, p->listener_names[id]) && ++tries < SNAPSHOT_LISTENERS_MAX);
+        if (tries == SNAPSHOT_LISTENERS_MAX)
+            return -1;
     }
     snprintf(p->listener_names[id], sizeof(p->listener_names[id]), "%s", name);
     return (int)id;
@@ -54,7 +60,7 @@ static const char *keep(char **at, const char *text, size_t n)
     return here;
 }
 
-static void route_fill(const struct publish *p, struct snapshot_route *out, const struct config_route *in, char **texts)
+static bool route_fill(const struct publish *p, struct snapshot_route *out, const struct config_route *in, char **texts)
 {
     const char *authority = in->authority != NULL && in->authority[0] != '\0' ? in->authority : "*", *path = in->path;
     size_t n = strlen(path);
@@ -74,7 +80,8 @@ static void route_fill(const struct publish *p, struct snapshot_route *out, cons
     out->path_len = (uint16_t)n;
     out->path = keep(texts, path, n);
     const struct membership_cluster *c = membership_find(p->membership, in->cluster);
-    out->cluster = c != NULL ? c->id : UINT16_MAX;
+    out->cluster = c != NULL ? c->id : 0;
+    return c != NULL;
 }
 
 static void listener_fill(struct snapshot_listener *out, const struct config_listener *in, uint16_t id)
@@ -87,15 +94,47 @@ static void listener_fill(struct snapshot_listener *out, const struct config_lis
     snprintf(out->name, sizeof(out->name), "%s", in->name);
 }
 
-static size_t texts_size(const struct config *c)
+static size_t texts_size(const struct publish_settings *before, const struct config *c)
 {
     size_t n = 1;
+    for (unsigned l = 0; before != NULL && l < SNAPSHOT_LISTENERS_MAX; l++)
+        for (unsigned r = 0; r < before->listener[l].route_count; r++)
+            n += before->routes[l][r].authority_len + before->routes[l][r].path_len + 2u;
     for (unsigned l = 0; l < c->listener_count; l++)
         for (unsigned r = 0; r < c->listeners[l].route_count; r++) {
             const struct config_route *route = &c->listeners[l].routes[r];
             n += (route->authority != NULL ? strlen(route->authority) : 1) + strlen(route->path) + 4;
         }
     return n;
+}
+
+/* A route of the settings before, unless its cluster is gone. */
+static bool route_copy(struct publish *p, struct snapshot_route *out, const struct snapshot_route *in, char **texts)
+{
+    const struct membership_cluster *c = membership_cluster(p->membership, in->cluster);
+    if (c == NULL || !c->configured || c->holder != p->settings->holder[in->cluster])
+        return false;
+    *out = *in;
+    out->authority = keep(texts, in->authority, in->authority_len);
+    out->path = keep(texts, in->path, in->path_len);
+    return true;
+}
+
+/* A listener that was taken away: its clients finish what they have begun, by the routes that it had. */
+static bool leaving_fill(struct publish *p, struct publish_settings *s, uint32_t id, char **texts)
+{
+    const struct snapshot_listener *before = &p->settings->listener[id];
+    struct snapshot_route *routes = calloc(before->route_count + 1, sizeof(*routes));
+    uint32_t n = 0;
+    if (routes == NULL)
+        return false;
+    for (uint32_t r = 0; r < before->route_count; r++)
+        n += route_copy(p, &routes[n], &p->settings->routes[id][r], texts);
+    s->listener[id] = *before;
+    s->listener[id].present = false;
+    s->listener[id].route_count = n;
+    s->listener[id].routes = s->routes[id] = routes;
+    return true;
 }
 
 static bool listeners_fill(struct publish *p, struct publish_settings *s, const struct config *c)
@@ -109,14 +148,18 @@ static bool listeners_fill(struct publish *p, struct publish_settings *s, const 
         struct snapshot_route *routes = calloc(in->route_count + 1, sizeof(*routes));
         if (routes == NULL)
             return false;
-        for (unsigned r = 0; r < in->route_count; r++)
-            route_fill(p, &routes[r], &in->routes[r], &texts);
         listener_fill(&s->listener[id], in, (uint16_t)id);
         s->routes[id] = routes;
+        for (unsigned r = 0; r < in->route_count; r++)
+            if (!route_fill(p, &routes[r], &in->routes[r], &texts))
+                return false; /* the cluster found no memory */
         s->listener[id].routes = routes;
         s->listener[id].route_count = in->route_count;
     }
     s->listener_count = p->listener_names_count;
+    for (uint32_t id = 0; p->settings != NULL && id < SNAPSHOT_LISTENERS_MAX; id++)
+        if (!s->listener[id].present && p->settings->listener[id].route_count > 0 && !leaving_fill(p, s, id, &texts))
+            return false;
     return true;
 }
 
@@ -127,8 +170,13 @@ struct publish_settings *publish_settings_create(struct publish *p)
     if (s == NULL)
         return NULL;
     s->refs = 1;
-    s->texts = malloc(texts_size(c));
-    if (s->texts == NULL || !listeners_fill(p, s, c)) {
+    s->texts = malloc(texts_size(p->settings, c));
+    for (uint32_t i = 0; i < membership_cluster_count(p->membership); i++)
+        s->holder[i] = membership_cluster(p->membership, (uint16_t)i)->holder;
+    s->poll = c->idle == CONFIG_IDLE_POLL;
+    s->rto_ns_min = c->tcp.rto_ns_min;
+    s->user_timeout_ns = c->tcp.user_timeout_ns;
+    if (s->texts == NULL || !listeners_fill(p, s, c)) { /* ids that were given stay so */
         publish_settings_release(s);
         return NULL;
     }

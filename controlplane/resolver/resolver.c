@@ -105,6 +105,15 @@ static void start(struct resolvers *rs, const struct config *c, const struct con
     rs->head = r;
 }
 
+void resolvers_add(struct resolvers *rs, const struct config *c)
+{
+    for (unsigned i = 0; i < c->cluster_count; i++) {
+        struct membership_cluster *cluster = membership_find(rs->context.membership, c->clusters[i].name);
+        if (cluster != NULL && find(rs, cluster->id) == NULL)
+            start(rs, c, &c->clusters[i], cluster);
+    }
+}
+
 void resolvers_configure(struct resolvers *rs, const struct config *c)
 {
     for (struct resolver *r = rs->head; r != NULL; r = r->next)
@@ -118,11 +127,7 @@ void resolvers_configure(struct resolvers *rs, const struct config *c)
         free(identity);
     }
     sweep(rs);
-    for (unsigned i = 0; i < c->cluster_count; i++) {
-        struct membership_cluster *cluster = membership_find(rs->context.membership, c->clusters[i].name);
-        if (cluster != NULL && find(rs, cluster->id) == NULL)
-            start(rs, c, &c->clusters[i], cluster);
-    }
+    resolvers_add(rs, c);
 }
 
 void resolvers_destroy(struct resolvers *rs)

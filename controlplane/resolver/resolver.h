@@ -22,6 +22,8 @@ struct resolvers *resolvers_create(struct loop *l, struct membership *m, void (*
 /* Starts, stops or keeps each cluster's source; one whose target, format and registry stay as they were runs on undisturbed.
  * membership_configure() comes first.  c need not outlive the call. */
 void resolvers_configure(struct resolvers *rs, const struct config *c);
+/* The half of it that disturbs nothing: clusters without a source get theirs. */
+void resolvers_add(struct resolvers *rs, const struct config *c);
 void resolvers_destroy(struct resolvers *rs);
 /* How old the cluster's set may be: 0 while the source is live and proven to be. */
 uint64_t resolvers_stale_ns(const struct resolvers *rs, const struct membership_cluster *c, uint64_t now);

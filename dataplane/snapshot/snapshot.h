@@ -79,7 +79,7 @@ struct snapshot_route {
 
 struct snapshot_listener {
     uint16_t id; /* for life; index into stats_cluster.started */
-    bool present;
+    bool present; /* false: taken away; its routes are for clients that have not finished */
     bool health_service;
     bool forwarded;
     struct base_endpoint bind;
@@ -104,6 +104,8 @@ struct snapshot {
     uint64_t generation; /* 1 for the first; rises with every published version */
     bool draining;       /* GOAWAY to every client, accept no more */
     uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
+    bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
+    uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t listener_count; /* indexed by id; `present` tells */

@@ -214,6 +214,12 @@ struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)
     return l == &t->all ? NULL : base_container(l, struct tcp_conn, all_link);
 }
 
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns)
+{
+    t->config.rto_ns_min = rto_ns_min;
+    t->config.user_timeout_ns = user_timeout_ns;
+}
+
 uint32_t tcp_connections(const struct tcp *t)
 {
     return t->conns.in_use;

@@ -84,6 +84,9 @@ size_t tcp_footprint(const struct tcp_config *c);
 struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config, struct stats *stats, struct packet_pool *pool,
                        uint64_t now);
 
+/* From now on, for connections old and new. */
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns);
+
 /* addr zero: any of ours.  False: full, or taken already. */
 bool tcp_listen(struct tcp *t, const struct base_addr *addr, uint16_t port, uint64_t tag);
 /* Connections that it accepted live on. */

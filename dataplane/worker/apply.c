@@ -17,11 +17,49 @@ static void apply_port(struct worker *w, uint32_t i, const struct snapshot_port 
     ip_configure(w->ip, (uint16_t)i, &c, now);
 }
 
+static bool port_has(const struct snapshot_port *p, const struct base_addr *a)
+{
+    for (uint32_t i = 0; i < p->address_count; i++)
+        if (base_addr_eq(&p->address[i], a))
+            return true;
+    return false;
+}
+
+/* An address is taken from a port: nothing more can be received on its connections. They are reset now, while that can still be sent, so that peers
+ * need not find out by waiting. */
+static void end_strays(struct worker *w, const struct snapshot *s, uint32_t port, uint64_t now)
+{
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < w->port[port].address_count; i++)
+        ended |= !port_has(&s->port[port], &w->port[port].address[i]);
+    if (ended == 0)
+        return;
+    ended = 0;
+    for (int role = 0; role < 2; role++)
+        base_list_each_safe(l, &w->serve.sessions->all[role])
+        {
+            struct session *x = base_container(l, struct session, link);
+            const struct base_flow *f = transport_flow(&x->transport);
+            if (f->port != port || !port_has(&w->port[port], &f->local) || port_has(&s->port[port], &f->local))
+                continue;
+            worker_session_end(&w->serve, x, false, now);
+            ended++;
+        }
+    worker_transmit(w, now);
+    mailbox_log(w->serve.mailbox, now, 1, "an address was taken from port %u: %u connections on it were reset", port, ended);
+}
+
 void worker_apply(struct worker *w, uint64_t now)
 {
     const struct snapshot *s = w->serve.snapshot;
-    for (uint32_t i = 0; i < w->port_count && i < s->port_count; i++)
+    for (uint32_t i = 0; i < w->port_count && i < s->port_count; i++) {
+        end_strays(w, s, i, now);
         apply_port(w, i, &s->port[i], now);
+    }
+    if (s->user_timeout_ns != 0) {
+        w->poll = s->poll;
+        tcp_tune(w->serve.tcp, s->rto_ns_min, s->user_timeout_ns);
+    }
     picker_apply(w->picker, s);
     pool_apply(w->serve.pool, s, now);
     worker_listeners_apply(&w->serve, now);

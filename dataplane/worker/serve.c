@@ -13,7 +13,10 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
 {
     uint32_t id = (uint32_t)tcp_conn_tag(conn);
     struct transport t = transport_of_tcp(conn);
-    if (id >= SNAPSHOT_LISTENERS_MAX || !v->listener[id].present) {
+    /* A handshake may end after its listener has gone or moved. */
+    const struct base_flow *f = transport_flow(&t);
+    if (id >= SNAPSHOT_LISTENERS_MAX || !v->listener[id].present || v->listener[id].bind.port != f->local_port ||
+        !base_addr_eq(&v->listener[id].bind.addr, &f->local)) {
         transport_abort(&t, now);
         return NULL;
     }

@@ -19,6 +19,7 @@ struct serve {
     const struct snapshot *snapshot; /* of this turn */
     uint32_t worker;
     bool draining, drained_told;
+    bool leaving; /* some client has been told to go: such sessions stand first in sessions.all */
     uint64_t drain_check_ns;
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */

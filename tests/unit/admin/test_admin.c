@@ -75,10 +75,13 @@ static bool take_weight(void *user, const char *cluster, const struct base_endpo
     return strcmp(cluster, "echo") == 0;
 }
 
-static bool refuse_reload(void *user, char *error, size_t n)
+static bool refuse_reload(void *user, struct admin_reload *what)
 {
     (void)user;
-    snprintf(error, n, "t.conf:3: \"no\"");
+    what->said.text = calloc(2, sizeof(*what->said.text));
+    what->said.text[0] = strdup("t.conf:3: \"no\"");
+    what->said.text[1] = strdup("t.conf:9: nor this");
+    what->said.count = 2;
     return false;
 }
 
@@ -103,6 +106,7 @@ static void orders_are_read_strictly(void **state)
     answers(w, "POST", "/api/v1/undrain", "{\"cluster\":\"pay\",\"endpoint\":\"10.0.0.1:1\"}", NULL, 404,
             "no such endpoint");
     answers(w, "POST", "/api/v1/reload", "", NULL, 409, "t.conf:3: \\\"no\\\"");
+    answers(w, "POST", "/api/v1/reload", "", NULL, 409, "\"errors\":[\"t.conf:3: \\\"no\\\"\",\"t.conf:9: nor this\"]");
     w->weight_order[0] = '\0';
     static const char *const bad[] = {"",
                                       "[",
@@ -562,6 +566,9 @@ static void penstockctl_shows_what_the_server_says(void **state)
     program_says(w, "-j status", 0, "\"version\":");
     program_says(w, "endpoints nobody", 1, "there is no cluster \"nobody\"");
     program_says(w, "reload", 1, "not yet");
+    program_says(w, "drain echo", 2, "CLUSTER ENDPOINT");
+    program_says(w, "weight echo 10.0.0.1:1 many", 2, "no weight");
+    program_says(w, "status --wait", 2, "belongs to drain");
     program_says(w, "top", 1, "not yet");
     program_says(w, "statsu", 2, "there is no command \"statsu\"");
     program_says(w, "", 2, "a command is missing");
