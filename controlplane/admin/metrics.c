@@ -50,6 +50,8 @@ static void add_drops(const struct admin *a, struct admin_text *t)
             if (i == STATS_DROP_LOG_FULL && a->view.mailboxes != NULL)
                 n += mailbox_log_dropped(a->view.mailboxes[w]);
         }
+        if (i == STATS_DROP_ACCESS_FULL)
+            n += admin_access_lost(a->access);
         snprintf(labels, sizeof(labels), "reason=\"%s\"", stats_drop_labels[i]);
         moved(t, &f, labels, n);
     }

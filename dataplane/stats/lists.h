@@ -70,7 +70,9 @@
     X(BUFFER_FULL, "buffer_full")                                                                                      \
     X(RPC_FULL, "rpc_full")                                                                                            \
     X(MAILBOX_FULL, "mailbox_full")                                                                                    \
-    X(LOG_FULL, "log_full")
+    X(LOG_FULL, "log_full")                                                                                            \
+    X(ACCESS_FULL, "access_full")                                                                                      \
+    X(CAPTURE_FULL, "capture_full")
 
 #define STATS_COUNTERS(X)                                                                                              \
     X(PORT_RX_PACKETS, "port_rx_packets")                                                                              \

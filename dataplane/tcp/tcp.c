@@ -206,7 +206,9 @@ void tcp_conn_info(const struct tcp_conn *c, struct tcp_info *i)
                            .rto_ns = c->rto_ns,
                            .bytes_in = c->bytes_in,
                            .bytes_out = c->bytes_out,
-                           .retransmits = c->retransmits};
+                           .retransmits = c->retransmits,
+                           .passive = tcp_has(c, CONN_PASSIVE),
+                           .held = tcp_has(c, CONN_USER)};
 }
 
 struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)

@@ -144,10 +144,16 @@ struct tcp_info { /* what `penstockctl connections` shows */
     uint32_t mss, cwnd, ssthresh, snd_wnd, rcv_wnd, in_flight, unsent, unread, reassembly;
     uint64_t srtt_ns, rttvar_ns, rto_ns;
     uint64_t bytes_in, bytes_out, retransmits;
+    bool passive; /* came from a listener */
+    bool held;    /* by its user; else tcp closes it by itself */
 };
 void tcp_conn_info(const struct tcp_conn *c, struct tcp_info *info);
 /* All connections, for the control plane's dump: the one after `c`, or the first for NULL; NULL: no more. */
 struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c);
+
+/* A walk that may rest between turns: the first connection at or behind *cursor, which moves behind it; it looks at most at `steps` places.
+ * NULL with *cursor UINT32_MAX: the end; else: none in that many. */
+struct tcp_conn *tcp_conn_walk(struct tcp *t, uint32_t *cursor, uint32_t steps);
 
 uint32_t tcp_connections(const struct tcp *t);
 /* Nothing queued, no timer armed but TIME_WAIT's: the worker may sleep. */
