@@ -94,6 +94,29 @@ def all_kinds(lab, target=GATEWAY4):
         expect(code == 0 and lines[-1]["failed"] == 0, f"calls {word!r}: {lines[-3:]}")
 
 
+def capture_two_workers(report, work, build, asan):
+    """Frames of both workers, in one file; order of time holds within a worker alone."""
+    lab = Lab(work, build)
+    lab.config = lab.config.replace("workers = 1;", "workers = 2;")
+    lab.start(backends=2)
+    run = Capture(lab, f"{work}/two.pcapng")
+    inner = packets(lab)
+    load = Load(lab, "--channels", 8, "--rate", 400).flowing()
+    load.count(2)
+    load.stop()
+    inner = {way: n - inner[way] for way, n in packets(lab).items()}
+    workers = json.loads(lab.http("/api/v1/workers")[1])["workers"]
+    code, words = run.end()
+    seen = Blocks(f"{work}/two.pcapng")
+    count = {way: sum(f["way"] == way for f in seen.frames) for way in ("in", "out")}
+    expect(code == 0 and seen.dropped == 0 and all(count[way] >= inner[way] > 200 for way in inner), f"{count} frames of {inner}: {words}")
+    expect(len(workers) == 2 and all(w["packets_out"] > 50 for w in workers), f"not both workers sent: {workers}")
+    listed = json.loads(lab.http("/api/v1/connections")[1])
+    expect(listed["complete"] and {c["worker"] for c in listed["connections"]} == {0, 1}, f"connections of both workers: {listed}")
+    report.ok(f"two workers: {len(seen.frames)} frames of both in one capture, none lost; connections of both listed")
+    expect(lab.end_gateway() == 0, "exit status")
+
+
 def capture(report, work, build, asan):
     lab = Lab(work, build).start(backends=2)
     path = f"{work}/all.pcapng"
@@ -390,6 +413,7 @@ def telemetry(report, work, build, asan):
 CHECKS = [
     {"name": "eyes-telemetry", "run": telemetry, "limit": 60},
     {"name": "eyes-capture", "run": capture, "limit": 240},
+    {"name": "eyes-two-workers", "run": capture_two_workers, "limit": 120},
     {"name": "eyes-capture-filter", "run": capture_filter, "limit": 120},
     {"name": "eyes-capture-ends", "run": capture_ends, "limit": 150},
     {"name": "eyes-connections", "run": connections, "limit": 120},
