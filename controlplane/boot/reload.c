@@ -60,6 +60,20 @@ static void check_running(struct boot *b, const struct config *next, struct conf
         fault(said, next->file, 0, "penstock is draining and takes no new configuration");
 }
 
+/* Several workers tell a client's connection from one to a backend by the local port, so no listener may come to lie among those. */
+static void check_ports(const struct boot *b, const struct config *next, struct config_errors *said)
+{
+    char text[512];
+    for (unsigned i = 0; i < next->listener_count && b->workers > 1; i++) {
+        const struct config_listener *l = &next->listeners[i];
+        if (!boot_port_is_ephemeral(b, l->bind.port))
+            continue;
+        snprintf(text, sizeof(text), "`bind` of listener \"%s\": port %u lies among those that connections to backends use since the start (%u to %u): such a "
+                 "change needs a restart", l->name, l->bind.port, b->owners.port_low, b->owners.port_high);
+        fault(said, next->file, l->line, text);
+    }
+}
+
 static void check_admin(struct boot *b, const struct config *next, struct config_errors *said)
 {
     char text[512];
@@ -208,6 +222,7 @@ bool boot_reload(struct boot *b, struct config_errors *said)
     struct config *next = config_load(b->config->file, said);
     if (next != NULL) {
         check_running(b, next, said);
+        check_ports(b, next, said);
         check_admin(b, next, said);
     }
     tell(said);

@@ -108,9 +108,9 @@ def silence(report, work, build, asan):
         ok += summary["ok"]
         expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
     handed = lab.metric("penstock_handovers_total") or 0
-    expect(handed > 0, "no hand-over was counted")
+    expect(handed > before, f"no flow came back on another queue: {before} hand-overs before the last silence, {handed} after it")
     rsts = lab.metric("penstock_events_total", event="tcp_rsts_out") or 0
-    return_ok(report, lab, f"a tap with two queues, silent for ten seconds twice: {ok} calls, none failed, {handed:.0f} hand-overs, {rsts:.0f} resets")
+    return_ok(report, lab, f"a tap with two queues, silent for ten seconds twice: {ok} calls, none failed, {handed:.0f} hand-overs ({handed - before:.0f} since the last silence), {rsts:.0f} resets")
 
 
 # ---- a thread that stands still, as on a machine whose hypervisor has something else to do ----
@@ -167,8 +167,28 @@ def held(report, work, build, asan):
     report.ok(f"a worker's thread held for three seconds: the other went on, the watchdog spoke, memory grew by {grown} KiB, no call failed")
 
 
+def listener_among_ephemeral(report, work, build, asan):
+    """Workers tell whose a connection is by its local port: a listener that comes to lie among those that backends' connections use is refused."""
+    lab = workers_lab(work, build).start()
+    path = f"{work}/penstock.conf"
+    with open(path, "w") as file:
+        file.write(lab.config.replace('"198.18.0.2:50051"', '"198.18.0.2:30000"'))
+    lab.gateway.send_signal(signal.SIGHUP)
+    wait_for(3, "the log refuses it", lambda: lab.log_lines("port 30000", "needs a restart"))
+    status, lines = lab.client("load", "--count", 50)
+    expect(status == 0, f"after it was refused: {lines[-1]}")
+    with open(path, "w") as file:
+        file.write(lab.config.replace('"198.18.0.2:50051"', '"198.18.0.2:60051"'))
+    lab.gateway.send_signal(signal.SIGHUP)
+    wait_for(3, "it listens on another port", lambda: lab.log_lines("listening on 198.18.0.2:60051"))
+    status, lines = lab.client("load", "--count", 200, "--channels", 8, target="198.18.0.2:60051")
+    expect(status == 0, f"on the other port: {lines[-1]}")
+    report.ok("with two workers a reload that puts a listener among the ephemeral ports is refused, another one is taken")
+
+
 CHECKS = [
     {"name": "workers-thirds", "run": thirds, "limit": 120},
+    {"name": "workers-listener-moved", "run": listener_among_ephemeral},
     {"name": "workers-held", "run": held, "limit": 120},
     {"name": "workers-silence", "run": silence, "limit": 120},
 ]
