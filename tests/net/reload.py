@@ -274,7 +274,7 @@ def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400, 
     expect(all(s["reconnects"] == 0 for s in summaries), f"connections of the load were lost: {summaries}")
     want = {(bind, name) for name, (bind, _, _) in lab.settings.listeners.items()}
     expect({(l["bind"], l["name"]) for l in lab.status()["listeners"]} == want, f"listeners: {lab.status()['listeners']}, not {want}")
-    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s with {workers} worker{"s" if workers > 1 else ""}: no call failed, no connection lost "
+    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s with workers = {workers}: no call failed, no connection lost "
               f"({sum(s['ok'] for s in summaries)} calls)")
     expect(lab.end_gateway() == 0, f"exit status {lab.gateway.returncode}")
 
