@@ -208,6 +208,8 @@ FAULTS = [
     ("198.18.0.2:50051", "198.18.0.9:50051", "198.18.0.9"),
     ("max_concurrent_streams = ", "max_concurrent_streams = 0; max_header_list_size = ", None),
     ("clusters = (", "panic_percent = 3; clusters = (", None),
+    ('{ name = "grpc";', '{ name = "low"; bind = "198.18.0.2:30000"; routes = ( { path = "/"; cluster = "echo"; } ); }, { name = "grpc";', "kept for connections"),
+    ("max_concurrent_streams = ", 'max_header_list_size = "1MiB"; max_concurrent_streams = ', "at start"),
 ]
 RESTARTS = [("workers = ", "workers = 1", "workers"), ("iface=pen0", "iface=pen1", "ports[].device"),
             ("tcp: {", "limits: { connections = 4000; };\ntcp: {", "limits"), ('"512"', '"600"', "dpdk")]
