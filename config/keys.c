@@ -222,7 +222,7 @@ static const char *const idle_words[] = {"adaptive", "poll", NULL};
 static const struct config_key root_keys[] = {
     {"dpdk", CONFIG_KEY_GROUP, .initial = "", .members = &dpdk_table, .help = "What DPDK is told."},
     {"workers", CONFIG_KEY_INT, .offset = offsetof(struct config, workers), .initial = "1", .low = 1, .high = 64, .restart = "workers", .example = "1",
-     .help = "Worker threads, left to the scheduler. Or say `cores`."},
+     .help = "Worker threads, left to the scheduler. Or say `cores`. Each owns its share of the connections."},
     {"cores", CONFIG_KEY_STRING, .offset = offsetof(struct config, cores), .initial = "", .restart = "cores", .example = "\"2-5\"",
      .help = "Cores to which workers are bound, one worker each, such as `\"2-5,7\"`. Instead of `workers`."},
     {"idle", CONFIG_KEY_WORD, .offset = offsetof(struct config, idle), .initial = "adaptive", .words = idle_words, .example = "\"adaptive\"",

@@ -93,14 +93,20 @@ static void drain_logs(struct boot *b)
             loop_log_text(r.level, r.text, r.length);
 }
 
-/* A worker that stopped turning is named, once a second. */
+/* A worker that stopped turning is named, once a second, whether anybody waits for it (publish_laggard) or not.  An idle one turns
+ * every millisecond. */
 static void watch_workers(struct boot *b, uint64_t now)
 {
-    int w = publish_laggard(b->publish, now);
-    if (w < 0 || now - b->stuck_told_ns < 1000000000ull)
-        return;
-    b->stuck_told_ns = now;
-    loop_log(LOOP_LOG_WARN, "worker %d has not turned for more than a second", w);
+    for (unsigned w = 0; w < b->launched; w++) {
+        uint64_t turns = worker_turns(b->worker[w]);
+        if (turns != b->turns[w] || b->turned_ns[w] == 0) {
+            b->turns[w] = turns;
+            b->turned_ns[w] = b->stuck_told_ns[w] = now;
+        } else if (now - b->stuck_told_ns[w] >= 1000000000ull) {
+            b->stuck_told_ns[w] = now;
+            loop_log(LOOP_LOG_WARN, "worker %u has not turned for %llu ms", w, (unsigned long long)((now - b->turned_ns[w]) / 1000000));
+        }
+    }
 }
 
 static void beat(void *user)
@@ -113,6 +119,7 @@ static void beat(void *user)
     admin_observe(b->admin);
     drain_logs(b);
     watch_workers(b, now);
+    boot_watch_devices(b);
     loop_timer_set(b->beat, BEAT_NS);
 }
 

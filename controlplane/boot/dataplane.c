@@ -123,9 +123,9 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
 }
 
 /* Buffers for what workers send and keep: an eighth of the limit, never fewer than a few thousand. */
-static uint32_t pool_buffers(const struct config *c, unsigned workers)
+static uint32_t pool_buffers(const struct config *c, unsigned workers, uint32_t room)
 {
-    uint64_t n = c->limits.memory / 8 / workers / (PACKET_ROOM + 512);
+    uint64_t n = c->limits.memory / 8 / workers / (room + 512);
     return (uint32_t)(n < 4096 ? 4096 : n > 1000000 ? 1000000 : n);
 }
 
@@ -155,13 +155,13 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
 static bool create_pools(struct boot *b, char *error, size_t error_len)
 {
     const struct config *c = b->config;
+    uint32_t room = PACKET_ROOM; /* not more than needed: net_af_xdp wants a buffer in a page of 4 KiB */
+    for (unsigned i = 0; i < c->port_count; i++)
+        if (c->ports[i].mtu + 64 > room)
+            room = (c->ports[i].mtu + 64 + 63) / 64 * 64;
     /* What other workers free stays in their caches for a while. */
     uint32_t hoard = (b->workers - 1) * PORT_HANDOVER_HOARD;
-    uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers) + hoard;
-    uint32_t room = smallest_mtu(c) + 64 > PACKET_ROOM ? 9728 : PACKET_ROOM;
-    for (unsigned i = 0; i < c->port_count; i++)
-        if (c->ports[i].mtu + 64 > PACKET_ROOM)
-            room = 9728;
+    uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers, room) + hoard;
     size_t bytes = (packet_pool_footprint(rx, room) + packet_pool_footprint(tx, room)) * b->workers;
     if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, -1, error, error_len))
         return false;
@@ -197,6 +197,33 @@ static void tell_queues(const struct boot *b, unsigned i)
     if (info.queues < b->workers)
         loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", b->config->ports[i].name,
                  info.driver, info.queues, info.queues == 1 ? "" : "s", b->workers);
+}
+
+static uint64_t dropped(const struct boot *b, enum stats_drop why)
+{
+    uint64_t n = 0;
+    for (unsigned w = 0; w < b->workers; w++)
+        n += stats_read(&b->stats[w]->drops[why]);
+    return n;
+}
+
+/* The other end of a veth hands us what it would hand to hardware: segments without a checksum, and segments of 64 KiB, which
+ * arrive cut off. */
+void boot_watch_devices(struct boot *b)
+{
+    uint64_t partial = dropped(b, STATS_DROP_L4_PARTIAL), cut = dropped(b, STATS_DROP_IP_TRUNCATED);
+    if (b->offloads_told || partial + cut == 0)
+        return;
+    b->offloads_told = true;
+    for (unsigned i = 0; i < b->ports; i++) {
+        const char *device = b->config->ports[i].device, *interface = strstr(device, "iface=");
+        if (interface == NULL || (strncmp(device, "net_af_packet", 13) != 0 && strncmp(device, "net_af_xdp", 10) != 0))
+            continue;
+        int n = (int)strcspn(interface + 6, ",");
+        loop_log(LOOP_LOG_WARN, "port \"%s\": frames come without a checksum (%llu) or cut off (%llu), for the kernel at the other end of %.*s "
+                 "leaves both to hardware; run \"ethtool -K <peer> tx off\" on the interface there", b->config->ports[i].name,
+                 (unsigned long long)partial, (unsigned long long)cut, n, interface + 6);
+    }
 }
 
 static bool open_ports(struct boot *b, char *error, size_t error_len)

@@ -35,6 +35,7 @@ struct boot {
     bool heap_open;
     struct port_handover *handover; /* NULL: one worker */
     struct ip_owners owners;
+    bool offloads_told;
     struct port *port[SNAPSHOT_PORTS_MAX];
     unsigned ports;
     struct packet_pool *rx_pool[SNAPSHOT_WORKERS_MAX];
@@ -59,7 +60,7 @@ struct boot {
     unsigned terms; /* SIGTERMs seen */
     bool draining;
     uint64_t drain_until_ns;
-    uint64_t stuck_told_ns;
+    uint64_t turns[SNAPSHOT_WORKERS_MAX], turned_ns[SNAPSHOT_WORKERS_MAX], stuck_told_ns[SNAPSHOT_WORKERS_MAX]; /* the watchdog's */
 };
 
 /* eal.c. False: `error` says why. Fills lcore[]. */
@@ -70,6 +71,8 @@ bool boot_dataplane_create(struct boot *b, char *error, size_t error_len);
 void boot_dataplane_launch(struct boot *b);
 void boot_dataplane_stop(struct boot *b); /* orders MAILBOX_STOP and waits */
 void boot_dataplane_destroy(struct boot *b);
+/* Says, once, that a peer's kernel leaves to hardware what no hardware will do. */
+void boot_watch_devices(struct boot *b);
 /* Is it one of the local ports of connections that workers open?  No listener may have such a one while the process lives. */
 bool boot_port_is_ephemeral(const struct boot *b, uint16_t port);
 

@@ -117,6 +117,10 @@ size_t http2_control_write(struct http2_conn *c, uint8_t *out, size_t room);
 struct http2_stream *http2_stream_open(struct http2_conn *c, void *user);
 /* Client: how many more http2_stream_open() would give now. Before the peer's first SETTINGS: 100 less those open. */
 uint32_t http2_streams_available(const struct http2_conn *c);
+/* No stream object is left, for any connection. */
+bool http2_full(const struct http2 *h);
+/* Client: numbers that this connection has not used yet; the peer's limit apart. */
+uint32_t http2_ids_left(const struct http2_conn *c);
 /* Room that http2_headers_write() may need at the most for these fields, CONTINUATION frames included. */
 size_t http2_headers_bound(const struct base_headers *h);
 /* HEADERS (+ CONTINUATION). Returns bytes; 0: room < bound, nothing changed. */

@@ -247,12 +247,22 @@ struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream
     return l == &c->streams ? NULL : &base_container(l, struct stream, link)->s;
 }
 
+bool http2_full(const struct http2 *h)
+{
+    return h->streams.in_use == h->streams.capacity;
+}
+
+uint32_t http2_ids_left(const struct http2_conn *c)
+{
+    return c->next_id > ID_MAX ? 0 : (ID_MAX - c->next_id) / 2 + 1;
+}
+
 uint32_t http2_streams_available(const struct http2_conn *c)
 {
     if (!c->client || c->goaway_received || c->goaway_sent || c->goaway_pending || c->phase == PHASE_DEAD)
         return 0;
     uint32_t by_peer = c->peer_max_streams > c->active ? c->peer_max_streams - c->active : 0;
-    uint32_t by_id = c->next_id > ID_MAX ? 0 : (ID_MAX - c->next_id) / 2 + 1;
+    uint32_t by_id = http2_ids_left(c);
     const struct base_slab *slab = &c->h->streams;
     uint32_t by_slab = slab->capacity - slab->in_use;
     uint32_t n = by_peer < by_id ? by_peer : by_id;

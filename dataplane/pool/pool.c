@@ -1,10 +1,13 @@
 /* See pool.h for the picture of the states. */
 #include "pool.h"
 
+#define IDS_LOW 65536 /* stream numbers left when a connection is replaced */
+
 struct pool_slot {
     struct session *session[POOL_CONNECTIONS_MAX]; /* NULL: none in this place */
     bool ready[POOL_CONNECTIONS_MAX];
     bool draining[POOL_CONNECTIONS_MAX]; /* GOAWAY seen, or the endpoint is gone */
+    bool spent[POOL_CONNECTIONS_MAX];    /* nearly out of stream numbers: serves until another is READY */
     uint32_t serial; /* 0: this worker holds nothing here */
     uint32_t slot;
     uint32_t flags; /* snapshot_endpoint.flags */
@@ -107,7 +110,7 @@ static unsigned sessions_of(const struct pool_slot *e, bool draining)
 {
     unsigned n = 0;
     for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        n += e->session[i] != NULL && e->draining[i] == draining;
+        n += e->session[i] != NULL && e->draining[i] == draining && (draining || !e->spent[i]);
     return n;
 }
 
@@ -269,7 +272,7 @@ void pool_connecting(struct pool *p, uint32_t slot, struct session *s, uint64_t 
     int i = place_of(e, NULL);
     assert(i >= 0);
     e->session[i] = s;
-    e->ready[i] = e->draining[i] = false;
+    e->ready[i] = e->draining[i] = e->spent[i] = false;
     s->slot = slot;
     s->serial = e->serial;
     s->kept = (uint8_t)i;
@@ -289,6 +292,22 @@ static struct pool_slot *slot_of(struct pool *p, const struct session *s)
     return e->serial == s->serial && e->session[s->kept] == s ? e : NULL;
 }
 
+static void unready(struct pool *p, struct pool_slot *e, int i)
+{
+    if (!e->ready[i] || e->draining[i] || e->ready_count == 0)
+        return;
+    if (--e->ready_count == 0 && e->state == MAILBOX_READY)
+        set_state(p, e, MAILBOX_CONNECTING);
+    queue(&p->reports, &e->report); /* how many connections are READY */
+}
+
+static void retire(struct pool *p, struct pool_slot *e, int i)
+{
+    unready(p, e, i);
+    e->draining[i] = true;
+    queue(&p->idle, &e->idle);
+}
+
 void pool_settings(struct pool *p, struct session *s, uint64_t now)
 {
     (void)now;
@@ -302,14 +321,12 @@ void pool_settings(struct pool *p, struct session *s, uint64_t now)
     if (e->draining[s->kept])
         return;
     e->ready_count++;
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->spent[i] && !e->draining[i] && e->session[i] != NULL)
+            retire(p, e, i);
     set_state(p, e, MAILBOX_READY);
+    queue(&p->reports, &e->report);
     want(p, e); /* further connections one after the other */
-}
-
-static void unready(struct pool *p, struct pool_slot *e, int i)
-{
-    if (e->ready[i] && !e->draining[i] && e->ready_count > 0 && --e->ready_count == 0 && e->state == MAILBOX_READY)
-        set_state(p, e, MAILBOX_CONNECTING);
 }
 
 /* A backend that greets and leaves is not tried in a tight loop. */
@@ -323,9 +340,7 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || e->draining[s->kept])
         return;
-    unready(p, e, s->kept);
-    e->draining[s->kept] = true;
-    queue(&p->idle, &e->idle);
+    retire(p, e, s->kept);
     if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
         backoff(p, e, now);
     want_quietly(p, e);
@@ -361,10 +376,15 @@ struct session *pool_session(struct pool *p, uint32_t slot)
     struct session *best = NULL;
     for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
         struct session *s = e->session[i];
-        if (s == NULL || !e->ready[i] || e->draining[i] || s->broken)
+        if (s == NULL || !e->ready[i] || e->draining[i] || s->broken || http2_ids_left(s->h2) == 0)
             continue;
         if (best == NULL || s->stream_count < best->stream_count)
             best = s;
+    }
+    /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
+    if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !e->spent[best->kept]) {
+        e->spent[best->kept] = true;
+        want_quietly(p, e);
     }
     return best;
 }

@@ -197,6 +197,17 @@ static uint16_t queues_most(const struct opening *o)
     return starts(o->name, "net_memif") ? 1 : RTE_MIN(o->dev.max_rx_queues, o->dev.max_tx_queues);
 }
 
+/* As ethdev reckons, whose own words name only the frame. */
+static uint32_t largest_mtu(const struct opening *o)
+{
+    uint32_t frame = o->dev.max_rx_pktlen, head = ETHERNET_HEAD;
+    if (o->dev.max_mtu != UINT16_MAX && frame > o->dev.max_mtu)
+        head = frame - o->dev.max_mtu;
+    if (starts(o->name, "net_af_xdp")) /* says 3 KiB and more, but what is beyond an ordinary frame does not arrive */
+        return RTE_ETHER_MTU;
+    return frame == 0 ? UINT16_MAX : frame > head ? frame - head : 0;
+}
+
 static bool configure(struct opening *o, struct port_info *info)
 {
     const struct port_config *c = o->config;
@@ -205,6 +216,9 @@ static bool configure(struct opening *o, struct port_info *info)
     o->queues = RTE_MIN(c->queues, queues_most(o));
     if (o->queues == 0)
         return fail(o, "has no queues to receive and send by (%u and %u)", o->dev.max_rx_queues, o->dev.max_tx_queues);
+    if (largest_mtu(o) < c->mtu)
+        return fail(o, "its driver takes frames for an MTU of at most %u; set ports[].mtu = %u, or use another device", largest_mtu(o),
+                    largest_mtu(o));
     if ((o->dev.max_mtu != 0 && c->mtu > o->dev.max_mtu) || c->mtu < o->dev.min_mtu)
         return fail(o, "cannot do an MTU of %u (it can do %u to %u); set ports[].mtu accordingly", c->mtu,
                     o->dev.min_mtu, o->dev.max_mtu);

@@ -289,16 +289,26 @@ static bool flush_ready(struct session *s)
 
 #define FLUSH_LOW 32768 /* below this much room the transport will tell; above it was a buffer that lacked */
 
+static void again(struct session *s)
+{
+    base_list_remove(&s->dirty); /* stream_finish() may have marked it */
+    base_list_push_back(&s->home->retry, &s->dirty);
+}
+
 static void flush(struct session *s)
 {
     bool fits = write_control(s) && start_waiting(s) && flush_ready(s);
-    /* stream_finish() may have left RST_STREAM behind. */
-    if (s->broken || (write_control(s) && fits))
+    if (s->broken)
         return;
-    if (transport_room(&s->transport) < FLUSH_LOW)
-        transport_want(&s->transport);
-    else
-        base_list_push_back(&s->home->retry, &s->dirty);
+    /* stream_finish() may have left RST_STREAM behind. */
+    if (!write_control(s) || !fits) {
+        if (transport_room(&s->transport) < FLUSH_LOW)
+            transport_want(&s->transport);
+        else
+            again(s);
+    } else if (!base_list_empty(&s->waiting) && http2_full(s->home->http2)) {
+        again(s); /* the object that it waits for may become free on another connection */
+    }
 }
 
 void sessions_flush(struct sessions *ss)

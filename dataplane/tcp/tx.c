@@ -65,10 +65,15 @@ void tcp_tx_free(struct tcp_conn *c)
 
 #define BUFS_LEAST 16
 
+static uint32_t bufs_max(const struct tcp_conn *c)
+{
+    return 2 * (c->tcp->config.sndbuf / c->mss) + BUFS_LEAST;
+}
+
 /* No more buffers may be taken.  The division is spared to whom it cannot concern. */
 static bool bufs_full(const struct tcp_conn *c)
 {
-    return c->snd_bufs >= BUFS_LEAST && c->snd_bufs >= 2 * (c->tcp->config.sndbuf / c->mss) + BUFS_LEAST;
+    return c->snd_bufs >= BUFS_LEAST && c->snd_bufs >= bufs_max(c);
 }
 
 static bool writable(const struct tcp_conn *c)
@@ -90,9 +95,11 @@ size_t tcp_write_room(const struct tcp_conn *c)
     uint32_t used = c->snd_end - c->snd_una, most = c->tcp->config.sndbuf;
     if (!writable(c) || used >= most)
         return 0;
-    if (bufs_full(c))
-        return tail_room(c) < most - used ? tail_room(c) : most - used;
-    return most - used;
+    /* Many small writes may use up the buffers before the bytes.  While few are in use what is left holds twice the buffer: no division. */
+    if (c->snd_bufs <= BUFS_LEAST)
+        return most - used;
+    uint32_t bufs = bufs_max(c), fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
+    return fits < most - used ? fits : most - used;
 }
 
 static struct packet *tail_new(struct tcp_conn *c)

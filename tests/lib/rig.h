@@ -139,6 +139,7 @@ struct rig {
     bool mailbox_stuck; /* reports are not read */
     uint32_t empties;   /* MAILBOX_SLOT_EMPTY seen */
     uint32_t empty_slot, empty_serial;
+    uint64_t empty_generation[RIG_SLOTS]; /* in force when the slot was last reported empty */
     uint32_t drained;
     uint8_t state[RIG_SLOTS]; /* last ENDPOINT_STATE */
     uint32_t steps;
@@ -184,6 +185,8 @@ void rig_cancel(struct rig_call *c);
 
 /* Links, buffers and behaviour as they should be. */
 void rig_heal(struct rig *r);
+/* Ends sessions of the gateway whose peer knows nothing of them any more (its RST was lost): what keepalive is to do one day. */
+void rig_sweep(struct rig *r);
 void rig_step(struct rig *r, uint64_t ns); /* at most: stops at the next frame */
 void rig_run(struct rig *r, uint64_t ns);
 /* Until every call has ended, or `ns` have passed: false. */
@@ -196,6 +199,7 @@ uint32_t rig_random(struct rig *r, uint32_t below);
 /* A gateway's slab or pool by its name in stats. */
 uint32_t rig_in_use(struct rig *r, const char *kind);
 void rig_idle_print(struct rig *r);
+void rig_print(struct rig *r);
 /* Everything of the gateway at rest: no stream, no RPC, no buffer. connections: sessions that may be there. */
 bool rig_idle(struct rig *r, uint32_t connections);
 /* The gateway's up session number n of a slot's connections; NULL. */

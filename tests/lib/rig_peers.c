@@ -602,8 +602,9 @@ bool rig_is(const struct rig_call *c, int grpc_status)
 {
     bool right = c->ends == 1 && !c->reset && !c->lost && !c->bad_bytes && !c->up_bad_bytes && c->grpc_status == grpc_status;
     if (!right)
-        fprintf(stderr, "call %u: ends %u, headers %d, trailers %d, http %d, grpc %d (%s), reset %d (%u), lost %d, got %u, bad %d/%d; up: seen %d, got %u, end %d, reset %d (%u)\n",
+        fprintf(stderr, "call %u: ends %u, headers %d, trailers %d, http %d, grpc %d (%s), reset %d (%u), lost %d, got %u, bad %d/%d; up: seen %d, got %u, end %d, reset %d (%u), done %d, there %d, sent %u, headers %d, in %ld ms; client %u, backend %u\n",
                 c->id, c->ends, c->headers, c->trailers, c->http_status, c->grpc_status, c->reason, c->reset, c->reset_code, c->lost, c->got, c->bad_bytes,
-                c->up_bad_bytes, c->up_seen, c->up_got, c->up_end, c->up_reset, c->up_reset_code);
+                c->up_bad_bytes, c->up_seen, c->up_got, c->up_end, c->up_reset, c->up_reset_code, c->up_done, c->up != NULL, c->up_sent, c->up_headers_sent, c->up_due == UINT64_MAX ? -1 : (long)(c->up_due - c->rig->now) / 1000000,
+                c->client->index, c->backend != NULL ? c->backend->index : 0);
     return right;
 }

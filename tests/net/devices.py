@@ -12,12 +12,17 @@ import subprocess
 import sys
 import time
 
-from lab import GATEWAY4, GATEWAY6, Lab, Load, expect, tail, wait_for
+from lab import GATEWAY4, GATEWAY6, Load, expect, tail, wait_for
 from workers import DEVICE, by_worker, thirds, workers_lab
 
 
 def run(*words):
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def link_exists(name):
+    """Not by /sys, which shows another namespace's."""
+    return subprocess.run(["ip", "link", "show", name], capture_output=True).returncode == 0
 
 
 def veth(offloads=False, mtu=None, queues=1):
@@ -33,51 +38,228 @@ def veth(offloads=False, mtu=None, queues=1):
         run("ethtool", "-K", "pen0", "tx", "off")
 
 
-def all_calls(report, lab, words):
+def all_calls(report, lab, words, target):
     """Every kind of call, compared with a direct one."""
     lab.add("b1", "198.18.0.1:50061").register()
     lab.wait_ready(1)
-    for target in (GATEWAY4, GATEWAY6):
-        status, lines = lab.client("calls", "--direct", "198.18.0.1:50061", target=target, seconds=120)
-        bad = [line for line in lines if "case" in line and not line["ok"]]
-        summary = next(line for line in lines if line.get("summary"))
-        expect(not bad and summary["passed"] > 100, f"{words} to {target}: {summary}, {bad[:3]}")
-        report.ok(f"{words}: {summary['passed']} kinds of calls to {target}")
+    status, lines = lab.client("calls", "--direct", "198.18.0.1:50061", "--target", target, target=target, seconds=120)
+    bad = [line for line in lines if "case" in line and not line["ok"]]
+    summary = next(line for line in lines if line.get("summary"))
+    expect(not bad and summary["passed"] > 100, f"{words} to {target}: {summary}, {bad[:3]}")
+    report.ok(f"{words}: {summary['passed']} kinds of calls to {target}")
 
 
-def calls_over(device, workers, prepare, words, change=None):
+def calls_over(device, workers, target, prepare, words, change=None):
     def check(report, work, build, asan):
-        prepare()
-        lab = workers_lab(work, build, workers, device)
+        prepare(work)
+        lab = workers_lab(work, build, workers, device.format(work=work))
         lab.config = change(lab.config) if change else lab.config
         lab.start(backends=0, registered=False)
-        all_calls(report, lab, f"{words}, {workers} worker{'s'[:workers - 1]}")
-        status = lab.end_gateway()
-        expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+        all_calls(report, lab, f"{words}, {workers} worker{'s'[:workers - 1]}", target)
+        end(lab)
     return check
+
+
+def end(lab):
+    status = lab.end_gateway()
+    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
 
 
 def thirds_over(device, prepare, words, least_busy=0.02):
     """The worker that has the queue makes all system calls, so where there is but one the other's share of the work is small."""
     def check(report, work, build, asan):
-        prepare()
+        prepare(work)
         thirds(report, work, build, asan, device, words, least_busy=least_busy)
     return check
 
 
-def two_queues():
+def nothing(work):
+    pass
+
+
+def one_queue(work):
+    veth()
+
+
+def two_queues(work):
     veth(queues=2)
+
+
+# ---- VLAN 42: the kernel here has no 802.1Q of its own, so a process tags and untags between pen0 and the gateway's link ----
+
+VLAN = 42
+
+
+def tap_open(name):
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH", name.encode(), 0x0002 | 0x1000))  # TUNSETIFF: IFF_TAP | IFF_NO_PI
+    return fd
+
+
+def untagged(message, ancillary):
+    """The frame without its tag; None: it bears none of ours.  The kernel has taken the tag off and says so beside."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (263, 8):  # SOL_PACKET, PACKET_AUXDATA
+            status, _, _, _, _, tci, _ = struct.unpack("IIIHHHH", data[:20])
+            if status & 0x10 and tci & 0xfff == VLAN:  # TP_STATUS_VLAN_VALID
+                return message
+    if message[12:16] == struct.pack("!HH", 0x8100, VLAN):
+        return message[:12] + message[16:]
+    return None
+
+
+def vlan_bridge(link):
+    tap = tap_open("pen0")
+    wait_for(30, f"{link} exists", lambda: link_exists(link))
+    with open(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6", "w") as file:
+        file.write("1")
+    run("ip", "link", "set", link, "up")
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    wire.bind((link, 0))
+    wire.setsockopt(263, 8, 1)
+    while True:
+        for ready in select.select([tap, wire], [], [])[0]:
+            if ready is wire:
+                message, ancillary, _, sender = wire.recvmsg(70000, 256)
+                frame = untagged(message, ancillary) if sender[2] != socket.PACKET_OUTGOING else None
+                if frame:
+                    os.write(tap, frame)
+            else:
+                frame = os.read(tap, 70000)
+                wire.send(frame[:12] + struct.pack("!HH", 0x8100, VLAN) + frame[12:])
+
+
+def bridged(work, link="pen5"):
+    subprocess.Popen([sys.executable, os.path.abspath(__file__), "--vlan-bridge", link], stdout=open(f"{work}/vlan.log", "wb"), stderr=subprocess.STDOUT)
+    wait_for(10, f"the VLAN bridge makes pen0 ({tail(work + '/vlan.log')})", lambda: link_exists("pen0"))
+
+
+def bridged_veth(work):
+    run("ip", "link", "add", "pen5", "type", "veth", "peer", "name", "pen1")
+    with open("/proc/sys/net/ipv6/conf/pen1/disable_ipv6", "w") as file:
+        file.write("1")
+    run("ip", "link", "set", "pen1", "up")
+    bridged(work)
+
+
+def tagged(config):
+    return config.replace('name = "front";', f'name = "front"; vlan = {VLAN};')
+
+
+# ---- memif: dpdk-testpmd carries frames between a memif and a tap ----
+
+def testpmd(work):
+    command = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--file-prefix", f"penstock-pmd-{os.getpid()}", "--log-level=error",
+               "--vdev", f"net_memif0,role=server,socket={work}/memif.sock,socket-abstract=no", "--vdev", "net_tap0,iface=pen0", "-l", "0,1",
+               "--", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=8192", "--no-mlockall"]
+    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=open(f"{work}/testpmd.log", "wb"), stderr=subprocess.STDOUT)
+    wait_for(20, f"testpmd makes pen0 ({tail(work + '/testpmd.log')})", lambda: link_exists("pen0"))
+
+
+# ---- tempers ----
+
+def offloads_left_on(report, work, build, asan):
+    veth(offloads=True)
+    lab = workers_lab(work, build, 1, AF_PACKET).start(backends=1, registered=False)
+    load = Load(lab, "--rate", 20, "--size", 100000, "--in-flight", 4)
+    wait_for(10, "partial checksums are counted", lambda: (lab.metric("penstock_drops_total", reason="l4_partial_checksum") or 0) > 1)
+    wait_for(3, "the log advises", lambda: lab.log_lines("ethtool -K", "pen1"))
+    load.process.kill()
+    run("ethtool", "-K", "pen0", "tx", "off")
+    lab.backends["b1"].register()
+    lab.wait_ready(1)
+    load = Load(lab, "--rate", 20, "--size", 100000, "--in-flight", 4).flowing()
+    run("ethtool", "-K", "pen0", "tx", "on")
+    wait_for(10, "frames that are cut off are counted", lambda: (lab.metric("penstock_drops_total", reason="ip_truncated") or 0) > 0)
+    run("ethtool", "-K", "pen0", "tx", "off")
+    time.sleep(2)
+    result = load.count(1)
+    expect(result["ok"] > 5 and result["failed"] == 0, f"after the advice was followed: {result}")
+    expect(len(lab.log_lines("ethtool -K")) == 1, f"the advice stands {len(lab.log_lines('ethtool -K'))} times in the log")
+    drops = {reason: lab.metric("penstock_drops_total", reason=reason) for reason in ("l4_partial_checksum", "ip_truncated", "l4_checksum")}
+    report.ok(f"a veth peer with its offloads on: {drops}, the advice once in the log, and calls once it is followed")
+
+
+def link_down(report, work, build, asan):
+    lab = workers_lab(work, build, 2).start()
+    loads = [Load(lab, "--channels", 1, "--rate", 50).flowing() for _ in range(4)]
+    for _ in range(2):
+        run("ip", "link", "set", "pen0", "down")
+        time.sleep(2)
+        run("ip", "link", "set", "pen0", "up")
+        time.sleep(3)
+    results = [load.count(1) for load in loads]
+    expect(all(r["ok"] > 20 for r in results), f"after the link is up again: {results}")
+    for load in loads:
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    connects = lab.metric("penstock_endpoint_connects_total")
+    expect(connects == 6, f"{connects} connects of two workers to three backends")
+    end(lab)
+    report.ok("the link down for two seconds, twice, under load of two workers: no call failed, no connection was lost")
+
+
+def jumbo(report, work, build, asan):
+    """No virtual device that goes to a kernel carries more than 1,500 bytes or so; each says what it can."""
+    veth(mtu=9000)
+    for device, least in ((DEVICE.replace("pen0", "pen7"), 1504), (AF_PACKET, 1500), (AF_XDP, 1500)):
+        lab = workers_lab(work, build, 2, device)
+        lab.config = lab.config.replace('name = "front";', 'name = "front"; mtu = 9000;').replace("workers =", 'limits: { memory = "3GiB"; };\nworkers =')
+        with open(f"{work}/jumbo.conf", "w") as file:
+            file.write(lab.config)
+        said = subprocess.run([f"{build}/penstock", "-c", f"{work}/jumbo.conf"], capture_output=True, text=True, timeout=20).stderr
+        expect(f"set ports[].mtu = {least}" in said, f"of an MTU of 9,000 {device} says: {said}")
+        report.ok(f"an MTU of 9,000 is refused on {device}, which can {least}")
+
+
+def two_ports(report, work, build, asan):
+    """Clients on one port, backends on the other."""
+    lab = workers_lab(work, build, 2)
+    ports = lab.config.replace('"2001:db8::2/64" ]; }} );'.replace("}}", "}"), '"2001:db8::2/64" ]; },\n'
+                               '  { name = "back"; device = "net_tap1,iface=pen8"; address = [ "198.19.0.2/24" ]; } );')
+    expect(ports != lab.config, "the configuration has another shape")
+    lab.config = ports
+    lab.etcd.start()
+    lab.start_gateway()
+    run("ip", "addr", "add", "198.19.0.1/24", "dev", "pen8")
+    run("ip", "link", "set", "pen8", "up")
+    for number in range(3):
+        lab.add(f"b{number + 1}", f"198.19.0.1:{50061 + number}").register()
+    lab.wait_ready(3)
+    status, lines = lab.client("load", "--count", 1500, "--channels", 6, "--in-flight", 12)
+    window = next(line for line in lines if line.get("over"))
+    expect(status == 0 and window["ok"] == 1500 and len(window["backends"]) == 3, f"{window}")
+    expect(all(w["packets_in"] > 0 for w in by_worker(lab)), f"{by_worker(lab)}")
+    end(lab)
+    report.ok(f"clients on one port, backends on another, two workers: {window['backends']}")
 
 
 AF_PACKET, AF_PACKET2 = "net_af_packet0,iface=pen1", "net_af_packet0,iface=pen1,qpairs=2"
 AF_XDP = "net_af_xdp0,iface=pen1"
+MEMIF = "net_memif0,role=client,socket={work}/memif.sock,socket-abstract=no"
+
+
+def calls_check(name, *arguments):
+    return {"name": f"device-{name}", "run": calls_over(*arguments), "limit": 240}
+
 
 CHECKS = [
-    {"name": "device-tap-calls-2", "run": calls_over(DEVICE, 2, lambda: None, "net_tap"), "limit": 240},
-    {"name": "device-af-packet-calls-1", "run": calls_over(AF_PACKET, 1, veth, "net_af_packet"), "limit": 240},
-    {"name": "device-af-packet-calls-2", "run": calls_over(AF_PACKET2, 2, two_queues, "net_af_packet of two queues"), "limit": 240},
-    {"name": "device-af-packet-one-queue", "run": thirds_over(AF_PACKET, veth, "one queue of net_af_packet"), "limit": 120},
+    calls_check("tap-2", DEVICE, 2, GATEWAY4, nothing, "net_tap"),
+    calls_check("af-packet-1", AF_PACKET, 1, GATEWAY4, one_queue, "net_af_packet"),
+    calls_check("af-packet-2", AF_PACKET2, 2, GATEWAY6, two_queues, "net_af_packet of two queues"),
+    calls_check("af-xdp-1", AF_XDP, 1, GATEWAY6, one_queue, "net_af_xdp"),
+    calls_check("memif-1", MEMIF, 1, GATEWAY4, testpmd, "net_memif to dpdk-testpmd"),
+    calls_check("memif-2", MEMIF, 2, GATEWAY6, testpmd, "net_memif to dpdk-testpmd"),
+    calls_check("tap-vlan-2", DEVICE.replace("pen0", "pen5"), 2, GATEWAY4, bridged, "VLAN 42 on net_tap", tagged),
+    calls_check("af-packet-vlan-1", AF_PACKET, 1, GATEWAY6, bridged_veth, "VLAN 42 on net_af_packet", tagged),
+    {"name": "device-af-packet-one-queue", "run": thirds_over(AF_PACKET, one_queue, "one queue of net_af_packet"), "limit": 120},
     {"name": "device-af-packet-two-queues", "run": thirds_over(AF_PACKET2, two_queues, "two queues of net_af_packet", 0.2), "limit": 120},
-    {"name": "device-af-xdp-calls-1", "run": calls_over(AF_XDP, 1, veth, "net_af_xdp"), "limit": 240},
-    {"name": "device-af-xdp-one-queue", "run": thirds_over(AF_XDP, veth, "one queue of net_af_xdp"), "limit": 120},
+    {"name": "device-af-xdp-one-queue", "run": thirds_over(AF_XDP, one_queue, "one queue of net_af_xdp"), "limit": 120},
+    {"name": "device-offloads-left-on", "run": offloads_left_on},
+    {"name": "device-link-down", "run": link_down},
+    {"name": "device-jumbo", "run": jumbo},
+    {"name": "device-two-ports", "run": two_ports},
 ]
+
+if __name__ == "__main__" and "--vlan-bridge" in sys.argv:
+    vlan_bridge(sys.argv[-1])

@@ -7,9 +7,11 @@ from lab import GATEWAY6, Lab, Wrong, expect, tail, wait_for
 REPORT = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|SUMMARY: .*Sanitizer")
 
 
-def mixed(report, work, build, asan):
+def mixed(report, work, build, asan, workers=1):
     seconds = 600 if report.long else 60
-    lab = Lab(work, build, gateway_build=asan).start()
+    lab = Lab(work, build, gateway_build=asan)
+    lab.config = lab.config.replace("workers = 1;", f"workers = {workers};")
+    lab.start()
     for target in ("198.18.0.2:50051", GATEWAY6):  # what stays on purpose is there once: neighbours, caches of buffers
         lab.client("mixed", "--seconds", 3, "--threads", 4, target=target)
     idle = settle(lab, None)
@@ -76,4 +78,5 @@ def settle(lab, wanted):
 
 CHECKS = [
     {"name": "mixed", "run": mixed, "limit": 500, "long_limit": 1200, "long_words": "ten minutes of mixed load in the sanitizer build"},
+    {"name": "two-workers", "run": lambda *given: mixed(*given, workers=2), "limit": 500, "long_limit": 1200, "long_words": "the same with two workers"},
 ]

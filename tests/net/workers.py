@@ -3,13 +3,15 @@
 Workers choose the owner of an accepted connection by a keyed hash, and the key is a secret of each run: a check that wants four
 clients on each of two workers starts clients one by one and keeps those that fell where they are wanted.
 """
+import ctypes
 import json
 import os
+import re
 import signal
-import subprocess
+import threading
 import time
 
-from lab import GATEWAY4, GATEWAY6, Lab, Load, expect, tail, wait_for
+from lab import GATEWAY4, GATEWAY6, Lab, Load, Wrong, expect, tail, wait_for
 
 DEVICE = "net_tap0,iface=pen0"
 
@@ -44,6 +46,7 @@ def spread_loads(lab, each, *arguments, workers=2):
             load.stop()
             wait_for(5, "a surplus connection ends", lambda: sum(clients_on(lab)) == sum(before))
         else:
+            load.worker = next(w for w in range(workers) if after[w] > before[w])
             kept.append(load)
     expect(len(kept) == each * workers, f"connections never fell {each} to each worker: {clients_on(lab)}")
     return kept
@@ -110,7 +113,62 @@ def silence(report, work, build, asan):
     return_ok(report, lab, f"a tap with two queues, silent for ten seconds twice: {ok} calls, none failed, {handed:.0f} hand-overs, {rsts:.0f} resets")
 
 
+# ---- a thread that stands still, as on a machine whose hypervisor has something else to do ----
+
+libc = ctypes.CDLL(None, use_errno=True)
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
+
+
+def worker_thread(lab, number):
+    """Worker i runs on lcore i + 1."""
+    for task in os.listdir(f"/proc/{lab.gateway.pid}/task"):
+        with open(f"/proc/{lab.gateway.pid}/task/{task}/comm") as file:
+            if re.fullmatch(rf"(rte|lcore)-worker-{number + 1}", file.read().strip()):
+                return int(task)
+    raise Wrong("no thread of that worker")
+
+
+def ptrace(request, thread):
+    if libc.ptrace(request, thread, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def hold(thread, seconds):
+    ptrace(PTRACE_ATTACH, thread)
+    os.waitpid(thread, WALL)
+    time.sleep(seconds)
+    ptrace(PTRACE_DETACH, thread)
+
+
+def held(report, work, build, asan):
+    lab = workers_lab(work, build).start()
+    loads = spread_loads(lab, 3, "--rate", 80)
+    time.sleep(1)
+    before, objects = lab.rss_kib(), lab.objects_in_use()
+    hold_thread = threading.Thread(target=hold, args=(worker_thread(lab, 1), 3.0))
+    hold_thread.start()
+    time.sleep(0.3)
+    free = [load for load in loads if load.worker == 0]
+    results = [load.count(2) for load in free]
+    expect(all(r["ok"] > 100 for r in results), f"calls through the worker that turns, in two seconds of 80 a second: {results}")
+    hold_thread.join()
+    grown = lab.rss_kib() - before
+    wait_for(3, "the watchdog names worker 1", lambda: lab.log_lines("worker 1 has not turned"))
+    expect(grown < 16384, f"memory grew by {grown} KiB")
+    time.sleep(2)
+    results = [load.count(1) for load in loads]
+    expect(all(r["ok"] > 40 for r in results), f"after it turns again: {results}")
+    for load in loads:
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    wait_for(20, "what it held comes back", lambda: all(lab.objects_in_use().get(kind, 0) <= objects.get(kind, 0) + 64 for kind in ("packet_receive", "packet_send")))
+    status = lab.end_gateway()
+    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+    report.ok(f"a worker's thread held for three seconds: the other went on, the watchdog spoke, memory grew by {grown} KiB, no call failed")
+
+
 CHECKS = [
     {"name": "workers-thirds", "run": thirds, "limit": 120},
+    {"name": "workers-held", "run": held, "limit": 120},
     {"name": "workers-silence", "run": silence, "limit": 120},
 ]

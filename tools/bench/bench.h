@@ -101,7 +101,7 @@ struct peer {
     uint8_t *message;
 };
 bool peer_create(struct peer *p, const struct options *o, struct link *link, uint64_t now);
-void peer_connect(struct peer *p, uint64_t now);
+void peer_connect(struct peer *p, uint32_t from, uint32_t to, uint64_t now); /* clients [from, to) */
 void peer_release(struct peer *p); /* what was held is answered */
 void peer_turn(struct peer *p, uint64_t now);
 
@@ -125,16 +125,20 @@ uint64_t lab_now(const struct lab *lab);
 uint64_t lab_bytes(const struct lab *lab);
 
 /* ---- report.c ---- */
-struct turns { /* busy turns of the gateway */
-    uint32_t *cycles;
-    uint64_t count, room;
-    uint64_t torn; /* left out, as the kernel ran something else in the middle */
+struct turn {
+    uint32_t cycles;
+    uint32_t rpcs; /* answered up to here, modulo 2^32 */
+    bool whole;    /* the kernel ran nothing else in the middle */
 };
-void turns_add(struct turns *t, uint64_t cycles, bool whole);
+struct turns { /* busy turns of the gateway */
+    struct turn *turn;
+    uint64_t count, room;
+};
+void turns_add(struct turns *t, struct turn turn);
 struct figures {
     uint64_t rpcs, turns, interrupted, packets_in, packets_out;
     double busy_cycles; /* interrupted turns count as a median one */
-    double quiet_cycles; /* every turn counts as one of the lower quartile */
+    double quiet_cycles; /* an RPC: lower quartile over stretches of turns */
     double median_turn, driver_cycles, seconds, tsc_hz;
     double connection_bytes, stream_bytes;
 };

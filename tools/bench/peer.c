@@ -43,7 +43,7 @@ static bool create_tcp(struct peer *p, struct base_arena *a, const struct tcp_co
 
 static void create_calls(struct peer *p, const struct options *o)
 {
-    uint64_t warm = 2ull * o->connections * o->streams + 65536;
+    uint64_t warm = o->endpoints + 4ull * o->connections * o->streams + 65536;
     p->calls = (struct calls){.size = o->size, .endpoints = o->endpoints, .headers = o->headers, .count = o->rpcs + warm};
     p->calls.seen = zeroed(p->calls.count);
     p->calls.by_backend = zeroed(o->endpoints * sizeof(uint64_t));
@@ -110,11 +110,11 @@ static void call_end(struct peer *p, struct call *call)
     p->spare = call;
 }
 
-void peer_connect(struct peer *p, uint64_t now)
+void peer_connect(struct peer *p, uint32_t from, uint32_t to, uint64_t now)
 {
     struct http2_config c;
     http2_config_defaults(&c, HTTP2_CLIENT);
-    for (uint32_t i = 0; i < p->options.connections; i++) {
+    for (uint32_t i = from; i < to; i++) {
         struct base_flow flow = {.local = address("198.18.0.1"), .remote = address("198.18.0.2"), .remote_port = LISTENER_PORT};
         p->clients[i].session = session_connect(p->sessions, &flow, &c, now);
         if (p->clients[i].session == NULL)

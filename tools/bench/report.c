@@ -4,44 +4,84 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void turns_add(struct turns *t, uint64_t cycles, bool whole)
+void turns_add(struct turns *t, struct turn turn)
 {
-    if (!whole) {
-        t->torn++;
-        return;
-    }
     if (t->count == t->room) {
         t->room = t->room == 0 ? 65536 : 2 * t->room;
-        t->cycles = realloc(t->cycles, t->room * sizeof(*t->cycles));
-        if (t->cycles == NULL)
+        t->turn = realloc(t->turn, t->room * sizeof(*t->turn));
+        if (t->turn == NULL)
             abort();
     }
-    t->cycles[t->count++] = cycles < UINT32_MAX ? (uint32_t)cycles : UINT32_MAX;
+    t->turn[t->count++] = turn;
+}
+
+static int by_cycles(const void *a, const void *b)
+{
+    uint32_t x = ((const struct turn *)a)->cycles, y = ((const struct turn *)b)->cycles;
+    return (x > y) - (x < y);
 }
 
 static int by_value(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 #define INTERRUPTED 20 /* medians: no turn of ours takes so long: the host ran somebody else, which the kernel cannot see */
+#define STRETCH     48 /* turns: requests and answers come in waves, so that single turns are of several kinds */
+
+/* Stretches of turns that ran undisturbed, in cycles an RPC. */
+static double quiet(const struct turns *t, double longest)
+{
+    double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch));
+    uint64_t n = 0;
+    for (uint64_t i = 0; stretch != NULL && i + STRETCH < t->count; i += STRETCH) {
+        double cycles = 0;
+        bool whole = true;
+        for (uint64_t k = i + 1; k <= i + STRETCH; k++) {
+            cycles += t->turn[k].cycles;
+            whole &= t->turn[k].whole && t->turn[k].cycles <= longest;
+        }
+        uint32_t rpcs = t->turn[i + STRETCH].rpcs - t->turn[i].rpcs;
+        if (whole && rpcs > 0)
+            stretch[n++] = cycles / rpcs;
+    }
+    if (n > 0)
+        qsort(stretch, n, sizeof(*stretch), by_value);
+    double result = n > 0 ? stretch[n / 4] : 0;
+    free(stretch);
+    return result;
+}
+
+static double median(const struct turns *t)
+{
+    struct turn *copy = malloc(t->count * sizeof(*copy));
+    if (copy == NULL)
+        abort();
+    memcpy(copy, t->turn, t->count * sizeof(*copy));
+    qsort(copy, t->count, sizeof(*copy), by_cycles);
+    double m = copy[t->count / 2].cycles;
+    free(copy);
+    return m;
+}
 
 void figures_take(struct figures *f, struct turns *t)
 {
-    f->turns = t->count + t->torn;
-    if (t->count == 0)
+    f->turns = t->count;
+    if (t->count == 0 || f->rpcs == 0)
         return;
-    qsort(t->cycles, t->count, sizeof(*t->cycles), by_value);
-    f->median_turn = t->cycles[t->count / 2];
+    f->median_turn = median(t);
+    double own = 0, longest = INTERRUPTED * f->median_turn;
+    uint64_t good = 0;
     for (uint64_t i = 0; i < t->count; i++) {
-        bool foreign = t->cycles[i] > INTERRUPTED * f->median_turn;
+        bool foreign = !t->turn[i].whole || t->turn[i].cycles > longest;
         f->interrupted += foreign;
-        f->busy_cycles += foreign ? f->median_turn : t->cycles[i];
+        good += !foreign;
+        own += foreign ? 0 : t->turn[i].cycles;
     }
-    f->busy_cycles += (double)t->torn * f->median_turn + f->driver_cycles;
-    f->interrupted += t->torn;
-    f->quiet_cycles = (double)f->turns * t->cycles[t->count / 4] + f->driver_cycles;
+    if (good > 0) /* an interrupted turn counts as a mean one of the others */
+        f->busy_cycles = own / (double)good * (double)t->count + f->driver_cycles;
+    f->quiet_cycles = quiet(t, longest) + f->driver_cycles / (double)f->rpcs;
 }
 
 static const char *header_names[] = {"static", "go-deadline", "go-deadline,traceparent"};
@@ -57,7 +97,7 @@ static void report_json(const struct figures *f, const struct options *o, const 
         const char *id, *unit;
         double value;
     } rows[] = {{"cycles_per_rpc", "cycles", cycles},
-                {"cycles_per_rpc_lower_quartile", "cycles", f->quiet_cycles / (double)f->rpcs},
+                {"cycles_per_rpc_quiet", "cycles", f->quiet_cycles},
                 {"rpcs_per_second_core", "1/s", f->tsc_hz / cycles},
                 {"rpcs_per_second_core_2.3GHz", "1/s", PROTOCOL_HZ / cycles},
                 {"driver_cycles_per_rpc", "cycles", f->driver_cycles / (double)f->rpcs},
@@ -83,12 +123,12 @@ void report(const struct figures *f, const struct options *o, const struct calls
     printf("%u connections, %u streams each, %u endpoints, %u bytes, headers %s%s: %llu RPCs checked at both ends\n", o->connections, o->streams,
            o->endpoints, o->size, header_names[o->headers], o->one_per_segment ? ", one RPC a segment" : "", (unsigned long long)f->rpcs);
     printf("  busy cycles per RPC      %10.0f   (of them for the device's buffers %.0f)\n", cycles, f->driver_cycles / rpcs);
-    printf("    lower quartile of turns%10.0f   (what a machine of our own would show)\n", f->quiet_cycles / rpcs);
+    printf("    in quiet stretches     %10.0f   (lower quartile over stretches of %d turns)\n", f->quiet_cycles, STRETCH);
     printf("  RPC/s/core               %10.0f   at %.2f GHz; %.0f at 2.3 GHz\n", f->tsc_hz / cycles, f->tsc_hz / 1e9, PROTOCOL_HZ / cycles);
     printf("  batch                    %10.1f   packets a busy turn, %.1f RPCs; median turn %.0f cycles\n",
            (double)f->packets_in / (double)f->turns, rpcs / (double)f->turns, f->median_turn);
     printf("  packets per RPC          %10.2f   in, %.2f out\n", (double)f->packets_in / rpcs, (double)f->packets_out / rpcs);
-    printf("  turns                    %10llu   %llu of them interrupted by the machine (preempted, or longer than %d medians), counted as one median\n",
+    printf("  turns                    %10llu   %llu of them interrupted by the machine (preempted, or longer than %d medians), counted as one of the others\n",
            (unsigned long long)f->turns, (unsigned long long)f->interrupted, INTERRUPTED);
     printf("  memory                   %10.0f   bytes an idle connection after one RPC, %.0f a held stream\n", f->connection_bytes, f->stream_bytes);
     printf("  elapsed                  %10.2f   s\n", f->seconds);

@@ -96,6 +96,30 @@ static void slab_refuses_when_full_and_reuses(void **state)
     free(memory);
 }
 
+/* Indices come from a multiplication: of every size they must be what a division gives. */
+static void slab_knows_the_index_of_every_object(void **state)
+{
+    (void)state;
+    for (size_t size = 1; size < 20000; size = size * 5 / 4 + 1) {
+        size_t n = base_slab_footprint(size, 300);
+        struct base_arena a;
+        void *memory = aligned_alloc(64, n);
+        base_arena_init(&a, memory, n);
+        struct base_slab s;
+        base_slab_init(&s, &a, "test", size, 300);
+        for (uint32_t i = 0; i < 300; i++) {
+            void *o = base_slab_alloc(&s);
+            assert_int_equal(base_slab_index(&s, o), i);
+            assert_ptr_equal(base_slab_at(&s, i), o);
+        }
+        base_unpoison(memory, n);
+        free(memory);
+    }
+    /* Far into a region larger than 4 GiB, which need not be there. */
+    struct base_slab far = {.memory = NULL, .size = 448, .shift = 6, .inverse = 0x6db6db6db6db6db7ull};
+    assert_int_equal(base_slab_index(&far, (void *)(uintptr_t)(448ull * 4000000000u)), 4000000000u);
+}
+
 static void tokens_name_themselves(void **state)
 {
     (void)state;
@@ -205,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoints_are_read_and_written), cmocka_unit_test(siphash_matches_the_reference_vector),
         cmocka_unit_test(wheel_agrees_with_a_naive_twin), cmocka_unit_test(slab_refuses_when_full_and_reuses),
+        cmocka_unit_test(slab_knows_the_index_of_every_object),
         cmocka_unit_test(tokens_name_themselves), cmocka_unit_test(lists_keep_their_order),
         cmocka_unit_test(sequence_numbers_wrap), cmocka_unit_test(prefixes_are_of_their_own_family),
         cmocka_unit_test(header_lists_are_bounded), cmocka_unit_test(a_timer_cancelled_between_two_pulls_does_not_fire)};

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "http2/internal.h"
 #include "lib/rig.h"
 #include "lib/world.h"
 
@@ -430,6 +431,37 @@ static void test_other_stream_limit(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* A connection that runs out of stream numbers is replaced before it does, and no call waits for a number that never comes. */
+static void test_stream_numbers_run_out(void **state)
+{
+    (void)state;
+    struct rig *r = full(1);
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1000, .delay_ns = 200 * RIG_MS});
+    rig_run(r, 5 * RIG_MS);
+    rig_up(r, 0)->h2->next_id = ID_MAX - 2 * 65536 - 10;
+    for (int i = 0; i < 20; i++) {
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+        rig_run(r, 5 * RIG_MS);
+        assert_true(rig_is(r->call[r->call_count - 1], 0));
+    }
+    assert_int_equal(rig_backend(r, 0)->accepted, 2);
+    assert_int_equal(r->state[0], MAILBOX_READY);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(old, 0));
+    rig_run(r, 10 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session"), 2);
+    rig_up(r, 0)->h2->next_id = ID_MAX;
+    rig_listen(rig_backend(r, 0), false);
+    calls(r, 1, &(struct rig_script){.request = 10});
+    struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(c, 14));
+    rig_listen(rig_backend(r, 0), true);
+    rig_run(r, 15 * RIG_S);
+    calls(r, 3, &(struct rig_script){.request = 10});
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_other_connection_count),
         cmocka_unit_test(test_listener_taken_away),
         cmocka_unit_test(test_other_stream_limit),
+        cmocka_unit_test(test_stream_numbers_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

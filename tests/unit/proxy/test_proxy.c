@@ -420,13 +420,40 @@ static void test_metadata(void **state)
     assert_true(rig_destroy(r));
 }
 
-/* Two listeners' worth of routes, by path. */
+/* No RPC object, or the listener's stream limit: REFUSED_STREAM, which is safe to retry; the others go on. */
+static void test_too_many(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 2; what++) {
+        struct rig_config rc;
+        rig_config_defaults(&rc);
+        rc.streams = what == 0 ? 3 : 0;
+        struct rig *r = rig_create(&rc);
+        if (what == 1)
+            r->world->s.listener[0].max_concurrent_streams = 3;
+        rig_add(r, 0, 0, 0, 1);
+        rig_connect(rig_client(r, 0));
+        for (int i = 0; i < 8; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 10 * RIG_MS});
+        assert_true(rig_settle(r, 20 * RIG_S));
+        int fine = 0, refused = 0;
+        for (int i = 0; i < 8; i++) {
+            struct rig_call *c = r->call[i];
+            fine += c->grpc_status == 0;
+            refused += c->reset && c->reset_code == HTTP2_REFUSED_STREAM && !c->up_seen;
+        }
+        assert_int_equal(fine + refused, 8);
+        assert_true(fine >= 3);
+        assert_true(what == 0 ? refused >= 1 : refused == 0);
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0));
+        assert_true(rig_destroy(r));
+    }
+}
+
 static void test_routes(void **state)
 {
     (void)state;
     struct rig *r = made(1);
-    struct rig_config *rc = &r->config;
-    assert_int_equal(rc->backends, 1);
     rig_add(r, 1, 1, 0, 1);
     rig_run(r, 10 * RIG_MS);
     assert_true(rig_is(run_one(r, &(struct rig_script){.path = "/two.Two/Call"}), 0));
@@ -464,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

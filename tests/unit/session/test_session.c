@@ -258,6 +258,56 @@ static void test_lossy(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Many small segments in flight use up a connection's buffers before its bytes: a large frame behind them must wait, not be cut. */
+static void test_small_then_large(void **state)
+{
+    (void)state;
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.delay_ns = 10 * RIG_MS;
+    struct rig *r = rig_create(&c);
+    r->world->s.listener[0].max_concurrent_streams = 2000;
+    rig_client(r, 0)->h2.initial_window = 1 << 20;
+    rig_client(r, 0)->h2.conn_window = 8 << 20;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 200 * RIG_MS);
+    for (int i = 0; i < 4; i++) /* the congestion window grows */
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 4 << 20});
+    assert_true(rig_settle(r, 60 * RIG_S));
+    for (int i = 0; i < 1000; i++) {
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = i % 100 == 99 ? 60000 : 10});
+        rig_run(r, 40000);
+    }
+    assert_true(rig_settle(r, 60 * RIG_S));
+    for (uint32_t i = 0; i < r->call_count; i++)
+        assert_true(rig_is(r->call[i], 0));
+    assert_int_equal(rig_gateway(r)->stats->drops[STATS_DROP_BUFFER_FULL], 0);
+    assert_true(rig_destroy(r));
+}
+
+/* The worker's last stream object goes to and fro between connections. */
+static void test_stream_objects_scarce(void **state)
+{
+    (void)state;
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = 2;
+    struct rig *r = rig_create(&c);
+    rig_add(r, 0, 0, 0, 1);
+    rig_add(r, 1, 1, 1, 1);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *a = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 20 * RIG_MS});
+    rig_run(r, 5 * RIG_MS);
+    rig_gateway(r)->http2->streams.capacity = 3;
+    struct rig_call *b = rig_start(rig_client(r, 0), &(struct rig_script){.path = "/two.Two/Call", .request = 100, .response = 100});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(a, 0));
+    assert_true(rig_is(b, 0));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +319,8 @@ int main(void)
         cmocka_unit_test(test_tiny_windows),
         cmocka_unit_test(test_connection_window),
         cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_small_then_large),
+        cmocka_unit_test(test_stream_objects_scarce),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
