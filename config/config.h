@@ -132,7 +132,9 @@ struct config {
     unsigned cluster_count;
     struct base_endpoint admin;
     enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG } log_level;
-    char *log_access;
+    char *log_access; /* "", "stderr", or a file */
+    enum config_access { CONFIG_ACCESS_JSON, CONFIG_ACCESS_TEXT } log_access_format;
+    uint32_t log_access_sample; /* one RPC in so many */
     bool metrics_per_endpoint;
     uint32_t metrics_max_series;
 };

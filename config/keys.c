@@ -125,7 +125,7 @@ static const struct config_key listener_keys[] = {
     {"keepalive", CONFIG_KEY_GROUP, .state = CONFIG_NO_EFFECT, .offset = LISTENER(keepalive), .initial = "", .members = &listener_keepalive_table, .help = "PINGs between client and gateway."},
     {"health_service", CONFIG_KEY_BOOL, .state = CONFIG_NO_EFFECT, .offset = LISTENER(health_service), .initial = "true", .example = "true",
      .help = "Answers grpc.health.v1 for each cluster by name (\"\": the gateway), unless a route names that path."},
-    {"forwarded", CONFIG_KEY_WORD, .state = CONFIG_NO_EFFECT, .offset = LISTENER(forwarded), .initial = "append", .words = forwarded_words, .example = "\"append\"",
+    {"forwarded", CONFIG_KEY_WORD, .offset = LISTENER(forwarded), .initial = "append", .words = forwarded_words, .example = "\"append\"",
      .help = "x-forwarded-for: the client's address is appended, or the header is left as it came."},
     {"proxy_protocol", CONFIG_KEY_WORD, .offset = CONFIG_NOWHERE, .initial = "off", .words = proxy_words, .later = 2, .example = "\"off\"", .help = "A PROXY header before the HTTP/2 preface."},
     {"routes", CONFIG_KEY_LIST, .offset = LISTENER(routes), .count_offset = LISTENER(route_count), .low = 1, .high = CONFIG_ROUTES_MAX, .members = &route_table,
@@ -203,10 +203,15 @@ static const struct config_key admin_keys[] = {
 static const struct config_table admin_table = {KEYS(admin_keys)};
 
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
+static const char *const access_words[] = {"json", "text", NULL};
 static const struct config_key log_keys[] = {
     {"level", CONFIG_KEY_WORD, .offset = offsetof(struct config, log_level), .initial = "info", .words = level_words, .example = "\"info\"", .help = "The least that is logged, to stderr."},
-    {"access", CONFIG_KEY_STRING, .state = CONFIG_NO_EFFECT, .offset = offsetof(struct config, log_access), .initial = "", .example = "\"/var/log/penstock/access.log\"",
-     .help = "Where a record of each RPC goes; empty: nowhere."},
+    {"access", CONFIG_KEY_STRING, .offset = offsetof(struct config, log_access), .initial = "", .example = "\"/var/log/penstock/access.log\"",
+     .help = "Where a record of each finished RPC goes: a file (opened again on SIGUSR1 and SIGHUP, for rotation), `stderr`, or empty: nowhere."},
+    {"access_format", CONFIG_KEY_WORD, .offset = offsetof(struct config, log_access_format), .initial = "json", .words = access_words, .example = "\"json\"",
+     .help = "Of a record: a JSON object a line, or words apart by spaces."},
+    {"access_sample", CONFIG_KEY_INT, .offset = offsetof(struct config, log_access_sample), .initial = "1", .low = 1, .high = 1000000, .example = "1",
+     .help = "One RPC in so many leaves a record, on each worker."},
 };
 static const struct config_table log_table = {KEYS(log_keys)};
 

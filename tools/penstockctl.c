@@ -1,5 +1,7 @@
 /* penstockctl: what a running penstock says about itself, as tables for people or JSON for scripts.  It speaks to the
  * admin server and knows nothing else. */
+#include "penstockctl_eyes.h"
+
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 #include <getopt.h>
@@ -35,6 +37,7 @@ static void help(FILE *to)
           "  status               version, uptime, listeners, connections and RPCs in a few lines\n"
           "  clusters             a line for each cluster: policy, endpoints, how fresh the registry's word is\n"
           "  endpoints [CLUSTER]  a line for each endpoint: weight, state, RPCs\n"
+          EYES_COMMANDS
           "  reload               loads the configuration file anew; where it is refused every fault is told\n"
           "  drain CLUSTER ENDPOINT [--wait]\n"
           "                       no new RPC goes there; --wait: returns when none runs there any more\n"
@@ -43,12 +46,13 @@ static void help(FILE *to)
           "                       a weight by hand, which beats the registry's until undrain or \"auto\", or a restart\n"
           "\n"
           "Not yet (they exit 1)\n"
-          "  connections, explain, capture, top\n"
+          "  explain, top\n"
           "\n"
           "Options\n"
           "  -a, --admin HOST:PORT  penstock's admin.bind; " DEFAULT_ADDRESS " if not given; [IPv6]:PORT too\n"
           "  -w, --wait             drain: until its RPCs have ended\n"
           "  -j, --json             the answer as JSON, for scripts\n"
+          EYES_OPTIONS
           "  -h, --help             this text\n"
           "  -V, --version          the version\n"
           "\n"
@@ -532,7 +536,7 @@ static int parse(int argc, char **argv, struct arguments *a)
                                             {NULL, 0, NULL, 0}};
     static const char *const now[] = {"status", "clusters", "endpoints", "reload", "drain", "undrain", "weight", NULL},
                             *const orders[] = {"drain", "undrain", "weight", NULL},
-                            *const later[] = {"connections", "explain", "capture", "top", NULL};
+                            *const later[] = {"explain", "top", NULL};
     for (int o; (o = getopt_long(argc, argv, "a:jwhV", options, NULL)) != -1;)
         switch (o) {
         case 'a':
@@ -578,7 +582,10 @@ static int parse(int argc, char **argv, struct arguments *a)
 int main(int argc, char **argv)
 {
     struct arguments a = {.address = DEFAULT_ADDRESS};
-    int status = parse(argc, argv, &a);
+    int status = eyes_main(argc, argv, DEFAULT_ADDRESS);
+    if (status >= 0)
+        return status;
+    status = parse(argc, argv, &a);
     if (status >= 0)
         return status;
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -39,6 +39,16 @@ static void due(void *user)
     run(user);
 }
 
+void admin_http_soon(struct admin *a)
+{
+    loop_timer_set(a->http_timer, 0);
+}
+
+void admin_reopen(struct admin *a)
+{
+    admin_access_again(a->access);
+}
+
 static void observe_due(void *user)
 {
     struct admin *a = user;
@@ -95,7 +105,7 @@ static int listen_at(const struct base_endpoint *e, char *error, size_t error_le
 
 static bool start_daemon(struct admin *a, int fd)
 {
-    a->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, admin_http_handle, a, MHD_OPTION_LISTEN_SOCKET, fd,
+    a->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, admin_http_handle, a, MHD_OPTION_LISTEN_SOCKET, fd,
                                  MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX,
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)ADMIN_CONNECTION_BYTES,
                                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED,
@@ -129,7 +139,11 @@ struct admin *admin_create(struct loop *l, const struct admin_view *view, char *
     a->move_timer = loop_timer_add(l, move_due, a);
     a->http_timer = loop_timer_add(l, due, a);
     a->observe_timer = loop_timer_add(l, observe_due, a);
-    bool ok = a->http_timer != NULL && a->move_timer != NULL && a->observe_timer != NULL && admin_accounts_create(&a->accounts, view);
+    a->dump = admin_dump_create(a);
+    a->capture = admin_capture_create(a);
+    a->access = admin_access_create(a);
+    bool ok = a->dump != NULL && a->capture != NULL && a->access != NULL && a->http_timer != NULL && a->move_timer != NULL && a->observe_timer != NULL &&
+              admin_accounts_create(&a->accounts, view);
     if (!ok || !start_daemon(a, fd)) {
         snprintf(error, error_len, "the admin server can't start: out of memory or descriptors");
         if (a->daemon == NULL)
@@ -143,6 +157,9 @@ struct admin *admin_create(struct loop *l, const struct admin_view *view, char *
 
 static void stop_daemon(struct admin *a)
 {
+    /* Nothing may be suspended when it ends. */
+    admin_dump_stop(a->dump);
+    admin_capture_stop(a->capture);
     if (a->watch != NULL)
         loop_watch_remove(a->watch);
     if (a->daemon != NULL)
@@ -182,6 +199,9 @@ void admin_destroy(struct admin *a)
     if (a == NULL)
         return;
     stop_daemon(a);
+    admin_dump_destroy(a->dump);
+    admin_capture_destroy(a->capture);
+    admin_access_destroy(a->access);
     if (a->move_timer != NULL)
         loop_timer_remove(a->move_timer);
     if (a->next_fd >= 0)

@@ -29,6 +29,7 @@
 #define ADMIN_CONNECTION_BYTES (32 * 1024)
 #define ADMIN_BODY_BYTES_MAX   (16 * 1024)
 #define ADMIN_DEPARTED_MAX     4096
+#define ADMIN_CAPTURE_BYTES    (8u << 20) /* a worker, while a capture runs; staged for its reader: the same once */
 
 struct admin;
 
@@ -73,6 +74,9 @@ void admin_destroy(struct admin *a); /* NULL is harmless */
 
 /* Looks at every slot; called by a timer of admin's own, and by whoever is about to let slots change hands. */
 void admin_observe(struct admin *a);
+
+/* The access log's file is opened again: it has been moved away. */
+void admin_reopen(struct admin *a);
 
 /* The same JSON as the HTTP answers', for DPDK's telemetry (/penstock/clusters, /penstock/workers).  The caller frees
  * it; NULL: out of memory. */

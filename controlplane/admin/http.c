@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 struct request {
+    struct admin_dump_request *dump; /* NULL: none asked for */
     size_t length;
     bool too_large;
     char body[ADMIN_BODY_BYTES_MAX + 1];
@@ -209,6 +210,64 @@ static struct answer undrain(struct admin *a, struct MHD_Connection *c, const st
     return order(a, r, UNDRAIN);
 }
 
+/* "filter", "seconds", "snaplen": all may be missing, and so may the body. NULL, or what is wrong. */
+static const char *read_capture(const cJSON *o, struct admin_capture_order *order)
+{
+    const cJSON *filter = cJSON_GetObjectItemCaseSensitive(o, "filter"), *seconds = cJSON_GetObjectItemCaseSensitive(o, "seconds"),
+                *snaplen = cJSON_GetObjectItemCaseSensitive(o, "snaplen");
+    *order = (struct admin_capture_order){.filter = ""};
+    if (o != NULL && !cJSON_IsObject(o))
+        return "the body must be a JSON object {\"filter\":\"tcp port 50051\",\"seconds\":10,\"snaplen\":256}; each may be missing";
+    if (filter != NULL && !cJSON_IsString(filter))
+        return "\"filter\" must be a string: an expression as tcpdump takes it";
+    if (seconds != NULL && (!cJSON_IsNumber(seconds) || !(seconds->valuedouble >= 0 && seconds->valuedouble <= 1e6)))
+        return "\"seconds\" must be a number from 0 (until the client goes) to 1000000";
+    if (snaplen != NULL && (!cJSON_IsNumber(snaplen) || !(snaplen->valuedouble >= 14 && snaplen->valuedouble <= 65535)))
+        return "\"snaplen\" must be a whole number from 14 to 65535";
+    if (filter != NULL)
+        order->filter = filter->valuestring;
+    order->seconds = seconds != NULL ? seconds->valuedouble : 0;
+    order->snaplen = snaplen != NULL ? (uint32_t)snaplen->valuedouble : 0;
+    return NULL;
+}
+
+/* Queues the stream itself; an answer with a text is a refusal. */
+static struct answer capture(struct admin *a, struct MHD_Connection *c, const struct request *r)
+{
+    struct admin_capture_order o;
+    struct MHD_Response *response = NULL;
+    struct answer refusal = {0};
+    char error[512];
+    cJSON *root = r->length > 0 ? cJSON_ParseWithLength(r->body, r->length) : NULL;
+    const char *wrong = r->length > 0 && root == NULL ? "the body is no JSON" : read_capture(root, &o);
+    unsigned status = MHD_HTTP_BAD_REQUEST;
+    if (wrong == NULL) {
+        wrong = error;
+        status = a->view.mailboxes != NULL ? admin_capture_begin(a->capture, &o, c, &response, error, sizeof(error)) : MHD_HTTP_NOT_IMPLEMENTED;
+    }
+    if (status != 0) {
+        refusal = refuse(status, status == MHD_HTTP_NOT_IMPLEMENTED ? "there are no workers here" : wrong);
+    } else {
+        MHD_queue_response(c, MHD_HTTP_OK, response);
+        MHD_destroy_response(response);
+    }
+    cJSON_Delete(root);
+    return refusal;
+}
+
+static struct answer capture_stop(struct admin *a, struct MHD_Connection *c, const struct request *r)
+{
+    (void)c, (void)r;
+    admin_capture_end(a->capture);
+    return whole(JSON, admin_capture_json(a->capture));
+}
+
+static struct answer capture_status(struct admin *a, struct MHD_Connection *c, const struct request *r)
+{
+    (void)c, (void)r;
+    return whole(JSON, admin_capture_json(a->capture));
+}
+
 static const struct path {
     const char *path;
     enum method method;
@@ -221,7 +280,10 @@ static const struct path {
     {"/api/v1/status", GET, status},
     {"/api/v1/clusters", GET, clusters},
     {"/api/v1/workers", GET, workers},
-    {"/api/v1/connections", GET, not_yet},
+    {"/api/v1/connections", GET, NULL}, /* see connections() */
+    {"/api/v1/capture", POST, capture},
+    {"/api/v1/capture/stop", POST, capture_stop},
+    {"/api/v1/capture/status", GET, capture_status},
     {"/api/v1/explain", GET, not_yet},
     {"/api/v1/shutdown", POST, shutdown_now},
     {"/api/v1/reload", POST, reload},
@@ -282,6 +344,18 @@ static struct answer dispatch(struct admin *a, struct MHD_Connection *c, const s
     return p->answer(a, c, r);
 }
 
+/* Asked for on the first call, answered on the one after the dump. False: suspended, nothing to send yet. */
+static bool connections(struct admin *a, struct MHD_Connection *c, struct request *r, struct answer *answer)
+{
+    if (r->dump == NULL && a->view.mailboxes != NULL) {
+        r->dump = admin_dump_ask(a->dump, c);
+        if (r->dump != NULL)
+            return false;
+    }
+    *answer = r->dump != NULL ? whole(JSON, admin_dump_take(r->dump)) : refuse(MHD_HTTP_NOT_IMPLEMENTED, "there are no workers here");
+    return true;
+}
+
 enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method,
                                   const char *version, const char *upload, size_t *upload_size, void **slot)
 {
@@ -300,16 +374,25 @@ enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const ch
         *upload_size = 0;
         return MHD_YES;
     }
-    a->requests++;
     const struct path *p = find_path(url);
-    struct answer answer = dispatch(a, c, p, method, r);
+    struct answer answer;
+    if (p == NULL || p->answer != NULL || !allowed(p, method))
+        answer = dispatch(a, c, p, method, r);
+    else if (!connections(a, c, r, &answer))
+        return MHD_YES;
+    a->requests++;
+    if (answer.status == 0) /* it is on its way already */
+        return MHD_YES;
     return send_answer(c, &answer,
                        p != NULL && !allowed(p, method) ? (p->method == POST ? "POST" : "GET, HEAD") : NULL);
 }
 
 void admin_http_done(void *user, struct MHD_Connection *c, void **slot, enum MHD_RequestTerminationCode why)
 {
+    struct request *r = *slot;
     (void)user, (void)c, (void)why;
-    free(*slot);
+    if (r != NULL)
+        admin_dump_forget(r->dump);
+    free(r);
     *slot = NULL;
 }

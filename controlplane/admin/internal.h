@@ -59,6 +59,9 @@ struct admin {
     struct admin_accounts accounts;
     uint8_t states_seen[SNAPSHOT_CLUSTERS_MAX]; /* bits of enum admin_state: gauges that were above zero once stay */
     uint64_t requests;
+    struct admin_dump *dump;
+    struct admin_capture *capture;
+    struct admin_access *access;
 };
 
 /* accounts.c */
@@ -104,6 +107,8 @@ struct admin_text {
 void admin_text_add(struct admin_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A label's value, escaped. */
 void admin_text_label(struct admin_text *t, const char *value);
+/* A JSON string without its quotes. */
+void admin_text_json(struct admin_text *t, const char *value, size_t n);
 /* metrics_endpoints.c: the series that have an endpoint. */
 void admin_metrics_endpoints(struct admin *a, struct admin_text *t);
 /* One family's head, before its first sample. */
@@ -112,6 +117,58 @@ struct admin_family {
     bool begun;
 };
 void admin_family_begin(struct admin_text *t, struct admin_family *f);
+
+/* dump.c: connections, as workers tell them.  A request is suspended until its answer is there. */
+struct admin_dump *admin_dump_create(struct admin *a);
+/* Whoever waits is answered with what there is. */
+void admin_dump_stop(struct admin_dump *d);
+void admin_dump_destroy(struct admin_dump *d);
+/* NULL: no memory. */
+struct admin_dump_request *admin_dump_ask(struct admin_dump *d, struct MHD_Connection *c);
+/* The answer, once: the caller frees it; NULL: no memory. */
+char *admin_dump_take(struct admin_dump_request *r);
+void admin_dump_forget(struct admin_dump_request *r);
+
+/* filter.c: NULL: compiled into *program (no instructions where the text is empty); else what is wrong with it, in `error`. */
+struct bpf_program;
+const char *admin_filter_compile(const char *text, uint32_t snaplen, struct bpf_program *program, char *error, size_t n);
+
+/* capture.c: one at a time; its frames are the answer to the request that began it. */
+struct admin_capture_order {
+    const char *filter;
+    double seconds; /* 0: until it is stopped */
+    uint32_t snaplen;
+};
+struct admin_capture *admin_capture_create(struct admin *a);
+void admin_capture_stop(struct admin_capture *c);
+void admin_capture_destroy(struct admin_capture *c);
+/* 0, and the response, to be queued on `connection`; or an HTTP status and a sentence. */
+unsigned admin_capture_begin(struct admin_capture *c, const struct admin_capture_order *o, struct MHD_Connection *connection,
+                             struct MHD_Response **response, char *error, size_t n);
+/* The one that runs ends with all that it has. */
+void admin_capture_end(struct admin_capture *c);
+/* Of the one that runs, or of the last. */
+char *admin_capture_json(const struct admin_capture *c);
+
+/* capture_file.c: frames as pcapng, through rte_pcapng. */
+struct admin_pcapng;
+struct packet_tap_frame;
+struct admin_pcapng *admin_pcapng_open(int fd, uint32_t snaplen, char *error, size_t n);
+/* unix_ns: when the frame was seen.  False: not written. */
+bool admin_pcapng_add(struct admin_pcapng *p, const struct packet_tap_frame *f, uint64_t unix_ns);
+bool admin_pcapng_flush(struct admin_pcapng *p);
+/* The end of the section: what came and what was lost. */
+void admin_pcapng_finish(struct admin_pcapng *p, uint64_t matched, uint64_t lost);
+void admin_pcapng_close(struct admin_pcapng *p);
+
+/* access.c: records of RPCs, from the workers' rings to a file. */
+struct admin_access *admin_access_create(struct admin *a);
+void admin_access_destroy(struct admin_access *s);
+void admin_access_again(struct admin_access *s); /* opens its file again */
+uint64_t admin_access_lost(const struct admin_access *s);
+
+/* admin.c: microhttpd has something to do that no descriptor tells. */
+void admin_http_soon(struct admin *a);
 
 /* http.c: microhttpd's handler; user: struct admin. */
 enum MHD_Result admin_http_handle(void *user, struct MHD_Connection *c, const char *url, const char *method,

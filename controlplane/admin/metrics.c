@@ -50,6 +50,8 @@ static void add_drops(const struct admin *a, struct admin_text *t)
             if (i == STATS_DROP_LOG_FULL && a->view.mailboxes != NULL)
                 n += mailbox_log_dropped(a->view.mailboxes[w]);
         }
+        if (i == STATS_DROP_ACCESS_FULL)
+            n += admin_access_lost(a->access);
         snprintf(labels, sizeof(labels), "reason=\"%s\"", stats_drop_labels[i]);
         moved(t, &f, labels, n);
     }
@@ -93,8 +95,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_RSTS_IN,
                                                 STATS_TCP_RSTS_OUT,
                                                 STATS_TCP_TIMEOUTS,
-                                                STATS_TURNS,
-                                                STATS_HANDOVERS_SENT};
+                                                 STATS_TURNS,
+                                                 STATS_TCP_SPURIOUS,
+                                                 STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];

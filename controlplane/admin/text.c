@@ -57,3 +57,17 @@ void admin_family_begin(struct admin_text *t, struct admin_family *f)
         admin_text_add(t, "# HELP penstock_%s %s\n# TYPE penstock_%s %s\n", f->name, f->help, f->name, f->type);
     f->begun = true;
 }
+
+/* A JSON string without its quotes.  What is not printable ASCII comes from the wire and may be no UTF-8: each such byte becomes one escape. */
+void admin_text_json(struct admin_text *t, const char *value, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)value[i];
+        if (c == '"' || c == '\\')
+            admin_text_add(t, "\\%c", c);
+        else if (c < ' ' || c >= 127)
+            admin_text_add(t, "\\u%04x", c);
+        else if (grow(t, 2))
+            t->text[t->length++] = (char)c, t->text[t->length] = '\0';
+    }
+}

@@ -156,6 +156,10 @@ static void on_signal(void *user, uint32_t events)
     struct signalfd_siginfo info;
     (void)events;
     while (read(b->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP || info.ssi_signo == SIGUSR1)
+            admin_reopen(b->admin);
+        if (info.ssi_signo == SIGUSR1)
+            continue;
         if (info.ssi_signo == SIGHUP)
             hang_up(b);
         else
@@ -170,6 +174,7 @@ static bool block_signals(int *fd)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &set, NULL);
     *fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -187,6 +192,7 @@ static bool create_controlplane(struct boot *b, char *error, size_t error_len)
     b->admin = admin_create(b->loop, &view, error, error_len);
     if (b->admin == NULL)
         return false;
+    boot_telemetry_start(b);
     b->signals = loop_watch_add(b->loop, b->signal_fd, EPOLLIN, on_signal, b);
     b->beat = loop_timer_add(b->loop, beat, b);
     return true;
@@ -194,6 +200,8 @@ static bool create_controlplane(struct boot *b, char *error, size_t error_len)
 
 static void destroy_controlplane(struct boot *b)
 {
+    if (b->telemetry != NULL)
+        boot_telemetry_stop(b);
     if (b->admin != NULL)
         admin_destroy(b->admin);
     if (b->resolvers != NULL)

@@ -143,6 +143,9 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
         sum += terms[i].bytes * b->workers;
         at += snprintf(text + at, sizeof(text) - (size_t)at, ", %s %zu MiB", terms[i].name, terms[i].bytes * b->workers >> 20);
     }
+    /* A capture's rings, while one runs. */
+    sum += (size_t)ADMIN_CAPTURE_BYTES * (b->workers + 1);
+    at += snprintf(text + at, sizeof(text) - (size_t)at, ", a capture %u MiB", (ADMIN_CAPTURE_BYTES >> 20) * (b->workers + 1));
     if (sum > b->config->limits.memory) {
         snprintf(error, error_len, "limits.memory is %zu MiB, but the parts add up to %zu MiB: %s; raise it, or lower limits.connections or "
                  "limits.streams", (size_t)(b->config->limits.memory >> 20), sum >> 20, text);

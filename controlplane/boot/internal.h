@@ -56,6 +56,7 @@ struct boot {
     struct admin *admin;
     struct loop_timer *beat;
     struct loop_watch *signals;
+    struct loop_watch *telemetry;
     int signal_fd;
     unsigned terms; /* SIGTERMs seen */
     bool draining;
@@ -85,5 +86,9 @@ void boot_reload_free(struct boot *b); /* every configuration */
 void boot_drain(struct boot *b);
 /* view.c */
 struct admin_view boot_admin_view(struct boot *b);
+
+/* telemetry.c: after admin, before it goes. */
+void boot_telemetry_start(struct boot *b);
+void boot_telemetry_stop(struct boot *b);
 
 #endif

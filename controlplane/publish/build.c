@@ -227,6 +227,7 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     struct snapshot *s = b->s;
     s->owned = settings;
     settings->refs++;
+    s->access_every = settings->access_every;
     s->port_count = settings->port_count;
     memcpy(s->port, settings->port, sizeof(s->port));
     s->listener_count = settings->listener_count;

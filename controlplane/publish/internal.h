@@ -10,6 +10,7 @@
 /* Routes and their texts, as one configuration has them; shared by the versions that it lives through. */
 struct publish_settings {
     uint32_t refs;
+    uint32_t access_every;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t port_count;
     struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX];

@@ -180,6 +180,7 @@ struct publish_settings *publish_settings_create(struct publish *p)
         publish_settings_release(s);
         return NULL;
     }
+    s->access_every = c->log_access != NULL && c->log_access[0] != '\0' ? c->log_access_sample : 0;
     s->port_count = c->port_count;
     for (unsigned i = 0; i < c->port_count; i++)
         port_fill(&s->port[i], &c->ports[i]);

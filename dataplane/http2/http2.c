@@ -137,6 +137,12 @@ uint32_t http2_last_id(const struct http2_conn *c)
     return c->last_let;
 }
 
+void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *receive)
+{
+    *send = c->send_window;
+    *receive = c->recv_window;
+}
+
 uint32_t http2_streams_active(const struct http2_conn *c)
 {
     return c->active;

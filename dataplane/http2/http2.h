@@ -148,6 +148,8 @@ bool http2_ping(struct http2_conn *c, uint64_t opaque);
 /* Server: announce another limit (overload). */
 void http2_max_streams_set(struct http2_conn *c, uint32_t n);
 
+/* The connection's flow-control windows, for people to look at. */
+void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *receive);
 uint32_t http2_streams_active(const struct http2_conn *c);
 bool http2_goaway_received(const struct http2_conn *c);
 bool http2_goaway_sent(const struct http2_conn *c);

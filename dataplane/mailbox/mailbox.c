@@ -1,4 +1,4 @@
-/* Three rings a worker: reports up, orders down, log records up.  Every ring has one producer and one consumer, so that neither end
+/* Four rings a worker: reports up, orders down, log records up, access records up.  Every ring has one producer and one consumer, so that neither end
  * ever waits for the other.  The rings live in memory of our own (rte_ring_init), so nothing here needs the EAL.
  *
  * Formatting a log record is the only libc formatting on a worker, and is skipped when the ring is full. */
@@ -12,10 +12,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { REPORTS = 4096, ORDERS = 1024, LOGS = 1024, PAGE = 4096 };
+enum { REPORTS = 4096, ORDERS = 1024, LOGS = 1024, ACCESS = 8192, PAGE = 4096 };
 
 struct mailbox {
-    struct rte_ring *reports, *orders, *logs;
+    struct rte_ring *reports, *orders, *logs, *access;
     uint32_t worker;
     /* Written by the worker, read by the control plane. */
     _Alignas(BASE_CACHE_LINE) uint64_t log_dropped;
@@ -23,6 +23,7 @@ struct mailbox {
 
 static_assert(sizeof(struct mailbox_message) % 4 == 0, "rte_ring_elem moves words");
 static_assert(sizeof(struct mailbox_log) % 4 == 0, "rte_ring_elem moves words");
+static_assert(sizeof(struct mailbox_access) % 4 == 0, "rte_ring_elem moves words");
 
 /* RING_F_EXACT_SZ holds `count` elements in a ring of the next power of two above it. */
 static size_t ring_size(size_t element, unsigned count)
@@ -49,7 +50,8 @@ static void prefer_node(void *memory, size_t size, int socket)
 struct mailbox *mailbox_create(uint32_t worker, int socket)
 {
     size_t size = base_align(sizeof(struct mailbox)) + ring_size(sizeof(struct mailbox_message), REPORTS) +
-                  ring_size(sizeof(struct mailbox_message), ORDERS) + ring_size(sizeof(struct mailbox_log), LOGS);
+                  ring_size(sizeof(struct mailbox_message), ORDERS) + ring_size(sizeof(struct mailbox_log), LOGS) +
+                  ring_size(sizeof(struct mailbox_access), ACCESS);
     size = (size + PAGE - 1) / PAGE * PAGE;
     struct base_arena a;
     void *memory = aligned_alloc(PAGE, size);
@@ -63,7 +65,8 @@ struct mailbox *mailbox_create(uint32_t worker, int socket)
     m->reports = ring_make(&a, "reports", sizeof(struct mailbox_message), REPORTS);
     m->orders = ring_make(&a, "orders", sizeof(struct mailbox_message), ORDERS);
     m->logs = ring_make(&a, "logs", sizeof(struct mailbox_log), LOGS);
-    if (m->reports == NULL || m->orders == NULL || m->logs == NULL) {
+    m->access = ring_make(&a, "access", sizeof(struct mailbox_access), ACCESS);
+    if (m->access == NULL || m->reports == NULL || m->orders == NULL || m->logs == NULL) {
         free(m);
         return NULL;
     }
@@ -97,6 +100,18 @@ bool mailbox_order(struct mailbox *m, const struct mailbox_message *msg)
 bool mailbox_order_next(struct mailbox *m, struct mailbox_message *msg)
 {
     return rte_ring_sc_dequeue_elem(m->orders, msg, sizeof(*msg)) == 0;
+}
+
+bool mailbox_access(struct mailbox *m, const struct mailbox_access *record)
+{
+    struct mailbox_access stamped = *record;
+    stamped.worker = (uint16_t)m->worker;
+    return rte_ring_sp_enqueue_elem(m->access, &stamped, sizeof(stamped)) == 0;
+}
+
+bool mailbox_access_next(struct mailbox *m, struct mailbox_access *out)
+{
+    return rte_ring_sc_dequeue_elem(m->access, out, sizeof(*out)) == 0;
 }
 
 void mailbox_log(struct mailbox *m, uint64_t now, unsigned level, const char *format, ...)

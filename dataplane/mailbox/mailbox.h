@@ -9,6 +9,7 @@
 #define MAILBOX_H
 
 #include "base/base.h"
+#include "eyes.h"
 
 enum mailbox_report_kind {
     MAILBOX_ENDPOINT_STATE = 1, /* slot, serial; value: enum mailbox_state; a: connections READY */
@@ -25,7 +26,8 @@ enum mailbox_state { /* gRPC's connectivity states */
 
 enum mailbox_order_kind {
     MAILBOX_RESET_BACKOFF = 1, /* slot, serial: try to connect now, back-off from its base again */
-    MAILBOX_DUMP,              /* connections, into memory that the order points to (later) */
+    MAILBOX_DUMP,              /* a: struct mailbox_dump, lent until the worker gives it back; at most one at a time */
+    MAILBOX_CAPTURE,           /* a: struct packet_tap, the worker's until it has let go of it; 0: let go */
     MAILBOX_STOP,              /* leave the loop */
 };
 
@@ -57,12 +59,15 @@ void mailbox_destroy(struct mailbox *m);
 bool mailbox_report(struct mailbox *m, const struct mailbox_message *msg);
 bool mailbox_order_next(struct mailbox *m, struct mailbox_message *msg);
 /* printf-like; cut at MAILBOX_LOG_TEXT; dropped and counted when full. */
+/* One more finished RPC; false: dropped, for the caller to count. */
+bool mailbox_access(struct mailbox *m, const struct mailbox_access *record);
 void mailbox_log(struct mailbox *m, uint64_t now, unsigned level, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Control plane's end. */
 bool mailbox_report_next(struct mailbox *m, struct mailbox_message *msg);
 bool mailbox_order(struct mailbox *m, const struct mailbox_message *msg);
 bool mailbox_log_next(struct mailbox *m, struct mailbox_log *out);
+bool mailbox_access_next(struct mailbox *m, struct mailbox_access *out);
 uint64_t mailbox_log_dropped(const struct mailbox *m);
 
 #endif

@@ -454,8 +454,10 @@ static bool report(struct pool *p, struct pool_slot *e)
 {
     struct mailbox_message m = {.kind = MAILBOX_ENDPOINT_STATE, .worker = (uint16_t)p->worker, .slot = e->slot, .serial = e->serial,
                                 .value = e->state, .a = e->ready_count};
-    if (!mailbox_report(p->mailbox, &m))
+    if (!mailbox_report(p->mailbox, &m)) {
+        stats_drop(p->stats, STATS_DROP_MAILBOX_FULL);
         return false;
+    }
     if ((e->flags & SNAPSHOT_PRESENT) || e->streams > 0 || sessions_of(e, true) + sessions_of(e, false) > 0)
         return true;
     m.kind = MAILBOX_SLOT_EMPTY;

@@ -22,6 +22,17 @@ static struct packet *linear(struct port_queue *q, struct rte_mbuf *m)
     return p;
 }
 
+void port_tap(struct port_queue *q, struct packet_tap *tap)
+{
+    q->tap = tap;
+}
+
+static void show(struct port_queue *q, struct packet *const *packets, uint32_t n, bool out)
+{
+    uint32_t lost = packet_tap_see(q->tap, packets, n, q->device, out);
+    stats_add(&q->stats->drops[STATS_DROP_CAPTURE_FULL], lost);
+}
+
 uint32_t port_rx(struct port_queue *q, struct packet **packets, uint32_t max)
 {
     struct rte_mbuf **m = (struct rte_mbuf **)packets;
@@ -38,6 +49,8 @@ uint32_t port_rx(struct port_queue *q, struct packet **packets, uint32_t max)
         if (p != NULL)
             packets[kept++] = p;
     }
+    if (q->tap != NULL)
+        show(q, packets, kept, false);
     stats_count(q->stats, STATS_PORT_RX_PACKETS, n);
     stats_count(q->stats, STATS_PORT_RX_BYTES, bytes);
     return kept;
@@ -84,6 +97,8 @@ void port_flush(struct port_queue *q)
         quiet(q);
         return;
     }
+    if (q->tap != NULL)
+        show(q, q->tx, n, true);
     for (int tries = 0; done < n && tries < PORT_TX_TRIES;) {
         uint32_t k = send_some(q, m + done, n - done);
         done += k;

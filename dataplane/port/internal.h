@@ -19,6 +19,7 @@ struct port_queue {
     bool sent;        /* something since the last clean-up */
     bool prepare;     /* offloads in use: the driver wants to see the packets first */
     struct stats *stats;
+    struct packet_tap *tap;   /* NULL: nobody watches */
     struct packet_pool *pool; /* for frames made linear */
     /* ---- frames to send ---- */
     _Alignas(BASE_CACHE_LINE) struct packet *tx[PORT_BURST];

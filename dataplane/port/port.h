@@ -13,6 +13,7 @@
 #define PORT_H
 
 #include "packet/packet.h"
+#include "packet/tap.h"
 #include "stats/stats.h"
 
 #include "handover.h"
@@ -74,5 +75,8 @@ void port_tx(struct port_queue *q, struct packet *p);
 /* At the end of the turn: sends what waits; what the device refuses is freed and counted (PORT_TX_FULL).  A queue that
  * has nothing to send gives back, now and then, the buffers that the device has sent already. */
 void port_flush(struct port_queue *q);
+
+/* From now on the tap sees each frame that came, and each that is about to be sent; NULL: nobody does. */
+void port_tap(struct port_queue *q, struct packet_tap *tap);
 
 #endif

@@ -32,6 +32,8 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
     base_headers_add(h, BASE_HEADER_PENSTOCK_REASON, why, strlen(why));
     if (rpc->routed)
         stats_add(&p->stats->clusters[rpc->cluster].pick_failures[reason], 1);
+    if (rpc->access != NULL)
+        rpc->access->reason = (uint8_t)(reason + 1);
     rpc_settle(p, rpc, code, now);
     struct session_stream *down = rpc->down;
     rpc->down = NULL;

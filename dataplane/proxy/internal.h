@@ -9,6 +9,7 @@ struct proxy_rpc {
     uint64_t started_ns;
     uint64_t bytes; /* of response messages */
     struct base_timer deadline;
+    struct mailbox_access *access; /* NULL: not recorded */
     uint32_t slot, serial;
     uint16_t cluster, listener;
     bool grpc;          /* content-type application/grpc* */
@@ -19,6 +20,8 @@ struct proxy_rpc {
     bool request_ended; /* the client's END_STREAM was seen */
 };
 
+#define FORWARDED_MAX 1024 /* a longer value stays, and the client's address follows in a field of its own */
+
 struct proxy {
     struct pool *pool;
     struct picker *picker;
@@ -28,6 +31,9 @@ struct proxy {
     struct base_slab rpcs;
     struct base_wheel wheel;
     struct base_headers fields; /* what goes out, while it is put together */
+    uint8_t forwarded[FORWARDED_MAX]; /* the value of x-forwarded-for in it */
+    struct base_slab access;    /* records of RPCs that run */
+    uint32_t access_skipped;    /* RPCs since the last that was recorded */
 };
 
 /* grpc-status codes (grpc/statuscodes.md). */
@@ -51,6 +57,16 @@ unsigned grpc_http_status(enum stats_reason reason);
 /* Ends the RPC towards the client with an answer of our own: trailers-only, trailers, or a plain HTTP status. The up stream, if any, has been dealt
  * with.  The RPC is dead afterwards. */
 void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, enum stats_reason reason, const char *message, uint64_t now);
+
+/* forwarded.c: the request's fields with the client's address in x-forwarded-for; they hold until the next call. */
+const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down, const struct base_headers *h);
+
+/* access.c */
+#define PROXY_ACCESS_MAX 16384 /* RPCs that are recorded at once, a worker */
+/* This RPC is to be recorded, if there is room; its request's fields are here. */
+void proxy_access_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h);
+/* The outcome is known: the record goes up. */
+void proxy_access_end(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now);
 
 /* rpc.c */
 void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now);

@@ -54,6 +54,10 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     const struct base_header *type = base_headers_find(h, BASE_HEADER_CONTENT_TYPE);
     rpc->grpc = grpc_is_content_type(type) || (ev->too_large && type == NULL); /* not among what fitted: most likely it was gRPC's */
     rpc->request_ended = ev->end_stream;
+    if (s != NULL && s->access_every != 0 && ++p->access_skipped >= s->access_every) {
+        p->access_skipped = 0;
+        proxy_access_begin(p, rpc, h);
+    }
     if (ev->too_large) {
         proxy_answer(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE,
                      "the request's header list is larger than this listener's max_header_list_size", now);
@@ -80,6 +84,8 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     }
     stats_add(&p->stats->slots[slot].picks, 1);
     arm_deadline(p, rpc, h, r->timeout_ns);
+    if (s->listener[session->listener].forwarded)
+        h = proxy_forwarded(p, session, h);
     rpc->up = session_open(up, h, ev->end_stream, rpc);
     if (rpc->up == NULL) {
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
@@ -120,6 +126,8 @@ static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct ht
 {
     rpc->request_ended |= ev->end_stream;
     bool ok = true;
+    if (rpc->access != NULL)
+        rpc->access->bytes_up += ev->type == HTTP2_EVENT_DATA ? ev->len : 0;
     if (ev->type == HTTP2_EVENT_DATA)
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
     else

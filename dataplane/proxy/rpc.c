@@ -1,9 +1,15 @@
 /* The life of an RPC, apart from what flows through it. */
 #include "internal.h"
 
+static uint32_t access_records(uint32_t rpcs)
+{
+    return rpcs < PROXY_ACCESS_MAX ? rpcs : PROXY_ACCESS_MAX;
+}
+
 size_t proxy_footprint(uint32_t rpcs)
 {
-    return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs);
+    return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs) +
+           base_slab_footprint(sizeof(struct mailbox_access), access_records(rpcs));
 }
 
 struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct pool *pool, struct picker *picker,
@@ -17,6 +23,8 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     p->worker = worker;
     base_slab_init(&p->rpcs, arena, "rpc", sizeof(struct proxy_rpc), rpcs);
     stats_object_add(stats, "rpc", &p->rpcs.in_use, rpcs);
+    base_slab_init(&p->access, arena, "access", sizeof(struct mailbox_access), access_records(rpcs));
+    stats_object_add(stats, "access_record", &p->access.in_use, p->access.capacity);
     base_wheel_init(&p->wheel, now);
     return p;
 }
@@ -28,6 +36,8 @@ void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uin
         return;
     rpc->settled = true;
     base_wheel_cancel(&p->wheel, &rpc->deadline);
+    if (rpc->access != NULL)
+        proxy_access_end(p, rpc, code, now);
     if (!rpc->routed)
         return;
     struct stats_cluster *c = &p->stats->clusters[rpc->cluster];

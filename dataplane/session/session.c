@@ -95,6 +95,11 @@ struct session *session_connect(struct sessions *ss, const struct base_flow *flo
     return t.kind != TRANSPORT_NONE ? session_create(ss, t, SESSION_UP, config, now) : NULL;
 }
 
+const struct base_flow *session_flow(const struct session *s)
+{
+    return transport_flow(&s->transport);
+}
+
 void session_destroy(struct session *s, bool graceful, uint64_t now)
 {
     struct sessions *ss = s->home;

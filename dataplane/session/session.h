@@ -46,6 +46,8 @@ struct session {
     uint16_t listener; /* down: id */
     uint64_t opened_ns;
     uint64_t drain_ns; /* down: when the final GOAWAY is due; 0: not draining */
+    uint8_t client_len;    /* down: octets of client[]; 0: not asked for yet */
+    char client[BASE_ADDR_TEXT]; /* down: the peer's address as text */
     struct base_list link; /* in sessions.all[role] */
 };
 
@@ -140,6 +142,9 @@ static inline uint32_t session_available(const struct session *s)
 {
     return http2_streams_available(s->h2);
 }
+
+/* Whose it is. */
+const struct base_flow *session_flow(const struct session *s);
 
 /* Given up by its user (a connect timeout): comes out of sessions_broken_next(). */
 void session_abandon(struct session *s);

@@ -103,6 +103,7 @@ struct snapshot_port {
 struct snapshot {
     uint64_t generation; /* 1 for the first; rises with every published version */
     bool draining;       /* GOAWAY to every client, accept no more */
+    uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
     bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
     uint32_t port_count;

@@ -70,7 +70,9 @@
     X(BUFFER_FULL, "buffer_full")                                                                                      \
     X(RPC_FULL, "rpc_full")                                                                                            \
     X(MAILBOX_FULL, "mailbox_full")                                                                                    \
-    X(LOG_FULL, "log_full")
+    X(LOG_FULL, "log_full")                                                                                            \
+    X(ACCESS_FULL, "access_full")                                                                                      \
+    X(CAPTURE_FULL, "capture_full")
 
 #define STATS_COUNTERS(X)                                                                                              \
     X(PORT_RX_PACKETS, "port_rx_packets")                                                                              \
@@ -94,6 +96,7 @@
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \

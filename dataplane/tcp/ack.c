@@ -9,12 +9,25 @@
 
 #define GRANULARITY_NS (1u << 20) /* of the timer wheel */
 
+static void rto_set(struct tcp_conn *c)
+{
+    const struct tcp_config *k = &c->tcp->config;
+    uint64_t spread = 4 * c->rttvar_ns;
+    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
+    if (c->rto_ns < k->rto_ns_min)
+        c->rto_ns = k->rto_ns_min;
+    if (c->rto_ns > k->rto_ns_max)
+        c->rto_ns = k->rto_ns_max;
+    c->backoff = 0;
+}
+
 /* RFC 6298 section 2.  A valid sample ends the backing off (section 5.7 and Karn). */
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
 {
-    const struct tcp_config *k = &c->tcp->config;
     if (rtt_ns == 0)
         rtt_ns = 1;
+    if (rtt_ns < c->rtt_min_ns)
+        c->rtt_min_ns = rtt_ns;
     if (c->srtt_ns == 0) {
         c->srtt_ns = rtt_ns;
         c->rttvar_ns = rtt_ns / 2;
@@ -23,13 +36,17 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
         c->rttvar_ns += delta / 4 - c->rttvar_ns / 4;
         c->srtt_ns += rtt_ns / 8 - c->srtt_ns / 8;
     }
-    uint64_t spread = 4 * c->rttvar_ns;
-    c->rto_ns = c->srtt_ns + (spread > GRANULARITY_NS ? spread : GRANULARITY_NS);
-    if (c->rto_ns < k->rto_ns_min)
-        c->rto_ns = k->rto_ns_min;
-    if (c->rto_ns > k->rto_ns_max)
-        c->rto_ns = k->rto_ns_max;
-    c->backoff = 0;
+    rto_set(c);
+}
+
+/* RFC 4015 section 3.2 (8): the timer was too short for this one. */
+void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns)
+{
+    if (rtt_ns > c->srtt_ns)
+        c->srtt_ns = rtt_ns;
+    if (rtt_ns / 2 > c->rttvar_ns)
+        c->rttvar_ns = rtt_ns / 2;
+    rto_set(c);
 }
 
 /* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of whatever the peer answers (RFC 7323). */
@@ -46,25 +63,26 @@ static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_once_ns, co
     c->rtt_seq = c->snd_nxt;
 }
 
-static void lost(struct tcp_conn *c, struct packet *p)
+bool tcp_loss_mark(struct tcp_conn *c, struct packet *p)
 {
     struct tcp_buf *b = tcp_buf(p);
-    if (!(b->flags & BUF_SENT) || (b->flags & BUF_LOST))
-        return;
+    if (!(b->flags & BUF_SENT) || (b->flags & (BUF_LOST | BUF_SACKED)))
+        return false;
     uint32_t n = tcp_tx_outstanding(c, b);
     if (n == 0)
-        return;
+        return false;
     b->flags |= BUF_LOST;
-    c->lost_bytes += n;
+    c->gone_bytes += n;
     if (c->snd_rtx == NULL || base_seq_lt(b->seq, tcp_buf(c->snd_rtx)->seq))
         c->snd_rtx = p;
     tcp_pend(c);
+    return true;
 }
 
 static void lost_first(struct tcp_conn *c)
 {
     if (c->snd_head != NULL && tcp_tx_outstanding(c, tcp_buf(c->snd_head)) > 0)
-        lost(c, c->snd_head);
+        tcp_loss_mark(c, c->snd_head);
     else if (tcp_has(c, CONN_FIN_SENT))
         c->flags |= CONN_FIN_LOST;
     c->flags |= CONN_FAST_DUE;
@@ -74,7 +92,7 @@ static void lost_first(struct tcp_conn *c)
 void tcp_loss_mark_all(struct tcp_conn *c)
 {
     for (struct packet *p = c->snd_head; p != NULL && (tcp_buf(p)->flags & BUF_SENT); p = tcp_buf(p)->next)
-        lost(c, p);
+        tcp_loss_mark(c, p);
     if (tcp_has(c, CONN_FIN_SENT))
         c->flags |= CONN_FIN_LOST;
     tcp_pend(c);
@@ -83,6 +101,10 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 /* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
 void tcp_loss_timeout(struct tcp_conn *c)
 {
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY))
+        tcp_undo_begin(c);
+    else if (!tcp_has(c, CONN_LOSS))
+        c->flags &= ~(uint32_t)(CONN_UNDO | CONN_EIFEL);
     if (!tcp_has(c, CONN_LOSS))
         c->ssthresh = tcp_cc_ssthresh(c);
     c->cwnd = c->mss;
@@ -90,24 +112,79 @@ void tcp_loss_timeout(struct tcp_conn *c)
     c->recover = c->snd_nxt;
     c->dupacks = 0;
     c->flags = (c->flags & ~(uint32_t)CONN_RECOVERY) | CONN_LOSS | CONN_FAST_DUE;
+    if (c->snd_head != NULL && (tcp_buf(c->snd_head)->flags & BUF_SACKED)) /* it would have been acknowledged: RFC 6675 section 5.1 */
+        tcp_sack_forget(c);
     tcp_loss_mark_all(c);
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_RTO, 1);
 }
 
 static void recovery_enter(struct tcp_conn *c)
 {
+    tcp_undo_begin(c);
     c->ssthresh = tcp_cc_ssthresh(c);
-    c->cwnd = c->ssthresh + 3 * c->mss;
+    c->cwnd = tcp_has(c, CONN_SACK) ? c->ssthresh : c->ssthresh + 3 * c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
     c->flags = (c->flags & ~(uint32_t)CONN_PARTIAL) | CONN_RECOVERY;
-    lost_first(c);
+    c->prr_delivered = c->prr_out = 0;
+    c->prr_flight = c->snd_nxt - c->snd_una;
+    if (tcp_has(c, CONN_SACK))
+        c->flags |= CONN_FAST_DUE; /* RACK has marked what is lost */
+    else
+        lost_first(c);
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_FAST, 1);
 }
 
-/* Limited transmit (RFC 3042) for the first two is tcp_segment_next()'s. */
-void tcp_ack_duplicate(struct tcp_conn *c)
+/* RFC 6937: while more is in flight than ssthresh, in proportion to what arrives; below it, slow start towards it. */
+static void prr(struct tcp_conn *c, uint32_t delivered)
 {
+    uint32_t pipe = tcp_in_flight(c), may;
+    c->prr_delivered += delivered;
+    if (pipe > c->ssthresh) {
+        uint64_t share = ((uint64_t)c->prr_delivered * c->ssthresh + c->prr_flight - 1) / c->prr_flight;
+        may = share > c->prr_out ? (uint32_t)share - c->prr_out : 0;
+    } else {
+        uint32_t ahead = c->prr_delivered > c->prr_out ? c->prr_delivered - c->prr_out : 0;
+        may = (ahead > delivered ? ahead : delivered) + c->mss;
+        if (may > c->ssthresh - pipe)
+            may = c->ssthresh - pipe;
+    }
+    c->cwnd = pipe + may > c->mss ? pipe + may : c->mss;
+}
+
+/* After every ACK that tells something while something is missing. */
+static void look(struct tcp_conn *c, uint32_t delivered, uint64_t now)
+{
+    if (tcp_rack_detect(c, now) && !tcp_has(c, CONN_LOSS | CONN_RECOVERY))
+        recovery_enter(c);
+    if (tcp_has(c, CONN_RECOVERY))
+        prr(c, delivered);
+    tcp_pend(c);
+}
+
+void tcp_loss_look(struct tcp_conn *c, uint64_t now)
+{
+    look(c, 0, now);
+}
+
+/* An ACK that tells something without acknowledging anything. */
+void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+{
+    uint32_t news = tcp_sack_take(c, s, now);
+    if (tcp_has(c, CONN_TLP_OUT))
+        tcp_tlp_acked(c, s, tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
+    if (news > 0)
+        look(c, news, now);
+}
+
+/* Limited transmit (RFC 3042) for the first two is tcp_segment_next()'s. */
+void tcp_ack_duplicate(struct tcp_conn *c, const struct tcp_segment *s)
+{
+    if (tcp_has(c, CONN_SACK)) { /* RFC 6675 section 2: it told nothing new */
+        if (tcp_has(c, CONN_TLP_OUT))
+            tcp_tlp_acked(c, s, false, true);
+        return;
+    }
     if (c->dupacks < 255)
         c->dupacks++;
     if (tcp_has(c, CONN_LOSS))
@@ -135,8 +212,21 @@ static void recovery_acked(struct tcp_conn *c, uint32_t acked)
     lost_first(c);
 }
 
+static void sack_recovery_acked(struct tcp_conn *c)
+{
+    if (base_seq_lt(c->snd_una, c->recover))
+        return;
+    c->cwnd = c->ssthresh;
+    c->flags &= ~(uint32_t)(CONN_RECOVERY | CONN_FAST_DUE);
+    tcp_rack_recovered(c);
+}
+
 static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
 {
+    if (tcp_has(c, CONN_RECOVERY) && tcp_has(c, CONN_SACK)) {
+        sack_recovery_acked(c);
+        return;
+    }
     if (tcp_has(c, CONN_RECOVERY)) {
         recovery_acked(c, acked);
         return;
@@ -147,29 +237,38 @@ static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight
         tcp_cc_acked(c, acked);
     if (!tcp_has(c, CONN_LOSS))
         return;
-    if (base_seq_ge(c->snd_una, c->recover))
+    if (base_seq_ge(c->snd_una, c->recover)) {
         c->flags &= ~(uint32_t)(CONN_LOSS | CONN_FAST_DUE);
-    else if (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, c->snd_una))
-        lost(c, c->snd_head); /* it went out again in part: a smaller window or MSS than at first */
+        tcp_rack_recovered(c);
+    } else if (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, c->snd_una))
+        tcp_loss_mark(c, c->snd_head); /* it went out again in part: a smaller window or MSS than at first */
 }
 
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now)
 {
     uint32_t acked = ack - c->snd_una, flight = c->snd_nxt - c->snd_una;
     uint64_t sent_once_ns = 0;
-    bool partial = tcp_has(c, CONN_RECOVERY) && base_seq_lt(ack, c->recover);
+    bool partial = tcp_has(c, CONN_RECOVERY) && !tcp_has(c, CONN_SACK) && base_seq_lt(ack, c->recover);
     bool later_partial = partial && tcp_has(c, CONN_PARTIAL);
     if (partial)
         c->flags |= CONN_PARTIAL;
-    tcp_tx_acked(c, ack, &sent_once_ns);
+    uint32_t sacked = c->sacked_bytes;
+    tcp_tx_acked(c, ack, &sent_once_ns, s, now);
     c->progress_ns = now;
-    rtt_take(c, ack, sent_once_ns, s, now);
+    if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) || !tcp_has(c, CONN_EIFEL) || !tcp_undo_eifel(c, acked, s, now))
+        rtt_take(c, ack, sent_once_ns, s, now);
+    if (s->sack_count > 0 && tcp_has(c, CONN_SACK))
+        tcp_sack_take(c, s, now);
+    if (tcp_has(c, CONN_TLP_OUT))
+        tcp_tlp_acked(c, s, s->sack_count > 0 && tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
     congestion_acked(c, acked, flight);
     if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
         tcp_timer_rexmit(c, now);
+    if (tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK))
+        look(c, acked + c->sacked_bytes - sacked, now);
     if (tcp_has(c, CONN_WANT))
         tcp_tx_want(c);
-    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+    if (c->snd_cur != NULL || tcp_lost_bytes(c) > 0 || tcp_has(c, CONN_FIN_QUEUED))
         tcp_pend(c);
 }
 
@@ -193,6 +292,6 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
     }
     if (!opened)
         return;
-    if (c->snd_cur != NULL || c->lost_bytes > 0 || tcp_has(c, CONN_FIN_QUEUED))
+    if (c->snd_cur != NULL || tcp_lost_bytes(c) > 0 || tcp_has(c, CONN_FIN_QUEUED))
         tcp_pend(c);
 }

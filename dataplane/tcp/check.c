@@ -3,7 +3,8 @@
 
 static void check_send(const struct tcp_conn *c)
 {
-    uint32_t seq = 0, lost = 0, bufs = 0;
+    uint32_t seq = 0, lost = 0, sacked = 0, count = 0, bufs = 0;
+    const struct packet *top = NULL;
     bool beyond = false;
     assert(base_seq_le(c->snd_una, c->snd_nxt));
     assert(base_seq_le(c->snd_nxt, c->snd_end + tcp_has(c, CONN_FIN_SENT)));
@@ -21,14 +22,20 @@ static void check_send(const struct tcp_conn *c)
         assert(beyond == (b->len == 0 || base_seq_gt(seq, c->snd_nxt)));
         assert(!(b->flags & BUF_LOST) || (b->flags & BUF_SENT));
         lost += b->flags & BUF_LOST ? tcp_tx_outstanding(c, b) : 0;
+        assert(!(b->flags & BUF_SACKED) || !(b->flags & BUF_LOST));
+        assert(!(b->flags & BUF_SACKED) || base_seq_le(seq, c->snd_nxt));
+        sacked += b->flags & BUF_SACKED ? tcp_tx_outstanding(c, b) : 0;
+        count += (b->flags & BUF_SACKED) != 0;
+        top = b->flags & BUF_SACKED ? p : top;
         assert(tcp_buf(p)->next != NULL || p == c->snd_tail);
     }
+    assert(sacked == c->sacked_bytes && count == c->sacked_count && tcp_has(c, CONN_SACKED) == (count > 0) && top == c->snd_sacked);
     assert(c->snd_head != NULL ? seq == c->snd_end : c->snd_tail == NULL && c->snd_cur == NULL);
     assert(beyond == (c->snd_cur != NULL));
-    assert(lost == c->lost_bytes && bufs == c->snd_bufs);
-    assert(c->lost_bytes <= c->snd_nxt - c->snd_una);
+    assert(lost + sacked == c->gone_bytes && bufs == c->snd_bufs);
+    assert(c->gone_bytes <= c->snd_nxt - c->snd_una);
     assert(c->snd_end - c->snd_una <= c->tcp->config.sndbuf || base_seq_gt(c->snd_una, c->snd_end) || c->snd_una == c->iss);
-    (void)seq, (void)lost, (void)bufs, (void)beyond;
+    (void)seq, (void)lost, (void)bufs, (void)beyond, (void)sacked, (void)count, (void)top;
 }
 
 static void check_receive(const struct tcp_conn *c)
@@ -53,6 +60,10 @@ static void check_receive(const struct tcp_conn *c)
         ooo += b->len;
     }
     assert(base_seq_le(seq, c->rcv_adv) || c->ooo_head == NULL);
+    assert(c->rcv_sacks <= TCP_SACK_BLOCKS && (c->ooo_head != NULL || c->rcv_sacks == 0));
+    for (uint32_t i = 0; i < c->rcv_sacks; i++)
+        assert(base_seq_gt(c->rcv_sack[i].left, c->rcv_nxt) && base_seq_gt(c->rcv_sack[i].right, c->rcv_sack[i].left) &&
+               base_seq_le(c->rcv_sack[i].right, seq));
     assert(ooo == c->ooo_bytes && count == c->ooo_count && count <= c->tcp->config.reassembly);
     assert(base_seq_le(c->rcv_nxt, c->rcv_adv));
     (void)unread, (void)ooo, (void)fresh, (void)seq;
@@ -86,7 +97,7 @@ void tcp_conn_check(const struct tcp_conn *c)
     assert(!tcp_has(c, CONN_FIN_SENT) || tcp_has(c, CONN_FIN_QUEUED));
     assert(!tcp_has(c, CONN_FIN_RCVD) || tcp_has(c, CONN_FIN_SEEN));
     if (closed) {
-        assert(c->snd_head == NULL && c->lost_bytes == 0 && !base_timer_armed(&c->timer) && base_list_empty(&c->pending_link));
+        assert(c->snd_head == NULL && c->gone_bytes == 0 && !base_timer_armed(&c->timer) && base_list_empty(&c->pending_link));
         return;
     }
     bool fin_rcvd = c->state == TCP_CLOSE_WAIT || c->state == TCP_CLOSING || c->state == TCP_LAST_ACK;

@@ -8,8 +8,8 @@
  *           |          first never sent
  *           first unacknowledged
  *
- * lost_bytes of [snd_una, snd_nxt) are held for lost and wait to be sent again, so that
- *     in flight = snd_nxt - snd_una - lost_bytes.
+ * gone_bytes of [snd_una, snd_nxt) are held for lost and wait to be sent again, or are sacked, so that
+ *     in flight = snd_nxt - snd_una - gone_bytes.
  *
  * Receive side:  irs < rcv_nxt <= rcv_adv, where rcv_adv is the right edge of the window that was promised; it never moves left. */
 #ifndef TCP_CONN_H
@@ -36,6 +36,7 @@ enum { /* tcp_buf.flags */
     BUF_SENT = 1,  /* some of it was sent: frozen */
     BUF_LOST = 2,  /* held for lost: to be sent again */
     BUF_RETX = 4,  /* was sent more than once: no RTT sample from it (Karn) */
+    BUF_SACKED = 8, /* the peer says that it has it; never together with BUF_LOST */
 };
 
 static inline struct tcp_buf *tcp_buf(struct packet *p)
@@ -65,6 +66,16 @@ enum { /* tcp_conn.flags */
     CONN_HALF_OPEN = 1 << 18, /* counts against syn_backlog */
     CONN_SYN_LOST = 1 << 19,  /* our SYN was sent more than once */
     CONN_PARTIAL = 1 << 20,   /* this recovery has seen its first partial ACK */
+    CONN_UNDO = 1 << 21,      /* this recovery may still turn out to be needless: undo_* */
+    CONN_UNDO_TS = 1 << 22,   /* undo_ts is set: something was sent again */
+    CONN_EIFEL = 1 << 23,     /* the next acceptable ACK tells whether it had to be */
+    CONN_SACK = 1 << 24,      /* RFC 2018 in use */
+    CONN_SACKED = 1 << 25,    /* some sent buffer is marked so */
+    CONN_DSACK = 1 << 26,     /* rcv_twice is to be told */
+    CONN_TLP_TIMER = 1 << 27, /* rexmit_at is the tail loss probe's */
+    CONN_REO_TIMER = 1 << 28, /* rexmit_at is RACK's: look again for loss */
+    CONN_TLP_DUE = 1 << 29,   /* a probe is to be sent */
+    CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
 enum tcp_cc { TCP_CC_RENO };
@@ -100,7 +111,7 @@ struct tcp_conn {
     uint32_t snd_una, snd_nxt, snd_end, snd_wnd;
     uint32_t snd_wl1, snd_wl2;
     uint32_t cwnd, ssthresh;
-    uint32_t lost_bytes;
+    uint32_t gone_bytes; /* lost or sacked: sent, not acknowledged, and not in flight */
     uint32_t mss; /* payload bytes of a full segment */
     struct packet *snd_head, *snd_tail;
     struct packet *snd_cur; /* first one not sent to its end */
@@ -129,13 +140,36 @@ struct tcp_conn {
     uint32_t rcv_fin;
     uint32_t ooo_bytes, ooo_count;
     uint32_t iss, irs;
-    uint32_t pad[2];
+    uint32_t sacked_bytes, sacked_count; /* of gone_bytes; the buffers with the mark */
 
     /* Band 6: cold. */
     void *user;
     uint64_t tag;
     struct base_list all_link;
     uint64_t bytes_in, bytes_out, retransmits;
+
+    /* Band 7: recovery, and taking it back (RFC 3522, 4015). */
+    uint64_t undo_sent_ns; /* when what was first sent again had been sent before */
+    uint32_t undo_cwnd, undo_ssthresh; /* before this recovery */
+    uint32_t undo_ts;      /* timestamp of the first retransmission */
+    uint32_t undo_una;     /* snd_una when it began */
+    uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
+    uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
+    uint64_t rack_sent_ns, rack_rtt_ns; /* RFC 8985: of the last sent among those that arrived */
+    uint64_t rtt_min_ns;
+    uint32_t rack_end, rack_high; /* the end of that one; of the highest that arrived */
+    uint32_t rack_round;          /* one D-SACK until this is acknowledged counts */
+    uint32_t tlp_end;             /* snd_nxt after the probe */
+    uint8_t rack_mult, rack_persist;
+    bool rack_reordering; /* was seen */
+    bool tlp_again;       /* the probe was old data */
+
+    /* Band 8: RFC 2018. */
+    struct packet *snd_sacked; /* the last buffer with the mark */
+    struct tcp_range heard[TCP_SACK_BLOCKS]; /* what the peer told last */
+    struct tcp_range rcv_sack[TCP_SACK_BLOCKS]; /* what we tell, the newest first */
+    struct tcp_range rcv_twice;
+    uint8_t rcv_sacks;
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -219,7 +253,12 @@ static inline uint32_t tcp_window(const struct tcp_conn *c)
 
 static inline uint32_t tcp_in_flight(const struct tcp_conn *c)
 {
-    return c->snd_nxt - c->snd_una - c->lost_bytes;
+    return c->snd_nxt - c->snd_una - c->gone_bytes;
+}
+
+static inline uint32_t tcp_lost_bytes(const struct tcp_conn *c)
+{
+    return c->gone_bytes == 0 ? 0 : c->gone_bytes - c->sacked_bytes;
 }
 
 static inline uint32_t tcp_unsent(const struct tcp_conn *c)
@@ -300,15 +339,45 @@ bool tcp_rx_update_due(const struct tcp_conn *c);
 
 /* ack.c */
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now);
-void tcp_ack_duplicate(struct tcp_conn *c);
+void tcp_ack_duplicate(struct tcp_conn *c, const struct tcp_segment *s);
+/* True: it was not held for lost before. */
+bool tcp_loss_mark(struct tcp_conn *c, struct packet *p);
+/* RACK's timer. */
+void tcp_loss_look(struct tcp_conn *c, uint64_t now);
+void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
+void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns);
 void tcp_loss_timeout(struct tcp_conn *c);
 void tcp_loss_mark_all(struct tcp_conn *c);
 
+/* rack.c */
+void tcp_rack_arrived(struct tcp_conn *c, const struct tcp_buf *b, const struct tcp_segment *s, uint64_t now);
+void tcp_rack_twice(struct tcp_conn *c);
+void tcp_rack_recovered(struct tcp_conn *c);
+bool tcp_rack_detect(struct tcp_conn *c, uint64_t now);
+uint64_t tcp_tlp_timeout(const struct tcp_conn *c);
+void tcp_tlp_acked(struct tcp_conn *c, const struct tcp_segment *s, bool twice, bool plain);
+
+/* sack.c */
+bool tcp_sack_is_twice(const struct tcp_segment *s);
+void tcp_sack_arrived(struct tcp_conn *c, uint32_t seq, uint32_t len);
+void tcp_sack_trim(struct tcp_conn *c, uint32_t end);
+void tcp_sack_twice(struct tcp_conn *c, uint32_t seq, uint32_t end);
+uint32_t tcp_sack_tell(struct tcp_conn *c, struct tcp_range *out);
+uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
+void tcp_sack_forget(struct tcp_conn *c);
+
+/* undo.c */
+void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now);
+void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
+void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now);
+bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
+void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
+
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns);
+void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now);
 uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
 void tcp_tx_want(struct tcp_conn *c);
 

@@ -34,6 +34,8 @@ static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t n
     } else {
         c->rcv_wscale = 0; /* RFC 7323 section 2.2: both or none */
     }
+    if (s->sack_ok && c->tcp->config.sack)
+        c->flags |= CONN_SACK;
     tcp_mss_set(c, s->mss);
     c->cwnd = tcp_cc_initial(c->mss);
     c->irs = s->seq;
@@ -204,6 +206,8 @@ static void unacceptable(struct tcp_conn *c, const struct tcp_segment *s, uint64
         c->flags |= CONN_SYN_DUE; /* our SYN-ACK was lost, or is on its way */
         tcp_pend(c);
     } else if (s->len > 0 || (s->flags & TCP_FIN)) {
+        if (old)
+            tcp_sack_twice(c, s->seq, s->seq + s->len);
         tcp_ack_now(c);
     } else {
         challenge(c, now);
@@ -280,8 +284,10 @@ static void ack_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale, before = c->snd_wnd;
     if (base_seq_gt(s->ack, c->snd_una)) {
         tcp_ack_new(c, s->ack, s, now);
+    } else if (s->ack == c->snd_una && s->sack_count > 0 && tcp_has(c, CONN_SACK)) {
+        tcp_ack_sacked(c, s, now);
     } else if (s->ack == c->snd_una && s->len == 0 && !(s->flags & TCP_FIN) && wnd == before && wnd > 0 && c->snd_una != c->snd_nxt) {
-        tcp_ack_duplicate(c); /* RFC 5681 section 2 */
+        tcp_ack_duplicate(c, s); /* RFC 5681 section 2 */
     }
     if (base_seq_ge(s->ack, c->snd_una))
         tcp_ack_window(c, s, now);
@@ -390,9 +396,9 @@ static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet 
 /* Header prediction: what nearly every segment of a working connection is. */
 static bool predicted(const struct tcp_conn *c, const struct tcp_segment *s)
 {
-    const uint32_t unusual = CONN_FIN_SEEN | CONN_RECOVERY | CONN_LOSS | CONN_PERSIST;
+    const uint32_t unusual = CONN_FIN_SEEN | CONN_RECOVERY | CONN_LOSS | CONN_PERSIST | CONN_SACKED;
     return c->state == TCP_ESTABLISHED && (s->flags & ~TCP_PSH) == TCP_ACK && s->seq == c->rcv_nxt && !(c->flags & unusual) &&
-           c->ooo_head == NULL && c->dupacks == 0 && s->ack - c->snd_una <= c->snd_nxt - c->snd_una &&
+           c->ooo_head == NULL && c->dupacks == 0 && s->sack_count == 0 && s->ack - c->snd_una <= c->snd_nxt - c->snd_una &&
            (s->len != 0 || s->ack != c->snd_una) && s->len <= tcp_window(c) &&
            s->has_ts == tcp_has(c, CONN_TS) && (!s->has_ts || (int32_t)(s->tsval - c->ts_recent) >= 0);
 }

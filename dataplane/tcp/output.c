@@ -8,6 +8,11 @@ static uint32_t window_from(const struct tcp_conn *c, uint32_t from)
     return base_seq_gt(edge, from) ? edge - from : 0;
 }
 
+static bool sack_due(const struct tcp_conn *c)
+{
+    return (c->ooo_head != NULL && tcp_has(c, CONN_SACK)) || tcp_has(c, CONN_DSACK);
+}
+
 /* Writes the header in front of the payload. Every segment but a SYN acknowledges all that came. */
 static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t flags, uint64_t now)
 {
@@ -21,6 +26,11 @@ static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t fla
                            .ts = tcp_has(c, CONN_TS),
                            .tsval = tcp_ts_now(c, now),
                            .tsecr = c->ts_recent};
+    struct tcp_range sack[TCP_SACK_BLOCKS];
+    if (sack_due(c) && packet_len(p) == 0) {
+        h.sack_count = (uint8_t)tcp_sack_tell(c, sack);
+        h.sack = sack;
+    }
     tcp_header_prepend(p, &h);
     c->last_ack = c->rcv_nxt;
     c->flags &= ~(uint32_t)CONN_ACK_NOW;
@@ -62,6 +72,7 @@ static struct packet *syn(struct tcp_conn *c, uint64_t now, bool *stuck)
                            .mss = tcp_mss_ours(c->tcp, &c->flow),
                            .wscale = active || tcp_has(c, CONN_WS) ? c->rcv_wscale : TCP_NO_WSCALE,
                            .ts = active || tcp_has(c, CONN_TS),
+                           .sack_ok = active ? k->sack : tcp_has(c, CONN_SACK),
                            .tsval = tcp_ts_now(c, now),
                            .tsecr = active ? 0 : c->ts_recent};
     tcp_header_prepend(p, &h);
@@ -107,6 +118,8 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
     head(c, out, from, flags, now);
     b->flags |= BUF_SENT;
     b->sent_ns = now;
+    if (tcp_has(c, CONN_RECOVERY))
+        c->prr_out += n;
     if (c->snd_nxt == c->snd_una && !tcp_has(c, CONN_PERSIST))
         c->progress_ns = now;
     uint32_t end = from + n + ((flags & TCP_FIN) != 0);
@@ -116,7 +129,8 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
            base_seq_le(tcp_buf(c->snd_cur)->seq + tcp_buf(c->snd_cur)->len, c->snd_nxt))
         c->snd_cur = tcp_buf(c->snd_cur)->next;
     c->last_sent_ns = now;
-    if (c->rexmit_at == 0)
+    bool more = tcp_has(c, CONN_TLP_TIMER) && from - c->snd_una < 2 * c->mss && end - c->snd_una >= 2 * c->mss;
+    if (c->rexmit_at == 0 || more) /* more: the probe need not wait for a delayed ACK any longer */
         tcp_timer_rexmit(c, now);
     return out;
 }
@@ -160,20 +174,22 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     uint32_t n = least(least(b->seq + b->len - from, c->mss), window_from(c, from));
     if (n == 0 || (!tcp_has(c, CONN_FAST_DUE) && tcp_in_flight(c) > 0 && tcp_in_flight(c) + n > c->cwnd))
         return NULL;
+    uint64_t was_sent_ns = b->sent_ns;
     struct packet *out = data(c, p, from, n, now, stuck);
     if (out == NULL)
         return NULL;
-    c->lost_bytes -= was;
+    tcp_undo_retransmit(c, was_sent_ns, now);
+    c->gone_bytes -= was;
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;
     c->retransmits++;
     return out;
 }
 
-/* RFC 5681 section 3.1, RFC 3042: two more for the first two duplicate ACKs. */
+/* RFC 5681 section 3.1, RFC 3042: two more for the first two duplicate ACKs (with SACK, what they tell leaves the flight). */
 static uint32_t allowance(const struct tcp_conn *c)
 {
-    uint32_t dup = tcp_has(c, CONN_RECOVERY | CONN_LOSS) ? 0 : least(c->dupacks, 2);
+    uint32_t dup = tcp_has(c, CONN_RECOVERY | CONN_LOSS | CONN_SACK) ? 0 : least(c->dupacks, 2);
     return c->cwnd + dup * c->mss;
 }
 
@@ -213,7 +229,7 @@ static struct packet *probe(struct tcp_conn *c, uint64_t now, bool *stuck)
         out = data(c, p, from, n == 0 ? 1 : n, now, stuck);
         if (out != NULL) {
             b->flags |= BUF_RETX;
-            c->lost_bytes += lost ? tcp_tx_outstanding(c, b) - was : 0;
+            c->gone_bytes += lost ? tcp_tx_outstanding(c, b) - was : 0;
         }
     } else if (tcp_has(c, CONN_FIN_QUEUED)) {
         out = fin(c, now, stuck);
@@ -227,15 +243,55 @@ static struct packet *probe(struct tcp_conn *c, uint64_t now, bool *stuck)
     return out;
 }
 
+/* RFC 8985 section 7.3: something new, else the last segment again, whatever the window of congestion says. */
+static struct packet *tail_probe(struct tcp_conn *c, uint64_t now, bool *stuck)
+{
+    struct packet *p = c->snd_cur, *out = NULL;
+    uint32_t n = tcp_unsent(c), from = c->snd_nxt;
+    c->flags &= ~(uint32_t)CONN_TLP_DUE;
+    if (p != NULL && n > 0 && window_from(c, from) >= (n = least(tcp_buf(p)->seq + tcp_buf(p)->len - from, c->mss))) {
+        out = data(c, p, from, n, now, stuck);
+    } else {
+        p = c->snd_head;
+        while (p != NULL && tcp_buf(p)->next != NULL && (tcp_buf(tcp_buf(p)->next)->flags & BUF_SENT))
+            p = tcp_buf(p)->next;
+        n = p == NULL || (tcp_buf(p)->flags & (BUF_LOST | BUF_SACKED)) ? 0 : least(tcp_tx_outstanding(c, tcp_buf(p)), c->mss);
+        if (n == 0) {
+            c->flags &= ~(uint32_t)CONN_TLP_OUT;
+            return NULL;
+        }
+        from = tcp_has(c, CONN_FIN_SENT) ? c->snd_end - n : c->snd_nxt - n;
+        out = data(c, p, from, n, now, stuck);
+        if (out != NULL) {
+            tcp_buf(p)->flags |= BUF_RETX;
+            c->tlp_again = true;
+            c->retransmits++;
+        }
+    }
+    if (out == NULL) {
+        c->flags |= CONN_TLP_DUE;
+        return NULL;
+    }
+    c->tlp_end = c->snd_nxt;
+    stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_TLP, 1);
+    return out;
+}
+
 static struct packet *payload(struct tcp_conn *c, uint64_t now, bool *stuck)
 {
     struct packet *p = NULL;
     if (tcp_has(c, CONN_PROBE_DUE))
         return probe(c, now, stuck);
-    if (c->lost_bytes > 0)
+    if (tcp_has(c, CONN_TLP_DUE)) {
+        p = tail_probe(c, now, stuck);
+        if (p != NULL || *stuck)
+            return p;
+    }
+    if (tcp_lost_bytes(c) > 0)
         return again(c, now, stuck); /* nothing new before it */
     if (tcp_has(c, CONN_FIN_LOST)) {
         c->retransmits++;
+        tcp_undo_retransmit(c, c->last_sent_ns, now);
         c->flags &= ~(uint32_t)CONN_FAST_DUE;
         return fin(c, now, stuck);
     }
@@ -274,6 +330,8 @@ struct packet *tcp_segment_next(struct tcp_conn *c, uint64_t now, bool *stuck)
         return syn(c, now, stuck);
     if (c->state == TCP_CLOSED || c->state == TCP_SYN_SENT)
         return NULL;
+    if (tcp_has(c, CONN_ACK_NOW) && sack_due(c)) /* no room for blocks on segments with data: they go in front of it */
+        return bare(c, c->snd_nxt, 0, now, stuck);
     if (c->state != TCP_SYN_RECEIVED)
         p = payload(c, now, stuck);
     if (p != NULL || *stuck)

@@ -84,6 +84,7 @@ static bool ooo_make_room(struct tcp_conn *c, uint32_t seq)
         return false;
     struct packet *last = *at;
     *at = NULL;
+    tcp_sack_trim(c, tcp_buf(last)->seq);
     ooo_drop(c, last);
     return true;
 }
@@ -97,6 +98,7 @@ static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, st
         uint32_t end = tcp_buf(*at)->seq + tcp_buf(*at)->len;
         if (base_seq_gt(end, seq)) {
             uint32_t over = end - seq;
+            tcp_sack_twice(c, seq, seq + (over < len ? over : len));
             if (over >= len)
                 return TCP_RX_DROPPED;
             cut_front(p, &seq, &len, over);
@@ -115,6 +117,8 @@ static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, st
     *at = p;
     c->ooo_bytes += len;
     c->ooo_count++;
+    if (tcp_has(c, CONN_SACK))
+        tcp_sack_arrived(c, seq, len);
     return TCP_RX_TAKEN;
 }
 
@@ -157,6 +161,8 @@ enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, stru
         /* RFC 5681 section 4.2: out of order, a duplicate, or (part of) a hole filled; and what the window cuts off */
         if (seq != c->rcv_nxt || c->ooo_head != NULL || base_seq_gt(end, c->rcv_adv))
             tcp_ack_now(c);
+        if (base_seq_lt(seq, c->rcv_nxt))
+            tcp_sack_twice(c, seq, base_seq_lt(end, c->rcv_nxt) ? end : c->rcv_nxt);
         if (!trim(c, p, &seq, &len)) {
             stats_drop(c->tcp->stats, base_seq_le(end, c->rcv_nxt) ? STATS_DROP_TCP_DUPLICATE : STATS_DROP_TCP_OUT_OF_WINDOW);
             tcp_ack_now(c);
@@ -167,6 +173,8 @@ enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, stru
                 cut_back(p, &len, seq + len - tcp_buf(c->ooo_head)->seq);
             tcp_rx_in_order(c, p, len);
             ooo_pull(c);
+            if (c->rcv_sacks > 0)
+                tcp_sack_trim(c, c->rcv_adv);
             taken = TCP_RX_TAKEN;
         }
     }
@@ -190,6 +198,7 @@ void tcp_rx_free(struct tcp_conn *c)
     free_list(&c->ooo_head);
     c->rx_tail = c->rx_fresh = NULL;
     c->unread = c->ooo_bytes = c->ooo_count = 0;
+    c->rcv_sacks = 0;
 }
 
 /* No buffer to keep it in, and nobody was told yet that it came: forget it and all after it; the peer sends it again.

@@ -2,7 +2,7 @@
  * (NOP NOP timestamp) is recognised by one comparison. */
 #include "segment.h"
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_OK = 4, OPT_TS = 8 };
+enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_OK = 4, OPT_SACK = 5, OPT_TS = 8 };
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -44,6 +44,10 @@ static void option_read(struct tcp_segment *s, uint8_t kind, const uint8_t *valu
         s->wscale = value[0] > TCP_WSCALE_MAX ? TCP_WSCALE_MAX : value[0]; /* RFC 7323 section 2.3 */
     } else if (kind == OPT_SACK_OK && n == 0 && syn) {
         s->sack_ok = true;
+    } else if (kind == OPT_SACK && n >= 8 && n % 8 == 0 && !syn) {
+        s->sack_count = n / 8; /* 4 at most: there is no room for more */
+        for (uint32_t i = 0; i < s->sack_count; i++)
+            s->sack[i] = (struct tcp_range){get32(value + 8 * i), get32(value + 8 * i + 4)};
     }
 }
 
@@ -78,7 +82,7 @@ bool tcp_segment_parse(struct packet *p, struct tcp_segment *s)
     s->len = n - header;
     s->mss = 0;
     s->has_ts = s->has_wscale = s->sack_ok = false;
-    s->wscale = 0;
+    s->wscale = s->sack_count = 0;
     s->tsval = s->tsecr = 0;
     if (header == TCP_HEADER + TCP_TS_OPTION && get32(h + TCP_HEADER) == 0x0101080a) {
         s->has_ts = true;
@@ -91,9 +95,19 @@ bool tcp_segment_parse(struct packet *p, struct tcp_segment *s)
     return true;
 }
 
+static void sacks_write(uint8_t *at, const struct tcp_header *h)
+{
+    put32(at, (uint32_t)OPT_NOP << 24 | (uint32_t)OPT_NOP << 16 | (uint32_t)OPT_SACK << 8 | (2u + 8u * h->sack_count));
+    for (uint32_t i = 0; i < h->sack_count; i++) {
+        put32(at + 4 + 8 * i, h->sack[i].left);
+        put32(at + 8 + 8 * i, h->sack[i].right);
+    }
+}
+
 static uint32_t options_length(const struct tcp_header *h)
 {
-    return (h->mss != 0 ? 4u : 0) + (h->ts ? TCP_TS_OPTION : 0u) + (h->wscale != TCP_NO_WSCALE ? 4u : 0);
+    return (h->mss != 0 ? 4u : 0) + (h->ts ? TCP_TS_OPTION : 0u) + (h->wscale != TCP_NO_WSCALE ? 4u : 0) + (h->sack_ok ? 4u : 0) +
+           (h->sack_count != 0 ? 4u + 8u * h->sack_count : 0);
 }
 
 void tcp_header_prepend(struct packet *p, const struct tcp_header *h)
@@ -119,6 +133,14 @@ void tcp_header_prepend(struct packet *p, const struct tcp_header *h)
         put32(at + 8, h->tsecr);
         at += TCP_TS_OPTION;
     }
-    if (h->wscale != TCP_NO_WSCALE)
+    if (h->wscale != TCP_NO_WSCALE) {
         put32(at, (uint32_t)OPT_NOP << 24 | (uint32_t)OPT_WSCALE << 16 | 3u << 8 | h->wscale);
+        at += 4;
+    }
+    if (h->sack_ok) {
+        put32(at, (uint32_t)OPT_NOP << 24 | (uint32_t)OPT_NOP << 16 | (uint32_t)OPT_SACK_OK << 8 | 2);
+        at += 4;
+    }
+    if (h->sack_count != 0)
+        sacks_write(at, h);
 }

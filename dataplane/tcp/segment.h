@@ -3,6 +3,7 @@
 #define TCP_SEGMENT_H
 
 #include "packet/packet.h"
+#include "sack.h"
 
 enum {
     TCP_FIN = 1,
@@ -27,12 +28,14 @@ struct tcp_segment {
     uint8_t flags;
     uint8_t wscale;
     bool has_ts, has_wscale, sack_ok;
+    uint8_t sack_count;
+    struct tcp_range sack[TCP_SACK_BLOCKS];
 };
 
 /* Reads the header and leaves the packet at its payload.  False: no TCP header. */
 bool tcp_segment_parse(struct packet *p, struct tcp_segment *s);
 
-/* What a header to be written says.  mss 0, wscale 255, ts false: no such option. */
+/* What a header to be written says.  mss 0, wscale 255, ts false, sack_count 0: no such option. */
 struct tcp_header {
     uint16_t local_port, remote_port;
     uint32_t seq, ack;
@@ -41,7 +44,9 @@ struct tcp_header {
     uint16_t mss;
     uint8_t flags;
     uint8_t wscale;
-    bool ts;
+    bool ts, sack_ok;
+    uint8_t sack_count;
+    const struct tcp_range *sack;
 };
 #define TCP_NO_WSCALE 255
 

@@ -71,6 +71,9 @@ struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint
     c->recover = c->iss; /* RFC 6582 section 3.2 */
     c->rto_ns = 1000000000; /* RFC 6298 section 2.1 */
     c->ssthresh = UINT32_MAX;
+    c->rtt_min_ns = UINT64_MAX;
+    c->rack_mult = 1;
+    c->rack_round = c->iss;
     c->progress_ns = now;
     c->life_at = now + t->config.connect_ns;
     tcp_mss_set(c, 0);

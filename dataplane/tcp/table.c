@@ -46,6 +46,16 @@ void tcp_table_remove(struct tcp_conn *c)
     c->flags &= ~(uint32_t)CONN_TABLED;
 }
 
+struct tcp_conn *tcp_conn_walk(struct tcp *t, uint32_t *cursor, uint32_t steps)
+{
+    for (; steps > 0 && *cursor <= t->table_mask; steps--)
+        if (t->table[(*cursor)++].index != 0)
+            return slot_conn(t, *cursor - 1);
+    if (*cursor > t->table_mask)
+        *cursor = UINT32_MAX;
+    return NULL;
+}
+
 /* The exact address before the wildcard. */
 const struct tcp_listener *tcp_listener_find(const struct tcp *t, const struct base_addr *addr, uint16_t port)
 {

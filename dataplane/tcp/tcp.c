@@ -7,9 +7,12 @@ void tcp_config_defaults(struct tcp_config *c)
     c->rcvbuf = 256 << 10;
     c->sndbuf = 256 << 10;
     c->reassembly = 256;
+    c->sack_work = 512;
+    c->sack = true;
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
     c->delack_ns = 40 * ms;
+    c->peer_delack_ns = 50 * ms; /* Linux: 40, to the next tick of its clock */
     c->user_timeout_ns = 30 * s;
     c->connect_ns = 20 * s;
     c->timewait_ns = 60 * s;
@@ -203,7 +206,9 @@ void tcp_conn_info(const struct tcp_conn *c, struct tcp_info *i)
                            .rto_ns = c->rto_ns,
                            .bytes_in = c->bytes_in,
                            .bytes_out = c->bytes_out,
-                           .retransmits = c->retransmits};
+                           .retransmits = c->retransmits,
+                           .passive = tcp_has(c, CONN_PASSIVE),
+                           .held = tcp_has(c, CONN_USER)};
 }
 
 struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)

@@ -32,10 +32,13 @@ struct tcp_config {
     uint32_t rcvbuf;           /* bytes of receive window a connection at most; in order and unread + out of order */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
+    uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
+    bool sack;                 /* offer and take RFC 2018 */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;
     uint64_t delack_ns;        /* RFC 9293 section 3.8.6.3 */
+    uint64_t peer_delack_ns;   /* what a peer may wait before it acknowledges less than two segments */
     uint64_t user_timeout_ns;  /* unacknowledged data older than this ends the connection */
     uint64_t connect_ns;       /* an active open is given up after this (SYN or SYN-RECEIVED) */
     uint64_t timewait_ns;
@@ -141,10 +144,16 @@ struct tcp_info { /* what `penstockctl connections` shows */
     uint32_t mss, cwnd, ssthresh, snd_wnd, rcv_wnd, in_flight, unsent, unread, reassembly;
     uint64_t srtt_ns, rttvar_ns, rto_ns;
     uint64_t bytes_in, bytes_out, retransmits;
+    bool passive; /* came from a listener */
+    bool held;    /* by its user; else tcp closes it by itself */
 };
 void tcp_conn_info(const struct tcp_conn *c, struct tcp_info *info);
 /* All connections, for the control plane's dump: the one after `c`, or the first for NULL; NULL: no more. */
 struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c);
+
+/* A walk that may rest between turns: the first connection at or behind *cursor, which moves behind it; it looks at most at `steps` places.
+ * NULL with *cursor UINT32_MAX: the end; else: none in that many. */
+struct tcp_conn *tcp_conn_walk(struct tcp *t, uint32_t *cursor, uint32_t steps);
 
 uint32_t tcp_connections(const struct tcp *t);
 /* Nothing queued, no timer armed but TIME_WAIT's: the worker may sleep. */

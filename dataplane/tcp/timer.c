@@ -20,7 +20,11 @@ void tcp_timer_arm(struct tcp_conn *c)
 
 static uint64_t interval(const struct tcp_conn *c)
 {
-    uint64_t most = c->tcp->config.rto_ns_max, rto = c->rto_ns;
+    const struct tcp_config *k = &c->tcp->config;
+    uint64_t most = k->rto_ns_max, rto = c->rto_ns;
+    /* Less than two segments: the peer may wait for more before it acknowledges them (as RFC 8985 section 7.2 has it for its probe). */
+    if (c->snd_nxt - c->snd_una < 2 * c->mss && rto < c->srtt_ns + k->peer_delack_ns)
+        rto = c->srtt_ns + k->peer_delack_ns;
     for (unsigned i = 0; i < c->backoff && rto < most; i++)
         rto *= 2; /* RFC 6298 section 5.5 */
     return rto < most ? rto : most;
@@ -32,14 +36,40 @@ void tcp_timer_rexmit(struct tcp_conn *c, uint64_t now)
     bool waiting = c->snd_una != c->snd_nxt || tcp_unsent(c) > 0 || tcp_has(c, CONN_SYN_DUE) ||
                    (tcp_has(c, CONN_FIN_QUEUED) && !tcp_has(c, CONN_FIN_SENT));
     c->rexmit_at = waiting ? now + interval(c) : 0;
+    c->flags &= ~(uint32_t)(CONN_TLP_TIMER | CONN_REO_TIMER);
+    uint64_t pto = tcp_tlp_timeout(c);
+    if (pto != 0 && now + pto < c->rexmit_at) {
+        c->rexmit_at = now + pto;
+        c->flags |= CONN_TLP_TIMER;
+    }
     if (c->state >= TCP_ESTABLISHED && c->state != TCP_FIN_WAIT_2)
         c->life_at = waiting && c->backoff > 0 ? c->progress_ns + c->tcp->config.user_timeout_ns : 0;
     if (waiting)
         tcp_timer_arm(c);
 }
 
+/* Before the timeout: a probe of the tail, or another look at what was late. */
+static void early_fired(struct tcp_conn *c, uint64_t now)
+{
+    bool probe = tcp_has(c, CONN_TLP_TIMER) && tcp_tlp_timeout(c) != 0;
+    bool late = tcp_has(c, CONN_REO_TIMER);
+    if (probe) {
+        c->flags |= CONN_TLP_DUE | CONN_TLP_OUT;
+        c->tlp_end = c->snd_nxt;
+        c->tlp_again = false;
+    }
+    tcp_timer_rexmit(c, now);
+    if (late)
+        tcp_loss_look(c, now);
+    tcp_pend(c);
+}
+
 static void rexmit_fired(struct tcp_conn *c, uint64_t now)
 {
+    if (tcp_has(c, CONN_TLP_TIMER | CONN_REO_TIMER) && c->snd_wnd > 0) {
+        early_fired(c, now);
+        return;
+    }
     if (c->backoff < 30)
         c->backoff++;
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {

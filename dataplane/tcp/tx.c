@@ -25,25 +25,41 @@ static void head_free(struct tcp_conn *c)
         c->snd_rtx = c->snd_head;
     if (c->snd_cur == p)
         c->snd_cur = c->snd_head;
+    if (tcp_buf(p)->flags & BUF_SACKED && c->snd_sacked == p)
+        c->snd_sacked = NULL; /* all before it are gone too */
     c->snd_bufs--;
     packet_free(p);
 }
 
+/* n bytes that were not in flight are acknowledged. */
+static void gone_back(struct tcp_conn *c, const struct tcp_buf *b, uint32_t n, bool whole)
+{
+    c->gone_bytes -= n;
+    if (!(b->flags & BUF_SACKED))
+        return;
+    c->sacked_bytes -= n;
+    c->sacked_count -= whole;
+    if (c->sacked_count == 0)
+        c->flags &= ~(uint32_t)CONN_SACKED;
+}
+
 /* snd_una moves to ack.  *sent_once_ns: when the last buffer among those acknowledged that was sent only once was sent; 0: none, or a
  * retransmitted one was acknowledged too, so that nobody knows what the ACK answers (Karn). */
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns)
+void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now)
 {
-    bool ambiguous = false;
+    bool ambiguous = false, rack = tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK);
     while (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, ack)) {
         struct tcp_buf *b = tcp_buf(c->snd_head);
         uint32_t before = tcp_tx_outstanding(c, b), end = b->seq + b->len;
         bool whole = base_seq_le(end, ack);
-        if (b->flags & BUF_LOST)
-            c->lost_bytes -= whole ? before : ack - base_seq_max(b->seq, c->snd_una);
+        if (b->flags & (BUF_LOST | BUF_SACKED))
+            gone_back(c, b, whole ? before : ack - base_seq_max(b->seq, c->snd_una), whole);
         ambiguous |= (b->flags & BUF_RETX) != 0;
         if (!whole)
             break;
         *sent_once_ns = b->sent_ns;
+        if (rack && !(b->flags & BUF_SACKED))
+            tcp_rack_arrived(c, b, s, now);
         head_free(c);
     }
     if (ambiguous)
@@ -58,8 +74,9 @@ void tcp_tx_free(struct tcp_conn *c)
 {
     while (c->snd_head != NULL)
         head_free(c);
-    c->snd_cur = c->snd_rtx = NULL;
-    c->lost_bytes = 0;
+    c->snd_cur = c->snd_rtx = c->snd_sacked = NULL;
+    c->gone_bytes = c->sacked_bytes = c->sacked_count = 0;
+    c->flags &= ~(uint32_t)CONN_SACKED;
     c->snd_una = c->snd_end = c->snd_nxt;
 }
 

@@ -41,7 +41,7 @@ void worker_rest(struct worker *w, bool busy, uint64_t began, uint64_t now)
         w->idle_since_ns = now;
         return;
     }
-    uint64_t rest = w->poll ? 0 : rest_ns(now - w->idle_since_ns);
+    uint64_t rest = w->poll || w->dump != NULL ? 0 : rest_ns(now - w->idle_since_ns);
     if (rest == 0) {
         rte_pause();
     } else {

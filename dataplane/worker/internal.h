@@ -20,6 +20,8 @@ struct worker {
     struct stats *stats;
     struct snapshot_door *door;
     uint64_t generation;             /* taken up */
+    struct packet_tap *tap;          /* lent; NULL: nobody watches */
+    struct mailbox_dump *dump;       /* lent; NULL: nobody asks */
     bool poll, stop, applied_told;
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
@@ -38,6 +40,11 @@ uint32_t worker_receive(struct worker *w, uint64_t now);
 uint32_t worker_transmit(struct worker *w, uint64_t now);
 /* apply.c: a new generation. */
 void worker_apply(struct worker *w, uint64_t now);
+/* eyes.c: orders to show connections and frames. */
+void worker_dump(struct worker *w, struct mailbox_dump *d);
+void worker_dump_turn(struct worker *w, uint64_t now);
+void worker_capture(struct worker *w, struct packet_tap *tap);
+void worker_tap_stamp(struct worker *w);
 /* idle.c: false = it was a busy turn. */
 void worker_rest(struct worker *w, bool busy, uint64_t began, uint64_t now);
 

@@ -134,10 +134,15 @@ static void obey(struct worker *w, uint64_t now)
     while (mailbox_order_next(w->serve.mailbox, &m)) {
         if (m.kind == MAILBOX_RESET_BACKOFF)
             pool_reset_backoff(w->serve.pool, m.slot, m.serial, now);
+        else if (m.kind == MAILBOX_DUMP)
+            worker_dump(w, (struct mailbox_dump *)(uintptr_t)m.a);
+        else if (m.kind == MAILBOX_CAPTURE)
+            worker_capture(w, (struct packet_tap *)(uintptr_t)m.a);
         else if (m.kind == MAILBOX_STOP)
             w->stop = true;
         struct mailbox_message done = {.kind = MAILBOX_ORDER_DONE, .worker = (uint16_t)w->index, .value = m.value};
-        mailbox_report(w->serve.mailbox, &done); /* where it does not fit, the order comes again */
+        if (!mailbox_report(w->serve.mailbox, &done))
+            stats_drop(w->stats, STATS_DROP_MAILBOX_FULL); /* the order comes again */
     }
     if (!w->applied_told && w->generation > 0) {
         struct mailbox_message told = {.kind = MAILBOX_SNAPSHOT_APPLIED, .worker = (uint16_t)w->index, .a = w->generation};
@@ -166,13 +171,19 @@ void worker_turn(struct worker *w)
     w->serve.snapshot = snapshot_get(w->door);
     if (w->serve.snapshot != NULL && w->serve.snapshot->generation != w->generation)
         worker_apply(w, began);
+    if (w->tap != NULL)
+        worker_tap_stamp(w);
     uint32_t in = worker_receive(w, began);
     tick(w, began);
     worker_serve_events(&w->serve, began);
     connect_wanted(w, began);
     worker_serve_finish(&w->serve, began);
+    if (w->tap != NULL)
+        worker_tap_stamp(w);
     uint32_t out = worker_transmit(w, began);
     obey(w, began);
+    if (w->dump != NULL)
+        worker_dump_turn(w, began);
     w->serve.snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
     stats_count(w->stats, STATS_TURNS, 1);

@@ -51,7 +51,7 @@ CONFIG = {'config': 'base'}
 ALLOWED = {room: set(knows.split()) for table in (DATAPLANE, CONTROLPLANE, CONFIG) for room, knows in table.items()}
 
 # Headers that a door includes and that others may therefore name as well.
-PUBLIC = {'stats/lists.h', 'loop/log.h'}
+PUBLIC = {'stats/lists.h', 'loop/log.h', 'packet/tap.h'}
 PUBLIC_ROOMS = {'base'}  # every header of base is public
 
 # Two back ends of one door: packet.h includes one of them, in the middle; nothing else may, and neither stands alone.
@@ -80,6 +80,7 @@ EXEMPT = {
     'base/addr.c': ('strtoul strchr inet_pton inet_ntop snprintf', 'addresses as text: configuration and admin'),
     'snapshot/snapshot.c': ('aligned_alloc free', 'the door is made and unmade by the control plane'),
     'mailbox/mailbox.c': ('aligned_alloc free syscall vsnprintf', 'made and unmade by the control plane; log records are formatted into the ring'),
+    'packet/tap.c': ('bpf_filter', 'a pure function: runs the checked program of a capture over the bytes of one frame'),
     'port/heap.c': ('mmap mmap64 munmap madvise snprintf strerror __errno_location', 'packet memory is reserved before the first worker runs'),
     'port/open.c': ('access geteuid if_nametoindex sscanf __isoc99_sscanf snprintf vsnprintf strcspn strerror strstr usleep __errno_location',
                     'devices are probed and started before the first worker runs'),
@@ -188,6 +189,18 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def check_counted(root):
+    """Each reason and each counter of the lists is counted somewhere."""
+    text = strip(open(os.path.join(root, 'dataplane', 'stats', 'lists.h')).read())
+    drops, counters = text.split('#define STATS_COUNTERS', 1)
+    counted = '\n'.join(strip(open(p, errors='replace').read()) for plane in ('dataplane', 'controlplane')
+                        for p in sources(os.path.join(root, plane)) if f'{os.sep}stats{os.sep}' not in p)
+    for prefix, part in (('STATS_DROP_', drops), ('STATS_', counters)):
+        for name in re.findall(r'X\((\w+),', part):
+            if not re.search(rf'\b{prefix}{name}\b', counted):
+                yield f'dataplane/stats/lists.h: {prefix}{name} is in the list and counted nowhere'
+
+
 def archives(build):
     found = {r: os.path.join(build, 'dataplane', f'libpenstock_{r}.a') for r in DATAPLANE}
     return {r: a for r, a in found.items() if os.path.exists(a)}
@@ -286,6 +299,7 @@ def violations(root, build):
             yield f'{build}: no archive of {room}: build first'
     yield from check_rooms(root)
     yield from check_includes(root)
+    yield from check_counted(root)
     yield from check_symbols(root, built)
     yield from check_state(built)
     yield from check_headers(root, os.path.join(build, 'doors'))
@@ -352,6 +366,10 @@ def planted(temporary, build):
         yield f'state in {section}', in_archive('tcp', f'{text} int *planted(void) {{ return &planted_state; }}\n', state, 'planted_state')
     constant = in_archive('tcp', 'static const char *const planted_state[] = {"a", "b"}; const void *planted(void) { return planted_state; }\n', state, 'planted_state')
     yield 'constants, which are no state', not constant
+    lists = os.path.join(root, 'dataplane', 'stats', 'lists.h')
+    with open(lists, 'a') as f:
+        f.write('X(PLANTED, "planted")\n')
+    yield 'a counter that nobody counts', any('STATS_PLANTED' in v for v in check_counted(root))
     comment = in_source('tcp', 'planted.c', '/* rte_mbuf\n#include "http2/http2.h"\n*/\n', includes, 'planted.c')
     yield 'comments, which are no code', not comment
 

@@ -11,6 +11,7 @@
 struct tcp_net_link { /* one direction */
     uint64_t delay_ns, jitter_ns; /* jitter reorders */
     uint32_t loss_ppm, dup_ppm, reorder_ppm;
+    uint64_t reorder_ns; /* how much later at most; 0: half the delay and up to 5 ms */
     uint32_t burst_ppm; /* chance that a segment begins a burst of losses */
     uint64_t burst_ns;   /* that lasts so long at most */
     uint64_t rate_bps; /* 0: none */

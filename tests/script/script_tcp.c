@@ -30,6 +30,7 @@ struct script {
     uint64_t now, last; /* last: when the previous line happened */
     uint32_t peer_isn, our_isn, events;
     uint32_t our_ts; /* the last one we sent */
+    uint32_t marked_ts;
     bool started, want_isn, v6, isn_known;
     uint64_t read, written;
     struct sent sent[SENT_MAX];
@@ -154,8 +155,10 @@ static uint8_t flags_parse(struct script *s, const char *t)
 struct spec {
     uint8_t flags;
     uint32_t seq, len, ack, win;
-    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, echo, any_tsval;
+    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, no_sack, sack_ok, no_sack_ok, echo, echo_marked, any_tsval;
     uint32_t mss, ws, tsval, tsecr;
+    struct tcp_range sack[4];
+    uint32_t sacks;
     int fill;
 };
 
@@ -173,11 +176,21 @@ static void spec_options(struct script *s, struct spec *x, char *word, char **re
         x->has_ws = true, x->ws = (uint32_t)strtoul(NEXT(), NULL, 0);
     } else if (strcmp(word, "ts") == 0) {
         x->has_ts = true, x->any_tsval = strcmp(NEXT(), "*") == 0, x->tsval = (uint32_t)strtoul(v, NULL, 0);
-        x->echo = strcmp(NEXT(), "=") == 0, x->tsecr = (uint32_t)strtoul(v, NULL, 0);
+        x->echo = strcmp(NEXT(), "=") == 0, x->echo_marked = strcmp(v, "@") == 0, x->tsecr = (uint32_t)strtoul(v, NULL, 0);
     } else if (strcmp(word, "nots") == 0) {
         x->no_ts = true;
     } else if (strcmp(word, "nowscale") == 0) {
         x->no_ws = true;
+    } else if (strcmp(word, "sack") == 0) {
+        for (v = NEXT(); v != NULL && x->sacks < 4; v = strchr(v, '+') != NULL ? strchr(v, '+') + 1 : NULL)
+            if (sscanf(v, "%u:%u", &x->sack[x->sacks].left, &x->sack[x->sacks].right) == 2)
+                x->sacks++;
+    } else if (strcmp(word, "nosack") == 0) {
+        x->no_sack = true;
+    } else if (strcmp(word, "sackok") == 0) {
+        x->sack_ok = true;
+    } else if (strcmp(word, "nosackok") == 0) {
+        x->no_sack_ok = true;
     } else if (strcmp(word, "fill") == 0) {
         x->fill = NEXT()[0];
     } else {
@@ -217,9 +230,21 @@ static void put_options(struct script *s, uint8_t **at, const struct spec *x)
         *p++ = 1, *p++ = 1, *p++ = 8, *p++ = 10;
         v = __builtin_bswap32(x->tsval);
         memcpy(p, &v, 4);
-        v = __builtin_bswap32(x->echo ? s->our_ts : x->tsecr);
+        v = __builtin_bswap32(x->echo ? s->our_ts : x->echo_marked ? s->marked_ts : x->tsecr);
         memcpy(p + 4, &v, 4);
         p += 8;
+    }
+    if (x->sack_ok) {
+        *p++ = 1, *p++ = 1, *p++ = 4, *p++ = 2;
+    }
+    if (x->sacks > 0) {
+        *p++ = 1, *p++ = 1, *p++ = 5, *p++ = (uint8_t)(2 + 8 * x->sacks);
+        for (uint32_t i = 0; i < x->sacks; i++, p += 8) {
+            v = __builtin_bswap32(x->sack[i].left + s->our_isn);
+            memcpy(p, &v, 4);
+            v = __builtin_bswap32(x->sack[i].right + s->our_isn);
+            memcpy(p + 4, &v, 4);
+        }
     }
     *at = p;
 }
@@ -227,9 +252,9 @@ static void put_options(struct script *s, uint8_t **at, const struct spec *x)
 static void inject(struct script *s, const struct spec *x)
 {
     struct packet *p = packet_alloc(s->host.rx_pool);
-    uint8_t *h = packet_append(p, 60), *at = h + 20;
+    uint8_t *h = packet_append(p, 80), *at = h + 20;
     uint32_t v;
-    memset(h, 0, 60);
+    memset(h, 0, 80);
     put_options(s, &at, x);
     h[0] = (uint8_t)(s->flow.remote_port >> 8), h[1] = (uint8_t)s->flow.remote_port;
     h[2] = (uint8_t)(s->flow.local_port >> 8), h[3] = (uint8_t)s->flow.local_port;
@@ -241,7 +266,7 @@ static void inject(struct script *s, const struct spec *x)
     h[13] = x->flags;
     uint32_t win = x->has_win ? x->win : 65535;
     h[14] = (uint8_t)(win >> 8), h[15] = (uint8_t)win;
-    packet_trim(p, (uint32_t)(60 - (at - h)));
+    packet_trim(p, (uint32_t)(80 - (at - h)));
     uint8_t *data = packet_append(p, x->len);
     for (uint32_t i = 0; i < x->len; i++)
         data[i] = x->fill >= 0 ? (uint8_t)x->fill : peer_byte((uint32_t)(x->seq + i - 1));
@@ -279,6 +304,17 @@ static void expect_options(struct script *s, const struct sent *o, const struct 
         fail(s, "timestamps were not expected");
     if (x->has_ts && (!ts || (!x->echo && get32(v + 4) != x->tsecr)))
         fail(s, "timestamp: echo is %u", ts ? get32(v + 4) : 0);
+    bool sack = option(o, 5, &v);
+    if (x->no_sack && sack)
+        fail(s, "SACK blocks were not expected");
+    if (x->sacks > 0 && (!sack || v[-1] != 2 + 8 * x->sacks))
+        fail(s, "%d SACK blocks", sack ? (v[-1] - 2) / 8 : 0);
+    for (uint32_t i = 0; i < x->sacks; i++)
+        if (get32(v + 8 * i) - s->peer_isn != x->sack[i].left || get32(v + 8 * i + 4) - s->peer_isn != x->sack[i].right)
+            fail(s, "SACK block %u is %u:%u", i, get32(v + 8 * i) - s->peer_isn, get32(v + 8 * i + 4) - s->peer_isn);
+    bool sack_ok = option(o, 4, &v);
+    if ((x->sack_ok && !sack_ok) || (x->no_sack_ok && sack_ok))
+        fail(s, "SACK-permitted %s expected", sack_ok ? "was not" : "was");
     bool mss = option(o, 2, &v);
     if (x->has_mss && (!mss || (uint32_t)(v[0] << 8 | v[1]) != x->mss))
         fail(s, "MSS is %u", mss ? (unsigned)(v[0] << 8 | v[1]) : 0);
@@ -372,6 +408,10 @@ static void do_option(struct script *s, const char *name, const char *value)
         s->config.syn_backlog = (uint32_t)v;
     else if (strcmp(name, "user_timeout_ms") == 0)
         s->config.user_timeout_ns = v * MS;
+    else if (strcmp(name, "sack_work") == 0)
+        s->config.sack_work = (uint32_t)v;
+    else if (strcmp(name, "rto_min_ms") == 0)
+        s->config.rto_ns_min = v * MS;
     else if (strcmp(name, "connect_ms") == 0)
         s->config.connect_ns = v * MS;
     else if (strcmp(name, "peer_isn") == 0)
@@ -409,6 +449,8 @@ static void do_info(struct script *s, const char *name, uint64_t want)
                   : strcmp(name, "unread") == 0   ? i.unread
                   : strcmp(name, "reassembly") == 0 ? i.reassembly
                   : strcmp(name, "rto_ms") == 0   ? i.rto_ns / MS
+                  : strcmp(name, "srtt_ms") == 0  ? i.srtt_ns / MS
+                  : strcmp(name, "in_flight") == 0 ? i.in_flight
                   : strcmp(name, "retransmits") == 0 ? i.retransmits
                                                      : UINT64_MAX;
     if (is != want)
@@ -452,6 +494,17 @@ static void call(struct script *s, const char *verb, char **rest)
         for (int i = 0; i < STATS_DROP_COUNT; i++)
             if (strcmp(stats_drop_labels[i], a) == 0 && s->host.stats->drops[i] != strtoull(b, NULL, 0))
                 fail(s, "%s is %llu", a, (unsigned long long)s->host.stats->drops[i]);
+    } else if (strcmp(verb, "count") == 0) {
+        bool known = false;
+        for (int i = 0; i < STATS_COUNTER_COUNT; i++) {
+            if (strcmp(stats_counter_labels[i], a) != 0)
+                continue;
+            known = true;
+            if (s->host.stats->counters[i] != strtoull(b, NULL, 0))
+                fail(s, "%s is %llu", a, (unsigned long long)s->host.stats->counters[i]);
+        }
+        if (!known)
+            fail(s, "no counter '%s'", a);
     } else if (strcmp(verb, "timewait") == 0) {
         if (*s->host.stats->objects[1].in_use != n)
             fail(s, "TIME_WAIT entries: %u", *s->host.stats->objects[1].in_use);
@@ -459,6 +512,8 @@ static void call(struct script *s, const char *verb, char **rest)
         tcp_icmp_error(s->host.tcp, &s->flow, (uint32_t)n + s->our_isn, strcmp(b, "hard") == 0, (uint32_t)strtoul(b, NULL, 0), s->now);
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
         s->peer_isn = (uint32_t)n, s->read = s->written = 0;
+    } else if (strcmp(verb, "mark") == 0) { /* the timestamp that we sent last, for "ts N @" */
+        s->marked_ts = s->our_ts;
     } else if (strcmp(verb, "release") == 0) {
         while (s->held_count > 0)
             packet_free(s->held[--s->held_count]);

@@ -71,6 +71,17 @@ static struct packet *built(struct fuzz *f, const struct base_flow *flow)
         put32(o + 4, c->ts_recent + (uint32_t)(int8_t)take(f, 1));
         put32(o + 8, tcp_ts_now(c, f->now) - take(f, 1));
         options = 3;
+    } else if (options == 9) { /* SACK-permitted */
+        put32(packet_append(p, 4), 0x01010402);
+        options = 1;
+    } else if (options == 8) { /* two blocks near our buffers */
+        uint8_t *o = packet_append(p, 20);
+        put32(o, 0x01010512);
+        for (uint32_t i = 1; i <= 4; i++) {
+            uint32_t how = take(f, 1), base = how & 0x80 ? c->snd_nxt : how & 0x40 ? c->snd_end : c->snd_una;
+            put32(o + 4 * i, base + (how & 0x3f) * (how & 1 ? 19 : 1448 / 16));
+        }
+        options = 5;
     } else {
         for (uint32_t i = 0; i < options * 4; i++)
             *packet_append(p, 1) = (uint8_t)take(f, 1);

@@ -1,8 +1,10 @@
-/* sim_tcp [FIRST [COUNT [-v]]]: two of our stacks over a bad network; one seed decides everything.
+/* sim_tcp [FIRST [COUNT [-v]]] | goodput [SEEDS]: two of our stacks over a bad network; one seed decides everything.
  *
  * Each run: some connections, each side sends a stream of its own and ends it; readers are eager (they act on events only) or slow
  * (windows close).  At the end every byte must have arrived once and in order, every object must be gone, and so must every buffer.
- * The connection checker runs after every step.  A failure prints its seed: `sim_tcp SEED 1 -v` shows the segments. */
+ * The connection checker runs after every step.  A failure prints its seed: `sim_tcp SEED 1 -v` shows the segments.
+ *
+ * goodput: one stream over 100 Mbit/s with a queue of max(64 KB, a bandwidth-delay product); Mbit/s, median of the seeds. */
 #include "lib/tcp_net.h"
 
 #include <stdio.h>
@@ -182,6 +184,9 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->rcvbuf = 2000u << tcp_net_random(r, 8);
     c->sndbuf = 4000u << tcp_net_random(r, 7);
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
+    c->sack = tcp_net_random(r, 4) != 0;
+    c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
+    c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));
     c->user_timeout_ns = 3000 * S;
     c->connect_ns = 3000 * S;
@@ -264,8 +269,91 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     return took;
 }
 
+/* Bulk one way for so many seconds; the reader is eager. */
+static double goodput_run(uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
+{
+    static const uint8_t zeros[65536];
+    static const struct base_addr any;
+    static struct tcp_net net;
+    struct tcp_net *n = &net;
+    struct tcp_config c;
+    struct tcp_event ev;
+    const uint8_t *at;
+    uint64_t got = 0, bdp = 12500ull * rtt_ms, length = rtt_ms < 20 ? 4 * S : 20 * S;
+    tcp_net_config(&c, seed);
+    tcp_net_init(n, &c, &c, seed * 1000 + loss_ppm + rtt_ms, false);
+    n->quiet_checks = true;
+    for (int h = 0; h < 2; h++) {
+        struct tcp_net_link *l = &n->link[h];
+        l->delay_ns = rtt_ms * MS / 2;
+        l->rate_bps = 100000000;
+        l->queue_bytes = bdp > 65536 ? (uint32_t)bdp : 65536;
+        l->loss_ppm = loss_ppm;
+        l->reorder_ppm = reorder ? 20000 : 0;
+        l->reorder_ns = rtt_ms * MS / 4;
+    }
+    tcp_listen(n->host[1].tcp, &any, 80, 0);
+    struct base_flow f = tcp_net_flow(n, 0, 80);
+    struct tcp_conn *a = tcp_connect(n->host[0].tcp, &f, 0, n->now), *b = NULL;
+    uint64_t end = n->now + length;
+    while (n->now < end) {
+        while (tcp_next_event(n->host[1].tcp, &ev))
+            b = ev.conn;
+        for (size_t k; b != NULL && (k = tcp_read_peek(b, &at)) > 0; got += k)
+            tcp_read_consume(b, k);
+        while (tcp_next_event(n->host[0].tcp, &ev))
+            continue;
+        if (tcp_conn_state(a) == TCP_ESTABLISHED)
+            tcp_write(a, zeros, sizeof(zeros));
+        tcp_net_flush(n, 0);
+        tcp_net_flush(n, 1);
+        tcp_net_step(n, tcp_net_next(n, MS));
+    }
+    struct tcp_info info;
+    tcp_conn_info(a, &info);
+    *again += info.retransmits;
+    tcp_abort(a, n->now);
+    tcp_net_flush(n, 0);
+    tcp_net_step(n, 2 * S);
+    if (b != NULL)
+        tcp_abort(b, n->now);
+    tcp_net_fini(n);
+    return (double)got * 8e3 / (double)length;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void goodput(uint64_t seeds)
+{
+    static const uint32_t rtts[] = {1, 20, 100}, losses[] = {0, 1000, 10000, 30000};
+    printf("| RTT | reordering | no loss | 0.1 %% | 1 %% | 3 %% |\n|---|---|---|---|---|---|\n");
+    for (int r = 0; r < 3; r++)
+        for (int o = 0; o < 2; o++) {
+            printf("| %u ms | %s |", rtts[r], o ? "2 %" : "none");
+            for (int l = 0; l < 4; l++) {
+                double x[16];
+                uint64_t again = 0;
+                for (uint64_t i = 0; i < seeds; i++)
+                    x[i] = goodput_run(rtts[r], losses[l], o != 0, i + 1, &again);
+                qsort(x, seeds, sizeof(x[0]), by_size);
+                printf(" %.2f (%llu) |", x[seeds / 2], (unsigned long long)(again / seeds));
+            }
+            printf("\n");
+            fflush(stdout);
+        }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "goodput") == 0) {
+        uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
+        goodput(seeds > 0 && seeds < 16 ? seeds : 3);
+        return 0;
+    }
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500;
     bool verbose = argc > 3;
     uint64_t virtual_ns = 0;

@@ -6,8 +6,10 @@
 #include <arpa/inet.h>
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "exposition.h"
 #include "world.h"
@@ -17,7 +19,7 @@ static void answers(struct world *w, const char *method, const char *path, const
 {
     struct reply r = world_ask(w, method, path, body, header);
     if (r.status != status || (piece != NULL && strstr(r.body, piece) == NULL))
-        fail_msg("%s %s: %ld %s; expected %ld %s", method, path, r.status, r.body, status, piece);
+        fail_msg("%s %s: %ld %s; expected %ld %s", method, path, r.status, r.body, status, piece != NULL ? piece : "any text");
     reply_free(&r);
 }
 
@@ -31,7 +33,7 @@ static void every_path_has_its_answer(void **state)
     answers(w, "POST", "/metrics", "", NULL, 405, "takes GET and HEAD");
     answers(w, "DELETE", "/api/v1/status", NULL, NULL, 405, "takes GET");
     answers(w, "GET", "/api/v1/shutdown", NULL, NULL, 405, "takes POST");
-    static const char *const get[] = {"/", "/api/v1/connections", "/api/v1/explain?method=/a/b"}, *const post[] = {
+    static const char *const get[] = {"/", "/api/v1/explain?method=/a/b"}, *const post[] = {
                                                                                                       "/api/v1/reload",
                                                                                                       "/api/v1/drain",
                                                                                                       "/api/v1/undrain",
@@ -616,10 +618,187 @@ static void penstockctl_shows_what_the_server_says(void **state)
     world_close(w);
 }
 
+/* ---- connections, with a worker made of a thread ---- */
+
+struct acting {
+    struct world *world;
+    unsigned worker, connections;
+    int stop;
+};
+
+static void fill_dump(struct mailbox_dump *d, const struct acting *as)
+{
+    for (d->count = 0; d->count < MAILBOX_DUMP_ENTRIES && d->cursor < as->connections; d->count++, d->cursor++)
+        d->entry[d->count] = (struct mailbox_connection){
+            .flow = {.local_port = 50051, .remote_port = (uint16_t)(1000 + d->cursor)}, .state = 4, .passive = true, .listener = 0, .session = true,
+            .streams = d->cursor, .mss = 1448, .srtt_ns = 1500, .slot = UINT32_MAX};
+    if (d->cursor == as->connections)
+        d->cursor = UINT32_MAX;
+    mailbox_dump_give(d, false);
+}
+
+static void *act(void *user)
+{
+    struct acting *as = user;
+    struct mailbox_message m;
+    while (!__atomic_load_n(&as->stop, __ATOMIC_ACQUIRE)) {
+        if (mailbox_order_next(as->world->mailbox[as->worker], &m) && m.kind == MAILBOX_DUMP)
+            fill_dump((struct mailbox_dump *)(uintptr_t)m.a, as);
+        else
+            usleep(200);
+    }
+    return NULL;
+}
+
+static void connections_come_from_every_worker_in_parts(void **state)
+{
+    (void)state;
+    struct world *w = world_open(NULL, NULL);
+    struct acting as[2] = {{w, 0, 1300, 0}, {w, 1, 0, 0}};
+    pthread_t thread[2];
+    for (int i = 0; i < 2; i++)
+        pthread_create(&thread[i], NULL, act, &as[i]);
+    for (int round = 0; round < 3; round++) {
+        struct reply r = world_ask(w, "GET", "/api/v1/connections", NULL, NULL);
+        cJSON *root = cJSON_Parse(r.body);
+        assert_int_equal(r.status, 200);
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(root, "complete")));
+        cJSON *list = cJSON_GetObjectItem(root, "connections"), *c;
+        assert_int_equal(cJSON_GetArraySize(list), 1300);
+        unsigned n = 0;
+        cJSON_ArrayForEach (c, list)
+            assert_true(number(c, "streams") == n++ && number(c, "srtt_us") == 1.5);
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 7), "state")), "ESTABLISHED");
+        cJSON_Delete(root);
+        reply_free(&r);
+    }
+    /* One worker falls silent: an answer after a second, in words; and once it is back, the whole. */
+    __atomic_store_n(&as[1].stop, 1, __ATOMIC_RELEASE);
+    pthread_join(thread[1], NULL);
+    answers(w, "GET", "/api/v1/connections", NULL, NULL, 200, "\"complete\":false,\"words\":\"1 of 2 workers did not answer");
+    as[1].stop = 0;
+    pthread_create(&thread[1], NULL, act, &as[1]);
+    usleep(20000);
+    answers(w, "GET", "/api/v1/connections", NULL, NULL, 200, "\"complete\":true");
+    for (int i = 0; i < 2; i++) {
+        __atomic_store_n(&as[i].stop, 1, __ATOMIC_RELEASE);
+        pthread_join(thread[i], NULL);
+    }
+    world_close(w);
+}
+
+/* ---- captures that are refused ---- */
+
+static void captures_are_refused_with_a_sentence(void **state)
+{
+    (void)state;
+    struct world *w = world_open(NULL, NULL);
+    static const char *const bad[][2] = {
+        {"{\"filter\":\"tcp prot 80\"}", "is no word of pcap-filter's"}, {"{\"filter\":\"host example.com\"}", "not looked up"},
+        {"{\"filter\":\"port http\"}", "not looked up"},               {"{\"filter\":\"tcp and (\"}", "can't be read"},
+        {"{\"filter\":\"tcp ; udp\"}", "a character that is not"},      {"{\"filter\":7}", "must be a string"},
+        {"{\"seconds\":-1}", "seconds"},                                {"{\"snaplen\":3}", "snaplen"},
+        {"[]", "must be a JSON object"},                                  {"{", "no JSON"}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        answers(w, "POST", "/api/v1/capture", bad[i][0], NULL, 400, bad[i][1]);
+    char text[1200];
+    memset(text, ' ', sizeof(text));
+    memcpy(text, "{\"filter\":\"tcp", 14);
+    memcpy(text + 1150, "\"}", 3);
+    answers(w, "POST", "/api/v1/capture", text, NULL, 400, "longer than");
+    answers(w, "POST", "/api/v1/capture", "{}", "Origin: http://example.com", 403, "web pages");
+    answers(w, "GET", "/api/v1/capture/status", NULL, NULL, 200, "\"running\":false");
+    answers(w, "POST", "/api/v1/capture/stop", "", NULL, 200, "\"running\":false");
+    world_close(w);
+}
+
+/* ---- access records ---- */
+
+static char access_path[64];
+
+static void log_to_a_file(struct world *w)
+{
+    free(w->config->log_access);
+    w->config->log_access = strdup(access_path);
+}
+
+static void turn_for(struct world *w, unsigned ms)
+{
+    for (uint64_t end = loop_now(w->loop) + ms * 1000000ull; loop_now(w->loop) < end;)
+        loop_turn(w->loop, 2);
+}
+
+static unsigned lines_of(char *out, size_t room)
+{
+    FILE *f = fopen(access_path, "r");
+    size_t n = f != NULL ? fread(out, 1, room - 1, f) : 0;
+    unsigned lines = 0;
+    out[n] = '\0';
+    for (size_t i = 0; i < n; i++)
+        lines += out[i] == '\n';
+    if (f != NULL)
+        fclose(f);
+    return lines;
+}
+
+static void access_records_become_json_lines(void **state)
+{
+    (void)state;
+    static char text[1 << 20];
+    snprintf(access_path, sizeof(access_path), "/tmp/penstock-unit-access-%d", (int)getpid());
+    unlink(access_path);
+    struct world *w = world_open(NULL, log_to_a_file);
+    world_set(w, "echo", "198.18.0.1:50062");
+    struct base_endpoint e;
+    base_endpoint_parse("198.18.0.1:50062", &e);
+    const struct membership_cluster *c = membership_find(w->membership, "echo");
+    const struct membership_endpoint *m = membership_endpoint(membership_find(w->membership, "echo"), &e);
+    struct mailbox_access r = {.client = {e.addr, 40000}, .cluster = c->id, .slot = m->slot, .serial = m->serial, .duration_ns = 1234500, .grpc = true,
+                               .bytes_up = 7, .bytes_down = 1ull << 40, .stream_down = 1, .stream_up = 3, .method_len = 9};
+    memcpy(r.method, "/a\"\\\n\xff\x01/b", 9);
+    assert_true(mailbox_access(w->mailbox[1], &r));
+    r.serial++; /* an endpoint that has left */
+    r.reason = STATS_REASON_DEADLINE + 1, r.code = 4;
+    assert_true(mailbox_access(w->mailbox[0], &r));
+    turn_for(w, 60);
+    assert_int_equal(lines_of(text, sizeof(text)), 2);
+    char *second = strchr(text, '\n') + 1;
+    cJSON *a = cJSON_Parse(text), *b = cJSON_Parse(second);
+    assert_true(a != NULL && b != NULL);
+    cJSON *late = strstr(text, "deadline") < second ? a : b, *good = late == a ? b : a;
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(good, "endpoint")), "198.18.0.1:50062");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(good, "method")), "/a\"\\\n\xc3\xbf\x01/b");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(good, "cluster")), "echo");
+    assert_true(number(good, "duration_us") == 1234.5 && number(good, "bytes_down") == (double)(1ull << 40) && number(good, "worker") == 1);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(late, "endpoint")), "");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(late, "grpc_status")), "DEADLINE_EXCEEDED");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(late, "penstock_reason")), "deadline");
+    cJSON_Delete(a);
+    cJSON_Delete(b);
+    /* Rotation; and a burst larger than a turn takes. */
+    unlink(access_path);
+    admin_reopen(w->admin);
+    turn_for(w, 30);
+    unsigned sent = 0;
+    while (mailbox_access(w->mailbox[0], &r))
+        sent++;
+    assert_int_equal(sent, 8192);
+    turn_for(w, 400);
+    static char many[8 << 20];
+    assert_int_equal(lines_of(many, sizeof(many)), sent);
+    assert_true(mailbox_access(w->mailbox[0], &r)); /* the last one is written at the end */
+    world_close(w);
+    assert_int_equal(lines_of(many, sizeof(many)), sent + 1);
+    unlink(access_path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_path_has_its_answer),
+        cmocka_unit_test(connections_come_from_every_worker_in_parts),
+        cmocka_unit_test(captures_are_refused_with_a_sentence),
+        cmocka_unit_test(access_records_become_json_lines),
         cmocka_unit_test(shutdown_is_an_order_and_not_a_web_pages),
         cmocka_unit_test(orders_are_read_strictly),
         cmocka_unit_test(ready_comes_and_goes),

@@ -8,6 +8,10 @@
 #include <unistd.h>
 
 #include "packet/packet.h"
+#include "packet/tap.h"
+
+#include <pcap/bpf.h>
+#include <stdlib.h>
 
 #ifndef PACKET_MALLOC
 #include <rte_eal.h>
@@ -216,6 +220,75 @@ static void device_flags_are_translated(void **state)
 }
 #endif
 
+static struct packet_tap *tap_open(uint32_t frames, uint32_t snaplen, const struct bpf_insn *filter)
+{
+    void *memory = aligned_alloc(BASE_CACHE_LINE, packet_tap_footprint(frames, snaplen));
+    struct packet_tap *t = packet_tap_create(memory, frames, snaplen, filter);
+    assert_non_null(t);
+    return t;
+}
+
+static void show(struct packet_tap *t, struct packet_pool *pool, uint32_t length, uint8_t first, bool out)
+{
+    struct packet *p = packet_alloc(pool);
+    memset(packet_append(p, length), 0x5a, length);
+    packet_data(p)[0] = first;
+    packet_tap_see(t, &p, 1, 3, out);
+    packet_free(p);
+}
+
+static void a_tap_keeps_what_fits_and_counts_the_rest(void **state)
+{
+    struct packet_pool *pool = packet_pool_create("tap", 64, 2048, 0);
+    struct packet_tap *t = tap_open(64, 100, NULL);
+    uint32_t n = 0;
+    (void)state;
+    for (uint32_t i = 0; i < 200; i++) {
+        t->tsc = 1000 + i;
+        show(t, pool, 60 + i, (uint8_t)i, i % 2);
+    }
+    assert_int_equal(t->seen, 200);
+    assert_int_equal(t->matched, 200);
+    for (const struct packet_tap_frame *f; (f = packet_tap_next(t)) != NULL; packet_tap_done(t), n++) {
+        assert_int_equal(f->tsc, 1000 + n);
+        assert_int_equal(f->length, 60 + n);
+        assert_int_equal(f->kept, 60 + n < 100 ? 60 + n : 100);
+        assert_int_equal(f->data[0], n);
+        assert_int_equal(f->data[f->kept - 1], 0x5a);
+        assert_int_equal(f->out, n % 2);
+        assert_int_equal(f->device, 3);
+    }
+    assert_int_equal(n, 63); /* a ring keeps one place free */
+    assert_int_equal(t->lost, 200 - 63);
+    show(t, pool, 1500, 7, false); /* there is room again */
+    assert_int_equal(packet_tap_next(t)->length, 1500);
+    packet_tap_done(t);
+    assert_null(packet_tap_next(t));
+    free(t);
+    packet_pool_destroy(pool);
+}
+
+static void a_filter_decides_before_the_copy(void **state)
+{
+    /* ldb [0]; jeq #7; ret #-1; ret #0; and a load behind the end of short frames, which rejects them */
+    static const struct bpf_insn seven[] = {
+        {BPF_LD | BPF_B | BPF_ABS, 0, 0, 80}, {BPF_LD | BPF_B | BPF_ABS, 0, 0, 0}, {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 7},
+        {BPF_RET | BPF_K, 0, 0, UINT32_MAX},  {BPF_RET | BPF_K, 0, 0, 0}};
+    struct packet_pool *pool = packet_pool_create("tap", 64, 2048, 0);
+    struct packet_tap *t = tap_open(64, 2000, seven);
+    (void)state;
+    for (uint32_t i = 0; i < 100; i++)
+        show(t, pool, i < 50 ? 100 : 60, (uint8_t)(i % 10), false);
+    assert_int_equal(t->seen, 100);
+    assert_int_equal(t->matched, 5);
+    assert_int_equal(t->lost, 0);
+    for (unsigned i = 0; i < 5; i++, packet_tap_done(t))
+        assert_int_equal(packet_tap_next(t)->data[0], 7);
+    assert_null(packet_tap_next(t));
+    free(t);
+    packet_pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +296,8 @@ int main(void)
         cmocka_unit_test(data_grows_and_shrinks_at_both_ends),
         cmocka_unit_test(the_last_reference_frees),
         cmocka_unit_test(copies_have_bytes_and_scratch),
+        cmocka_unit_test(a_tap_keeps_what_fits_and_counts_the_rest),
+        cmocka_unit_test(a_filter_decides_before_the_copy),
         cmocka_unit_test(kept_packets_leave_three_quarters_of_a_pool),
 #ifndef PACKET_MALLOC
         cmocka_unit_test(device_flags_are_translated),
