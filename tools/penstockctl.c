@@ -435,7 +435,8 @@ static int wait_drained(const struct arguments *a, double generation)
         if (root == NULL)
             return FAILED;
         const cJSON *e = find_endpoint(root, a->operand, a->endpoint);
-        bool drained = number_of(root, "applied") >= generation && (e == NULL || number_of(e, "active_streams") == 0);
+        bool taken = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "current")) || number_of(root, "applied") >= generation;
+        bool drained = taken && (e == NULL || number_of(e, "active_streams") == 0);
         bool undone = e != NULL && number_of(e, "weight") != 0;
         cJSON_Delete(root);
         if (undone) {

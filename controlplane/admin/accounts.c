@@ -10,6 +10,8 @@
  * cluster's "other". */
 #include "internal.h"
 
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static unsigned hash(uint16_t cluster, const struct base_endpoint *e, bool other)
@@ -227,6 +229,49 @@ static void drop_cluster(struct admin_accounts *t, unsigned workers, uint16_t cl
     t->count = kept;
 }
 
+static uint64_t counted(const struct admin_view *v, uint32_t cluster, size_t offset)
+{
+    uint64_t n = 0;
+    for (unsigned w = 0; w < v->worker_count; w++)
+        if (cluster < v->stats[w]->cluster_count)
+            n += stats_read((const uint64_t *)(const void *)((const char *)&v->stats[w]->clusters[cluster] + offset));
+    return n;
+}
+
+uint64_t admin_cluster_count(const struct admin_accounts *t, const struct admin_view *v, uint32_t cluster, size_t offset)
+{
+    uint64_t n = counted(v, cluster, offset), before = 0;
+    if (t->before[cluster] != NULL)
+        memcpy(&before, (const char *)t->before[cluster] + offset, sizeof(before));
+    return n > before ? n - before : 0;
+}
+
+/* Workers' counts of a cluster, or those of one listener in it, begin at nothing for the name that has the id now. */
+static void begin_counts(struct admin_accounts *t, const struct admin_view *v, uint32_t cluster, size_t offset, size_t bytes)
+{
+    if (t->before[cluster] == NULL)
+        t->before[cluster] = calloc(1, sizeof(**t->before));
+    for (size_t at = offset; t->before[cluster] != NULL && at < offset + bytes; at += sizeof(uint64_t)) {
+        uint64_t n = counted(v, cluster, at);
+        memcpy((char *)t->before[cluster] + at, &n, sizeof(n));
+    }
+}
+
+/* Listeners have 16 ids: a seventeenth name gets one whose listener is gone. */
+static void check_listeners(struct admin_accounts *t, const struct admin_view *v)
+{
+    for (uint32_t l = 0; l < STATS_LISTENERS; l++) {
+        const char *name = publish_listener_name(v->publish, l);
+        size_t offset = offsetof(struct stats_cluster, started) + l * sizeof(uint64_t);
+        if (name == NULL || strcmp(name, t->listener[l]) == 0)
+            continue;
+        for (uint32_t c = 0; t->listener[l][0] != '\0' && c < membership_cluster_count(v->membership); c++)
+            if (counted(v, c, offset) > 0)
+                begin_counts(t, v, c, offset, sizeof(uint64_t));
+        snprintf(t->listener[l], sizeof(t->listener[l]), "%s", name);
+    }
+}
+
 /* When all ids are used up, one whose cluster is long gone is given to another name: its accounts end. */
 static void check_names(struct admin_accounts *t, const struct admin_view *v)
 {
@@ -234,8 +279,10 @@ static void check_names(struct admin_accounts *t, const struct admin_view *v)
         const struct membership_cluster *c = membership_cluster(v->membership, (uint16_t)i);
         if (c == NULL || strcmp(c->name, t->name[i]) == 0)
             continue;
-        if (t->name[i][0] != '\0')
+        if (t->name[i][0] != '\0') {
             drop_cluster(t, v->worker_count, (uint16_t)i);
+            begin_counts(t, v, i, 0, sizeof(struct stats_cluster));
+        }
         memcpy(t->name[i], c->name, sizeof(t->name[i]));
     }
 }
@@ -243,6 +290,7 @@ static void check_names(struct admin_accounts *t, const struct admin_view *v)
 void admin_accounts_observe(struct admin_accounts *t, const struct admin_view *v)
 {
     check_names(t, v);
+    check_listeners(t, v);
     for (unsigned w = 0; w < v->worker_count; w++)
         observe_worker(t, v, w);
     fold_departed(t, v->worker_count);
@@ -276,6 +324,8 @@ void admin_accounts_destroy(struct admin_accounts *t, unsigned workers)
         free(t->list[i]);
     for (unsigned w = 0; w < workers && t->seen != NULL; w++)
         free(t->seen[w]);
+    for (uint32_t i = 0; i < SNAPSHOT_CLUSTERS_MAX; i++)
+        free(t->before[i]);
     free(t->list);
     free(t->seen);
     free(t->seen_count);

@@ -44,6 +44,8 @@ struct admin_accounts {
     struct admin_seen **seen;             /* [worker][slot] */
     uint32_t *seen_count;                 /* [worker] */
     char name[SNAPSHOT_CLUSTERS_MAX][64]; /* of the cluster that had the id when last looked at */
+    char listener[STATS_LISTENERS][64];   /* the same, of listeners */
+    struct stats_cluster *before[SNAPSHOT_CLUSTERS_MAX]; /* what workers had counted for former holders of the id; NULL: none */
 };
 
 struct admin {
@@ -66,6 +68,10 @@ struct admin {
 bool admin_accounts_create(struct admin_accounts *t, const struct admin_view *v);
 void admin_accounts_destroy(struct admin_accounts *t, unsigned workers);
 void admin_accounts_observe(struct admin_accounts *t, const struct admin_view *v);
+/* A count of struct stats_cluster, at this offset, over all workers, without what former holders of the id have. */
+uint64_t admin_cluster_count(const struct admin_accounts *t, const struct admin_view *v, uint32_t cluster, size_t offset);
+#define ADMIN_COUNT(a, cluster, field, i) \
+    admin_cluster_count(&(a)->accounts, &(a)->view, cluster, offsetof(struct stats_cluster, field) + (i) * sizeof(uint64_t))
 /* Observes, and fills `total` of each. */
 void admin_accounts_sum(struct admin_accounts *t, const struct admin_view *v);
 /* NULL: none yet. */

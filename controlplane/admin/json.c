@@ -76,7 +76,8 @@ static void add_cluster(struct admin *a, cJSON *list, const struct membership_cl
 char *admin_clusters_json(struct admin *a)
 {
     cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "clusters");
-    add_u64(root, "applied", publish_applied(a->view.publish)); /* before the counts are read */
+    add_u64(root, "applied", publish_applied(a->view.publish)); /* both before the counts are read */
+    cJSON_AddBoolToObject(root, "current", publish_current(a->view.publish));
     admin_accounts_sum(&a->accounts, &a->view);
     for (uint32_t i = 0; i < membership_cluster_count(a->view.membership); i++) {
         const struct membership_cluster *c = membership_cluster(a->view.membership, (uint16_t)i);

@@ -216,16 +216,9 @@ static void add_durations(const struct admin *a, struct admin_text *t, struct ad
                           const struct membership_cluster *c)
 {
     uint64_t bucket[STATS_DURATION_BUCKETS] = {0}, count = 0, sum_us = 0;
-    for (unsigned w = 0; w < a->view.worker_count; w++) {
-        if (c->id >= a->view.stats[w]->cluster_count)
-            continue;
-        const struct stats_histogram *h = &a->view.stats[w]->clusters[c->id].duration;
-        for (unsigned i = 0; i < STATS_DURATION_BUCKETS; i++)
-            bucket[i] += stats_read(&h->bucket[i]);
-        sum_us += stats_read(&h->sum_us);
-    }
     for (unsigned i = 0; i < STATS_DURATION_BUCKETS; i++)
-        count += bucket[i];
+        count += bucket[i] = ADMIN_COUNT(a, c->id, duration.bucket, i);
+    sum_us = ADMIN_COUNT(a, c->id, duration.sum_us, 0);
     if (count == 0)
         return;
     admin_family_begin(t, f);
@@ -254,10 +247,7 @@ static void add_started(const struct admin *a, struct admin_text *t)
     struct admin_family f = {"rpcs_started_total", "counter", "RPCs begun, by listener and cluster."};
     each_cluster(c, a) for (unsigned l = 0; l < STATS_LISTENERS; l++)
     {
-        uint64_t n = 0;
-        for (unsigned w = 0; w < a->view.worker_count; w++)
-            if (c->id < a->view.stats[w]->cluster_count)
-                n += stats_read(&a->view.stats[w]->clusters[c->id].started[l]);
+        uint64_t n = ADMIN_COUNT(a, c->id, started, l);
         if (n == 0)
             continue;
         admin_family_begin(t, &f);
@@ -274,10 +264,7 @@ static void add_pick_failures(const struct admin *a, struct admin_text *t)
                              "RPCs that got no endpoint or an answer of the gateway's own, by reason."};
     each_cluster(c, a) for (unsigned i = 0; i < STATS_REASON_COUNT; i++)
     {
-        uint64_t n = 0;
-        for (unsigned w = 0; w < a->view.worker_count; w++)
-            if (c->id < a->view.stats[w]->cluster_count)
-                n += stats_read(&a->view.stats[w]->clusters[c->id].pick_failures[i]);
+        uint64_t n = ADMIN_COUNT(a, c->id, pick_failures, i);
         if (n == 0)
             continue;
         admin_family_begin(t, &f);

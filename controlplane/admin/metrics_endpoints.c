@@ -47,10 +47,9 @@ static const char *cluster_name(const struct admin *a, uint16_t id)
 /* RPCs that the gateway answered itself, by status: they have no endpoint. */
 static void sum_own(const struct admin *a, struct rows *r)
 {
-    for (unsigned w = 0; w < a->view.worker_count; w++)
-        for (uint32_t c = 0; c < SNAPSHOT_CLUSTERS_MAX && c < a->view.stats[w]->cluster_count; c++)
-            for (unsigned i = 0; i < STATS_GRPC_CODES; i++)
-                r->own[c][i] += stats_read(&a->view.stats[w]->clusters[c].own_answers[i]);
+    for (uint32_t c = 0; c < membership_cluster_count(a->view.membership); c++)
+        for (unsigned i = 0; i < STATS_GRPC_CODES; i++)
+            r->own[c][i] = ADMIN_COUNT(a, c, own_answers, i);
 }
 
 static void sort_out(struct admin *a, struct rows *r)

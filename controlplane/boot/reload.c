@@ -37,7 +37,22 @@ static uint32_t largest_header_list(const struct config *c)
     return max;
 }
 
-/* What can't change while workers run: their memory was laid out for it. */
+/* What workers' memory, and the owner of a flow, were laid out for at start. */
+static void check_listener(struct boot *b, const struct config *next, const struct config_listener *l, struct config_errors *said)
+{
+    char text[512];
+    if (l->max_header_list_size > b->header_list_max) {
+        snprintf(text, sizeof(text), "`listeners[].max_header_list_size` of \"%s\" is larger than any at start (%u bytes): such a change needs a restart",
+                 l->name, b->header_list_max);
+        fault(said, next->file, l->line, text);
+    }
+    if (boot_port_is_ephemeral(b, l->bind.port)) {
+        snprintf(text, sizeof(text), "`listeners[].bind` of \"%s\": ports %u to %u were kept for connections to backends at start; take another, or restart",
+                 l->name, b->owners.port_low, b->owners.port_high);
+        fault(said, next->file, l->line, text);
+    }
+}
+
 static void check_running(struct boot *b, const struct config *next, struct config_errors *said)
 {
     char text[512];
@@ -46,14 +61,8 @@ static void check_running(struct boot *b, const struct config *next, struct conf
         snprintf(text, sizeof(text), "`%s` differs from what penstock was started with: such a change needs a restart", key);
         fault(said, next->file, 0, text);
     }
-    for (unsigned i = 0; i < next->listener_count; i++) {
-        const struct config_listener *l = &next->listeners[i];
-        if (l->max_header_list_size <= b->header_list_max)
-            continue;
-        snprintf(text, sizeof(text), "`listeners[].max_header_list_size` of \"%s\" is larger than any at start (%u bytes): such a change needs a restart",
-                 l->name, b->header_list_max);
-        fault(said, next->file, l->line, text);
-    }
+    for (unsigned i = 0; i < next->listener_count; i++)
+        check_listener(b, next, &next->listeners[i], said);
     if (!membership_fits(b->membership, next))
         fault(said, next->file, 0, "`clusters` has more new names than there are ids free: former clusters are still draining; try again later");
     if (b->draining)

@@ -187,6 +187,11 @@ uint64_t publish_applied(const struct publish *p)
     return least;
 }
 
+bool publish_current(const struct publish *p)
+{
+    return !changed(p) && publish_applied(p) >= p->generation;
+}
+
 bool publish_settled(const struct publish *p)
 {
     return p->waiting_count == 0 && p->generation > 0;

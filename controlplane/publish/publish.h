@@ -29,6 +29,8 @@ const char *publish_listener_name(const struct publish *p, uint32_t id);
 /* The generation that holds every change made so far, published or about to be; and the one that every worker has in force. */
 uint64_t publish_promised(const struct publish *p);
 uint64_t publish_applied(const struct publish *p);
+/* Nothing waits to be published, and every worker has what is. */
+bool publish_current(const struct publish *p);
 void publish_drain(struct publish *p); /* snapshot.draining */
 /* Once a turn of the control loop, and soon after a change: reads the workers' reports into membership, sends orders (repeated until
  * acknowledged), builds and swaps a version if something changed, frees what can be freed.  Returns the generation in force. */

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -208,6 +209,8 @@ FAULTS = [
     ("198.18.0.2:50051", "198.18.0.9:50051", "198.18.0.9"),
     ("max_concurrent_streams = ", "max_concurrent_streams = 0; max_header_list_size = ", None),
     ("clusters = (", "panic_percent = 3; clusters = (", None),
+    ('{ name = "grpc";', '{ name = "low"; bind = "198.18.0.2:30000"; routes = ( { path = "/"; cluster = "echo"; } ); }, { name = "grpc";', "kept for connections"),
+    ("max_concurrent_streams = ", 'max_header_list_size = "1MiB"; max_concurrent_streams = ', "at start"),
 ]
 RESTARTS = [("workers = ", "workers = 1", "workers"), ("iface=pen0", "iface=pen1", "ports[].device"),
             ("tcp: {", "limits: { connections = 4000; };\ntcp: {", "limits"), ('"512"', '"600"', "dpdk")]
@@ -274,7 +277,7 @@ def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400, 
     expect(all(s["reconnects"] == 0 for s in summaries), f"connections of the load were lost: {summaries}")
     want = {(bind, name) for name, (bind, _, _) in lab.settings.listeners.items()}
     expect({(l["bind"], l["name"]) for l in lab.status()["listeners"]} == want, f"listeners: {lab.status()['listeners']}, not {want}")
-    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s with {workers} worker{'s' if workers > 1 else ''}: no call failed, no connection lost "
+    report.ok(f"{done} reloads of {len(KINDS)} kinds and {refused} refused ones under {rate} RPC/s with workers = {workers}: no call failed, no connection lost "
               f"({sum(s['ok'] for s in summaries)} calls)")
     expect(lab.end_gateway() == 0, f"exit status {lab.gateway.returncode}")
 
@@ -464,11 +467,55 @@ def taken_away(report, work, build, asan):
     report.ok(f"an address taken from the port: its connections are reset at once ({1000 * took:.0f} ms), those of another stay")
 
 
+def odds(report, work, build, asan):
+    """A new cluster that nobody answers for, reloads that wait, the admin server elsewhere, the same file again."""
+    lab = Live(work, build).start()
+    load = Load(lab, "--rate", 200).flowing()
+    before = lab.settled()
+    lab.reload()
+    expect(lab.generation() == before, "the file that is in force made a generation")
+    lab.settings.clusters["dead"] = 'target = "static:///198.18.0.1:9";'
+    lab.settings.listeners["grpc"][2] = ["dead", "echo"]
+    began = time.monotonic()
+    lab.reload()
+    report.note(f"a new cluster whose endpoint refuses: in force after {time.monotonic() - began:.1f} s")
+    mute = socket.create_server(("198.18.0.1", 9998))  # takes connections and says nothing
+    lab.settings.clusters["silent"] = 'target = "static:///198.18.0.1:9998"; connect_timeout = "60s";'
+    lab.settings.listeners["grpc"][2] = ["silent", "echo"]
+    lab.write()
+    expect(post("/api/v1/reload")[1]["pending"], "routes to a cluster that is not connected change at once")
+    lab.settings.listeners["late"] = ["198.18.0.2:51000", 64, ["echo"]]
+    lab.write()
+    lab.gateway.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    expect(not lab.log_lines("listening on 198.18.0.2:51000"), "a reload did not wait for the one before")
+    wait_for(10, "both are in force", lambda: not lab.status()["reloading"])
+    wait_for(3, "the later one is in force", lambda: lab.log_lines("listening on 198.18.0.2:51000"))
+    expect(lab.log_lines("cluster silent has no READY endpoint"), "the log does not name the cluster that was waited for")
+    text = lab.settings.text()
+    lab.write(text.replace("127.0.0.1:9901", "127.0.0.1:2379"))  # etcd has it
+    run = lab.ctl("reload")
+    expect(run.returncode == 1 and "127.0.0.1:2379" in run.stderr, f"an admin address that is taken: {run.returncode}, {run.stderr}")
+    lab.write(text.replace("127.0.0.1:9901", "127.0.0.1:9902"))
+    run = lab.ctl("reload")
+    expect(run.returncode == 0, f"admin.bind moves: {run.stderr}")
+    wait_for(5, "admin answers at its new address", lambda: lab.ctl("-a", "127.0.0.1:9902", "status").returncode == 0)
+    expect(lab.ctl("status").returncode == 1, "admin answers at its former address")
+    lab.write(text)
+    expect(lab.ctl("-a", "127.0.0.1:9902", "reload").returncode == 0, "admin.bind moves back")
+    wait_for(5, "admin answers at its first address", lambda: lab.http("/healthz")[0] == 200)
+    mute.close()
+    summary = load.stop()
+    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    report.ok("a cluster without endpoints is waited for 5 s, reloads wait for each other, admin.bind moves and is refused where it can't, no call failed")
+
+
 def reloads_workers(report, work, build, asan):
     reloads(report, work, build, asan, count=50, rate=200, workers=2)
 
 
 CHECKS = [
+    {"name": "reload-odds", "run": odds},
     {"name": "reload-workers", "run": reloads_workers, "limit": 240},
     {"name": "reload-many", "run": many},
     {"name": "reload-by-hand", "run": by_hand},

@@ -290,6 +290,43 @@ static void fill(struct world *w)
     w->in_use = 30;
 }
 
+/* A listener's id serves another name when more than there are ids have come and gone: that one's count begins at nothing. */
+static void counts_do_not_pass_to_another_name(void **state)
+{
+    (void)state;
+    struct world *w = world_open(NULL, NULL);
+    struct config c = *w->config;
+    char name[24][8], series[256];
+    uint16_t echo = membership_find(w->membership, "echo")->id;
+    uint64_t *count = &w->stats[0]->clusters[echo].started[1];
+    unsigned last = 0;
+    for (unsigned k = 0; k < 24; k++) {
+        snprintf(name[k], sizeof(name[k]), "k%u", k);
+        c.listeners[1] = c.listeners[0];
+        c.listeners[1].name = name[k];
+        c.listener_count = 2;
+        publish_config(w->publish, &c);
+        publish_turn(w->publish, loop_now(w->loop));
+        admin_observe(w->admin);
+        if (strcmp(publish_listener_name(w->publish, 1), name[last]) != 0) {
+            last = k;
+            break;
+        }
+        *count += 7;
+    }
+    assert_true(last > 14); /* ids lasted so long */
+    char *m = metrics(w);
+    snprintf(series, sizeof(series), "listener=\"%.7s\"", name[last]);
+    assert_null(strstr(m, series));
+    free(m);
+    *count += 2;
+    m = metrics(w);
+    snprintf(series, sizeof(series), "penstock_rpcs_started_total{listener=\"%.7s\",cluster=\"echo\"}", name[last]);
+    shows(m, series, 2);
+    free(m);
+    world_close(w);
+}
+
 static void metrics_say_what_was_counted(void **state)
 {
     (void)state;
@@ -768,6 +805,7 @@ int main(void)
         cmocka_unit_test(a_silent_source_holds_back_ten_seconds_only),
         cmocka_unit_test(clusters_have_the_contracts_fields),
         cmocka_unit_test(metrics_say_what_was_counted),
+        cmocka_unit_test(counts_do_not_pass_to_another_name),
         cmocka_unit_test(promtool_finds_nothing),
         cmocka_unit_test(counters_never_fall_when_a_slot_changes_hands),
         cmocka_unit_test(a_torn_look_does_not_count),

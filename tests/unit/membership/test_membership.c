@@ -241,6 +241,161 @@ static void more_endpoints_than_slots_are_refused(void **state)
 }
 
 /* 64 addresses come, go, change and are reported empty at random; a twin of two arrays says what must be. */
+static void says(struct membership *m, uint32_t worker, const struct membership_endpoint *e, unsigned state)
+{
+    membership_report_state(m, worker, e->slot, e->serial, state);
+}
+
+static void a_set_replaced_whole_serves_until_the_new_one_is_ready(void **state)
+{
+    (void)state;
+    struct membership *m = start(2);
+    struct membership_cluster *c = membership_find(m, "echo");
+    struct membership_entry a[] = {entry("198.18.0.1:1", 1), entry("198.18.0.2:1", 1)}, b = entry("198.18.0.3:1", 1);
+    membership_set(m, c, a, 2, 1, 1);
+    says(m, 0, membership_endpoint(c, &a[0].address), MAILBOX_READY);
+    says(m, 1, membership_endpoint(c, &a[0].address), MAILBOX_READY);
+    membership_set(m, c, &b, 1, 2, 2); /* .1 is READY and stays for now, .2 is not and goes */
+    assert_string_equal(text_of(c), "198.18.0.1:1=1 -198.18.0.2:1=1 198.18.0.3:1=1");
+    uint64_t version = c->version;
+    says(m, 0, membership_endpoint(c, &b.address), MAILBOX_READY);
+    membership_tick(m, 3); /* READY on one of two workers */
+    assert_true(c->outgoing == 1 && c->version == version);
+    says(m, 1, membership_endpoint(c, &b.address), MAILBOX_READY);
+    membership_tick(m, 4);
+    assert_string_equal(text_of(c), "-198.18.0.1:1=1 -198.18.0.2:1=1 198.18.0.3:1=1");
+    assert_true(c->outgoing == 0 && c->present == 1 && c->version == version + 1);
+    /* What .1 said in its former life does not count now. */
+    membership_set(m, c, a, 1, 3, 5);
+    assert_string_equal(text_of(c), "198.18.0.1:1=1 -198.18.0.2:1=1 198.18.0.3:1=1");
+    membership_known_present(membership_endpoint(c, &a[0].address), 9);
+    membership_applied(m, 0, 9);
+    membership_tick(m, 6);
+    assert_int_equal(c->outgoing, 1);
+    membership_applied(m, 1, 9);
+    membership_tick(m, 7);
+    assert_string_equal(text_of(c), "198.18.0.1:1=1 -198.18.0.2:1=1 -198.18.0.3:1=1");
+    membership_set(m, c, NULL, 0, 4, 8); /* to nothing: at once */
+    assert_true(c->present == 0 && c->outgoing == 0);
+    membership_destroy(m);
+}
+
+static void it_serves_no_longer_than_a_bound(void **state)
+{
+    (void)state;
+    struct membership *m = start(1);
+    struct membership_cluster *c = membership_find(m, "echo");
+    struct membership_entry a = entry("198.18.0.1:1", 1), b = entry("198.18.0.2:1", 1), d = entry("198.18.0.3:1", 1);
+    membership_set(m, c, &a, 1, 1, 1);
+    says(m, 0, membership_endpoint(c, &a.address), MAILBOX_READY);
+    membership_set(m, c, &b, 1, 2, 1000);
+    membership_set(m, c, &d, 1, 3, 3000000000u); /* a further change does not prolong it */
+    membership_tick(m, 4999999999u);
+    assert_int_equal(c->outgoing, 1);
+    membership_tick(m, 5000001000u);
+    assert_string_equal(text_of(c), "-198.18.0.1:1=1 -198.18.0.2:1=1 198.18.0.3:1=1");
+    /* One that is wanted again while it waits stays, and nobody was away. */
+    says(m, 0, membership_endpoint(c, &d.address), MAILBOX_READY);
+    membership_set(m, c, &b, 1, 4, 6000000000u);
+    assert_int_equal(c->outgoing, 1);
+    membership_set(m, c, &d, 1, 5, 6000000001u);
+    assert_true(c->outgoing == 0 && membership_endpoint(c, &d.address)->back_in == 0);
+    membership_destroy(m);
+}
+
+static void an_order_by_hand_outlives_its_endpoint(void **state)
+{
+    (void)state;
+    struct membership *m = start(1);
+    struct membership_cluster *c = membership_find(m, "echo");
+    struct membership_entry a = entry("198.18.0.1:1", 3);
+    assert_false(membership_override(m, c, &a.address, 0)); /* nobody there */
+    membership_set(m, c, &a, 1, 1, 1);
+    assert_true(membership_override(m, c, &a.address, 7));
+    struct membership_endpoint *e = membership_endpoint(c, &a.address);
+    membership_set(m, c, NULL, 0, 2, 2);
+    membership_report_empty(m, 0, e->slot, e->serial);
+    assert_null(membership_endpoint(c, &a.address));
+    membership_configure(m, &config, 3);
+    membership_set(m, c, &a, 1, 3, 3);
+    assert_int_equal(membership_weight(membership_endpoint(c, &a.address)), 7);
+    e = membership_endpoint(c, &a.address);
+    membership_set(m, c, NULL, 0, 4, 4);
+    membership_report_empty(m, 0, e->slot, e->serial);
+    assert_true(membership_override(m, c, &a.address, MEMBERSHIP_NO_OVERRIDE)); /* taken back while it is away */
+    assert_false(membership_override(m, c, &a.address, MEMBERSHIP_NO_OVERRIDE));
+    membership_set(m, c, &a, 1, 5, 5);
+    assert_int_equal(membership_weight(membership_endpoint(c, &a.address)), 3);
+    membership_destroy(m);
+}
+
+static void additions_come_before_departures(void **state)
+{
+    (void)state;
+    struct membership *m = start(1);
+    struct membership_cluster *echo = membership_find(m, "echo");
+    struct membership_entry a = entry("198.18.0.1:1", 1);
+    membership_set(m, echo, &a, 1, 1, 1);
+    clusters_are(2, (const char *const[]){"pay", "cart"});
+    clusters[1].target = (char *)"static:///198.18.0.9:1";
+    membership_add(m, &config, 2);
+    struct membership_cluster *pay = membership_find(m, "pay");
+    assert_true(echo->configured && echo->present == 1 && pay->configured && membership_find(m, "cart") != NULL);
+    assert_false(membership_warm(m, pay));
+    membership_set(m, pay, &a, 1, 1, 2);
+    assert_false(membership_warm(m, pay)); /* it may be READY soon */
+    says(m, 0, membership_endpoint(pay, &a.address), MAILBOX_TRANSIENT_FAILURE);
+    assert_true(membership_warm(m, pay)); /* no use waiting */
+    says(m, 0, membership_endpoint(pay, &a.address), MAILBOX_READY);
+    assert_true(membership_warm(m, pay));
+    membership_merge(m, &config, 3);
+    assert_true(echo->configured && echo->present == 1);
+    membership_configure(m, &config, 4);
+    assert_true(!echo->configured && echo->present == 0);
+    membership_destroy(m);
+}
+
+/* An id goes to another name when its cluster is empty and no worker knows it. */
+static void an_id_is_given_away_when_nobody_knows_it(void **state)
+{
+    (void)state;
+    static struct config_cluster many[SNAPSHOT_CLUSTERS_MAX];
+    static char names[SNAPSHOT_CLUSTERS_MAX][8];
+    struct config full = {.clusters = many, .cluster_count = SNAPSHOT_CLUSTERS_MAX};
+    for (unsigned i = 0; i < SNAPSHOT_CLUSTERS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "c%u", i);
+        many[i] = (struct config_cluster){.name = names[i], .target = (char *)"static:///"};
+    }
+    struct membership *m = membership_create(1);
+    membership_configure(m, &full, 1);
+    struct membership_cluster *c = membership_find(m, "c5");
+    uint16_t id = c->id;
+    struct membership_entry a = entry("198.18.0.1:1", 1);
+    membership_set(m, c, &a, 1, 1, 1);
+    assert_true(membership_override(m, c, &a.address, 0));
+    many[5].name = (char *)"other";
+    assert_false(membership_fits(m, &full)); /* all ids are in use */
+    many[5].name = names[5];
+    full.cluster_count = 5;
+    membership_configure(m, &full, 2);
+    full.cluster_count = 6;
+    many[5].name = (char *)"other";
+    assert_false(membership_fits(m, &full)); /* gone, but workers don't know it yet */
+    for (uint16_t i = 5; i < SNAPSHOT_CLUSTERS_MAX; i++)
+        if (i != id)
+            assert_false(membership_cluster(m, i)->forgotten);
+    membership_forget(c);
+    assert_false(membership_fits(m, &full)); /* an endpoint is leaving still */
+    struct membership_endpoint *e = membership_endpoint(c, &a.address);
+    membership_report_empty(m, 0, e->slot, e->serial);
+    assert_true(membership_fits(m, &full));
+    membership_add(m, &full, 3);
+    assert_true(membership_find(m, "other") == c && c->id == id && c->holder == 1 && membership_find(m, "c5") == NULL);
+    membership_set(m, c, &a, 1, 1, 4);
+    assert_int_equal(membership_weight(membership_endpoint(c, &a.address)), 1); /* orders were for the other cluster */
+    membership_destroy(m);
+}
+
 static void it_agrees_with_a_naive_twin(void **state)
 {
     (void)state;
@@ -304,6 +459,11 @@ int main(void)
         cmocka_unit_test(the_best_state_of_all_workers_is_named),
         cmocka_unit_test(clusters_keep_their_ids),
         cmocka_unit_test(more_endpoints_than_slots_are_refused),
+        cmocka_unit_test(a_set_replaced_whole_serves_until_the_new_one_is_ready),
+        cmocka_unit_test(it_serves_no_longer_than_a_bound),
+        cmocka_unit_test(an_order_by_hand_outlives_its_endpoint),
+        cmocka_unit_test(additions_come_before_departures),
+        cmocka_unit_test(an_id_is_given_away_when_nobody_knows_it),
         cmocka_unit_test(it_agrees_with_a_naive_twin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,6 +335,102 @@ static void test_drain(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Another number of connections for endpoints that are there: more are opened, the least busy finish and go. */
+static void test_other_connection_count(void **state)
+{
+    (void)state;
+    struct rig *r = full(2);
+    uint32_t *wanted = &r->world->s.cluster[0]->connections_per_endpoint;
+    *wanted = 3;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(rig_backend(r, 0)->accepted, 3);
+    assert_int_equal(rig_in_use(r, "session"), 7);
+    struct rig_call *c[4];
+    for (int i = 0; i < 4; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 1000, .delay_ns = 100 * RIG_MS});
+    rig_run(r, 10 * RIG_MS);
+    *wanted = 1;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS); /* each backend has two calls, on two connections: one stays for its call alone */
+    assert_int_equal(rig_in_use(r, "session"), 5);
+    assert_int_equal(r->state[0], MAILBOX_READY);
+    assert_true(rig_settle(r, RIG_S));
+    for (int i = 0; i < 4; i++)
+        assert_true(rig_is(c[i], 0));
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session"), 3);
+    assert_int_equal(failures(r, 0), 0);
+    calls(r, 10, &(struct rig_script){.request = 10});
+    assert_int_equal(rig_backend(r, 0)->accepted, 3);
+    assert_true(rig_destroy(r));
+}
+
+/* A listener goes and another takes its address: clients of the one finish what they have and what they send until they hear of it, by its routes;
+ * clients of the other are served at once. */
+static void test_listener_taken_away(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    config.backends = 1;
+    struct rig *r = rig_create(&config);
+    rig_connect(rig_client(r, 0));
+    rig_add(r, 0, 0, 0, 1);
+    rig_run(r, 10 * RIG_MS);
+    struct snapshot *s = &r->world->s;
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1000, .delay_ns = 500 * RIG_MS});
+    rig_run(r, 10 * RIG_MS);
+    s->listener[1] = s->listener[0];
+    s->listener[1].id = 1;
+    s->listener[0].present = false;
+    s->listener_count = 2;
+    rig_touch(r);
+    struct rig_call *late = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10}); /* it crosses the GOAWAY */
+    rig_run(r, 50 * RIG_MS);
+    assert_true(http2_goaway_received(rig_client(r, 0)->session->h2) && rig_is(late, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 10 * RIG_MS);
+    struct rig_call *fresh = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 300 * RIG_MS);
+    assert_true(rig_is(fresh, 0) && rig_client(r, 0)->session != NULL);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(old, 0));
+    rig_run(r, 50 * RIG_MS);
+    assert_null(rig_client(r, 0)->session);
+    assert_true(!http2_goaway_received(rig_client(r, 1)->session->h2) && rig_in_use(r, "session") == 2 && r->drained == 0);
+    assert_false(r->serve.leaving);
+    /* The other one moves: its client is asked to go, too, and there is nobody at the address any more. */
+    s->listener[1].bind.port = 50052;
+    rig_touch(r);
+    rig_run(r, 300 * RIG_MS);
+    assert_null(rig_client(r, 1)->session);
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 50 * RIG_MS);
+    assert_null(rig_client(r, 1)->session);
+    assert_true(rig_destroy(r));
+}
+
+/* Connections there are hear of another limit. */
+static void test_other_stream_limit(void **state)
+{
+    (void)state;
+    struct rig *r = full(1);
+    struct session *c = rig_client(r, 0)->session;
+    uint32_t before = session_available(c);
+    r->world->s.listener[0].max_concurrent_streams = before + 7;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(session_available(c), before + 7);
+    r->world->s.listener[0].max_concurrent_streams = 3;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(session_available(c), 3);
+    calls(r, 30, &(struct rig_script){.request = 10});
+    assert_true(rig_destroy(r));
+}
+
 /* A connection that runs out of stream numbers is replaced before it does, and no call waits for a number that never comes. */
 static void test_stream_numbers_run_out(void **state)
 {
@@ -381,6 +477,9 @@ int main(void)
         cmocka_unit_test(test_goaway_with_calls_again_and_again),
         cmocka_unit_test(test_several_connections),
         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_other_connection_count),
+        cmocka_unit_test(test_listener_taken_away),
+        cmocka_unit_test(test_other_stream_limit),
         cmocka_unit_test(test_stream_numbers_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -413,6 +413,101 @@ static void a_new_configuration_is_a_difference(void **state)
     assert_true(!s->listener[0].present && s->listener[1].present);
 }
 
+/* The next configuration comes in the same struct as the one in force, but in two steps, as a reload does it. */
+static void what_goes_is_known_until_its_clients_have_finished(void **state)
+{
+    (void)state;
+    struct membership_entry e = entry(1, 5);
+    set("echo", &e, 1);
+    set("pay", &e, 1);
+    turn();
+    static struct config next;
+    static struct config_cluster fresh[1];
+    next = config;
+    fresh[0] = (struct config_cluster){.name = (char *)"fresh", .target = (char *)"static:///", .connections_per_endpoint = 1};
+    next.clusters = fresh;
+    next.cluster_count = 1;
+    static struct config_route to_fresh = {.authority = (char *)"*", .path = (char *)"/", .cluster = (char *)"fresh"};
+    next.listeners[0] = (struct config_listener){.name = (char *)"other", .routes = &to_fresh, .route_count = 1};
+    /* first what is new, beside everything */
+    membership_add(membership, &next, now);
+    publish_config_change(publish, &config, &next);
+    all_turn();
+    turn();
+    const struct snapshot *s = snapshot_get(door);
+    assert_true(s->listener_count == 1 && s->listener[0].present && s->cluster_count == 3 && s->cluster[0]->present && s->cluster[2]->present);
+    /* then routes and listeners; the clusters before them are there still */
+    membership_merge(membership, &next, now);
+    publish_config_change(publish, &next, &config);
+    all_turn();
+    turn();
+    s = snapshot_get(door);
+    assert_true(s->listener_count == 2 && !s->listener[0].present && s->listener[1].present);
+    assert_true(s->listener[0].route_count == 3 && strcmp(s->listener[0].routes[0].path, "/echo.Echo/") == 0);
+    assert_true(s->listener[1].routes[0].cluster == 2 && s->cluster[0]->present && s->cluster[1]->present && at(0)->flags == SNAPSHOT_PRESENT);
+    assert_string_equal(publish_listener_name(publish, 0), "grpc");
+    assert_null(publish_listener_name(publish, 2));
+    /* then they go, and with them the routes that led there */
+    membership_configure(membership, &next, now);
+    publish_config(publish, &next);
+    all_turn();
+    uint64_t generation = turn();
+    s = snapshot_get(door);
+    assert_true(!s->cluster[0]->present && !s->cluster[1]->present && at(0)->flags == 0 && s->listener[0].route_count == 0);
+    assert_false(membership_cluster(membership, 0)->forgotten);
+    assert_true(publish_applied(publish) < generation && publish_promised(publish) == generation && !publish_current(publish));
+    worker_turn(0);
+    turn();
+    assert_false(membership_cluster(membership, 0)->forgotten);
+    worker_turn(1);
+    turn();
+    assert_true(membership_cluster(membership, 0)->forgotten && !membership_cluster(membership, 2)->forgotten);
+    assert_true(publish_applied(publish) == generation && publish_current(publish));
+}
+
+static void other_timeouts_make_another_page(void **state)
+{
+    (void)state;
+    struct membership_entry e = entry(1, 5);
+    set("echo", &e, 1);
+    set("pay", &e, 1);
+    uint64_t generation = turn(), version = snapshot_get(door)->page[0]->version, pay = snapshot_get(door)->cluster[1]->version;
+    clusters[0].connect_timeout_ns = 77;
+    publish_config(publish, &config);
+    all_turn();
+    assert_int_equal(turn(), generation + 1);
+    const struct snapshot *s = snapshot_get(door);
+    assert_true(s->page[0]->version != version && s->cluster[0]->connect_timeout_ns == 77 && s->cluster[1]->version == pay);
+    version = s->page[0]->version;
+    clusters[0].policy = CONFIG_WEIGHTED_ROUND_ROBIN;
+    config.tcp.user_timeout_ns = 9;
+    publish_config(publish, &config);
+    all_turn();
+    turn();
+    assert_true(snapshot_get(door)->page[0]->version == version && snapshot_get(door)->user_timeout_ns == 9);
+}
+
+static void listeners_names_outnumber_ids(void **state)
+{
+    (void)state;
+    static struct config_route route = {.authority = (char *)"*", .path = (char *)"/", .cluster = (char *)"echo"};
+    char names[40][8];
+    config.listener_count = 1;
+    for (unsigned i = 0; i < 40; i++) { /* "grpc" stays, the other is another one each time */
+        snprintf(names[i], sizeof(names[i]), "l%u", i);
+        config.listeners[1] = (struct config_listener){.name = names[i], .routes = &route, .route_count = 1};
+        config.listener_count = 2;
+        publish_config(publish, &config);
+        all_turn();
+        turn();
+        const struct snapshot *s = snapshot_get(door);
+        unsigned present = 0;
+        for (unsigned l = 0; l < s->listener_count; l++)
+            present += s->listener[l].present && (strcmp(s->listener[l].name, names[i]) == 0 || strcmp(s->listener[l].name, "grpc") == 0);
+        assert_true(present == 2 && s->listener[0].present && strcmp(s->listener[0].name, "grpc") == 0);
+    }
+}
+
 static double ms_since(const struct timespec *t)
 {
     struct timespec n;
@@ -472,6 +567,9 @@ int main(void)
         T(states_reach_membership),
         T(draining_ends_when_all_have_drained),
         T(a_new_configuration_is_a_difference),
+        T(what_goes_is_known_until_its_clients_have_finished),
+        T(other_timeouts_make_another_page),
+        T(listeners_names_outnumber_ids),
         T(one_change_of_ten_thousand_is_cheap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
