@@ -318,7 +318,10 @@ static uint8_t *put_field(struct hpack_context *x, struct hpack_encoder *e, cons
 }
 
 /* A list has a few fields: vectors take longer to set up than to add them. */
-__attribute__((optimize("no-tree-vectorize"))) size_t hpack_encode_bound(const struct base_headers *h)
+#ifndef __clang__
+__attribute__((optimize("no-tree-vectorize")))
+#endif
+size_t hpack_encode_bound(const struct base_headers *h)
 {
     size_t n = 12 + h->count * (size_t)(3 * 6); /* two size updates; integers */
     const struct base_header *end = h->field + h->count;
