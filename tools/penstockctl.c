@@ -197,18 +197,6 @@ static cJSON *ask(const char *address, const char *path)
     return ask_with(address, path, NULL);
 }
 
-static const char *text_of(const cJSON *o, const char *name)
-{
-    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-    return s != NULL ? s : "-";
-}
-
-static double number_of(const cJSON *o, const char *name)
-{
-    const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, name);
-    return cJSON_IsNumber(n) ? n->valuedouble : 0;
-}
-
 #define COLUMNS_MAX 8
 #define CELL        160
 

@@ -118,18 +118,6 @@ static cJSON *ask(const char *address, const char *path, bool quiet)
 
 /* ---- connections ---- */
 
-static const char *text_of(const cJSON *o, const char *name)
-{
-    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-    return s != NULL ? s : "-";
-}
-
-static double number_of(const cJSON *o, const char *name)
-{
-    const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, name);
-    return cJSON_IsNumber(n) ? n->valuedouble : 0;
-}
-
 static void print_connection(const cJSON *c)
 {
     bool client = strcmp(text_of(c, "side"), "client") == 0;
