@@ -59,7 +59,7 @@ emulator_kernel() {
     (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" </dev/null >/dev/null 2>&1 && dpkg-deb -x ./*.deb tree) || status=1
     if ((status == 0)); then
         mkdir -p "$directory/modules"
-        find "$work/tree" -name '*.ko' -exec cp -t "$directory/modules" {} + && cp "$work"/tree/boot/vmlinuz-* "$directory/vmlinuz" || status=1
+        find "$work/tree" \( -path '*virt*' -o -name '*failover.ko' -o -path '*/vfio/*' \) -name '*.ko' -exec cp -t "$directory/modules" {} + && cp "$work"/tree/boot/vmlinuz-* "$directory/vmlinuz" || status=1
     fi
     rm -rf "$work"
     return "$status"
