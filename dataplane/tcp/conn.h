@@ -152,6 +152,7 @@ struct tcp_conn {
     uint64_t undo_sent_ns; /* when what was first sent again had been sent before */
     uint32_t undo_cwnd, undo_ssthresh; /* before this recovery */
     uint32_t undo_ts;      /* timestamp of the first retransmission */
+    uint32_t undo_end;     /* and where it ended */
     uint32_t undo_una;     /* snd_una when it began */
     uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
     uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
@@ -371,7 +372,7 @@ void tcp_sack_forget(struct tcp_conn *c);
 /* undo.c */
 void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now);
 void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
-void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now);
+void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now);
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
 void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
