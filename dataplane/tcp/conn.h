@@ -78,7 +78,20 @@ enum { /* tcp_conn.flags */
     CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
-enum tcp_cc { TCP_CC_RENO };
+/* Of congestion control: one or the other, as ssthresh has never been set or has. */
+struct tcp_hystart { /* RFC 9406 */
+    uint32_t window_end;             /* of this round */
+    uint32_t last_us, now_us;        /* the least round trip of the last round and of this one */
+    uint32_t base_us;                /* in the gentler half: the one that led there */
+    uint8_t samples, rounds;
+};
+struct tcp_cubic { /* RFC 9438 */
+    uint32_t origin_ms;  /* when the curve passes through w_max; 0: not in congestion avoidance yet */
+    uint32_t last_ms;    /* the last ACK of a full window */
+    uint32_t w_max;      /* bytes */
+    uint32_t undo_w_max; /* before the last event */
+    uint32_t w_est, est_bytes;
+};
 
 struct tcp_conn {
     /* Band 0: who. Read by every segment. */
@@ -164,6 +177,10 @@ struct tcp_conn {
     uint8_t rack_mult, rack_persist;
     bool rack_reordering; /* was seen */
     bool tlp_again;       /* the probe was old data */
+    union {
+        struct tcp_hystart hystart; /* ssthresh == UINT32_MAX */
+        struct tcp_cubic cubic;
+    };
 
     /* Band 8: RFC 2018. */
     struct packet *snd_sacked; /* the last buffer with the mark */
@@ -178,6 +195,7 @@ static_assert(offsetof(struct tcp_conn, pending_link) == 192, "band 3");
 static_assert(offsetof(struct tcp_conn, rexmit_at) == 256, "band 4");
 static_assert(offsetof(struct tcp_conn, snd_rtx) == 320, "band 5");
 static_assert(offsetof(struct tcp_conn, user) <= 384, "band 6");
+static_assert(sizeof(struct tcp_conn) <= 640, "ten lines");
 
 struct tcp_flow_slot {
     uint32_t hash;

@@ -50,6 +50,7 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns)
     if (c->cwnd < c->undo_cwnd)
         c->cwnd = may < c->undo_cwnd ? may : c->undo_cwnd;
     c->ssthresh = c->undo_ssthresh;
+    tcp_cc_undo(c);
     if (tcp_has(c, CONN_LOSS))
         tcp_rtt_raise(c, rtt_ns);
     c->flags &= ~(uint32_t)(CONN_UNDO | CONN_UNDO_TS | CONN_EIFEL | CONN_LOSS | CONN_RECOVERY | CONN_FAST_DUE | CONN_FIN_LOST);
