@@ -19,7 +19,7 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
+TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
 sys.path.insert(0, HERE)
 
 
@@ -160,7 +160,7 @@ def main(arguments):
         sys.exit(128 + number)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    held = [run_one(tier, check, long, keep) for check in checks]
+    held = [run_one(tier, check, long, keep) for check in checks if long or names or not check.get("long_only")]
     if not long:
         for check in checks:
             if check.get("long_words"):
