@@ -44,7 +44,7 @@ struct worker_term {
     const char *name;
     size_t bytes;
 };
-#define WORKER_TERMS 8
+#define WORKER_TERMS 9
 /* What the arena is made of. */
 unsigned worker_terms(const struct worker_config *c, struct worker_term terms[WORKER_TERMS]);
 size_t worker_footprint(const struct worker_config *c);

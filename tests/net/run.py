@@ -20,7 +20,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes"],
+    "net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes"],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "nic": ["nic"],
@@ -173,7 +173,7 @@ def main(arguments):
         sys.exit(128 + number)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    held = [run_one(tier, check, long, keep) for check in checks if prepared(check)]
+    held = [run_one(tier, check, long, keep) for check in checks if (long or names or not check.get("long_only")) and prepared(check)]
     if not long:
         for check in checks:
             if check.get("long_words"):
