@@ -203,7 +203,13 @@ int worker_run(void *arg)
     while (!w->stop)
         worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
+    __atomic_store_n(&w->ended, true, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool worker_ended(const struct worker *w)
+{
+    return __atomic_load_n(&w->ended, __ATOMIC_ACQUIRE);
 }
 
 void worker_finish(struct worker *w)
