@@ -30,6 +30,7 @@ struct worker_config {
     struct tcp_config tcp;
     struct ip_config ip;
     uint64_t seed;                 /* secret, random */
+    uint64_t tsc_hz;               /* 0: as measured; a larger one lets time pass slower, as on a simulated processor */
     struct ip_owners owners;       /* the same for all workers */
     struct port_handover *handover; /* NULL: one worker */
     uint32_t port_count;
