@@ -111,6 +111,7 @@
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
