@@ -21,6 +21,8 @@ struct pool_slot {
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns;
     uint32_t backoff_factor_x1024;
     bool gone_reported;
+    uint8_t calm; /* times that the endpoint has complained of PINGs */
+    struct session_life life; /* of its sessions */
     struct base_timer timer; /* back-off, or connect timeout */
     struct base_list wanted; /* in pool.wanted */
     struct base_list report; /* in pool.reports */
@@ -203,6 +205,24 @@ static void resize(struct pool *p, struct pool_slot *e)
     want_quietly(p, e);
 }
 
+static void live(struct pool_slot *e, uint64_t now)
+{
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->session[i] != NULL)
+            session_live(e->session[i], &e->life, now);
+}
+
+static void set_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
+{
+    const struct snapshot_keepalive *k = &c->keepalive;
+    struct session_life life = {.time_ns = k->time_ns << e->calm, .timeout_ns = k->timeout_ns,
+                                .permit_without_stream = k->permit_without_stream, .age_ns = c->max_connection_age_ns};
+    if (memcmp(&life, &e->life, sizeof(life)) == 0)
+        return;
+    e->life = life;
+    live(e, now);
+}
+
 static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot, uint64_t now)
 {
     const struct snapshot_endpoint *in = snapshot_endpoint(s, slot);
@@ -230,9 +250,10 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
         uint32_t n = c->connections_per_endpoint;
         e->wanted_count = (uint8_t)(n < 1 ? 1 : n < POOL_CONNECTIONS_MAX / 2 ? n : POOL_CONNECTIONS_MAX / 2);
     }
+    if (c != NULL)
+        set_life(e, c, now);
     bool was = e->flags & SNAPSHOT_PRESENT, is = in->flags & SNAPSHOT_PRESENT;
     e->flags = in->flags;
-    (void)now;
     if (is && !was)
         join(p, e);
     else if (is)
@@ -276,6 +297,7 @@ void pool_connecting(struct pool *p, uint32_t slot, struct session *s, uint64_t 
     s->slot = slot;
     s->serial = e->serial;
     s->kept = (uint8_t)i;
+    session_live(s, &e->life, now);
     if (e->state != MAILBOX_READY && e->state != MAILBOX_TRANSIENT_FAILURE)
         set_state(p, e, MAILBOX_CONNECTING);
     base_wheel_arm(&p->wheel, &e->timer, now + e->connect_timeout_ns);
@@ -343,6 +365,28 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
     retire(p, e, s->kept);
     if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
         backoff(p, e, now);
+    want_quietly(p, e);
+}
+
+#define CALM_MAX 8 /* 256 times what the configuration asks for */
+
+void pool_calm(struct pool *p, struct session *s, uint64_t now)
+{
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || e->calm == CALM_MAX)
+        return;
+    e->calm++;
+    e->life.time_ns *= 2;
+    live(e, now);
+}
+
+void pool_aged(struct pool *p, struct session *s, uint64_t now)
+{
+    (void)now;
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || e->draining[s->kept])
+        return;
+    e->spent[s->kept] = true;
     want_quietly(p, e);
 }
 
