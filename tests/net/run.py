@@ -19,7 +19,7 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
+TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes", "rpc"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
 sys.path.insert(0, HERE)
 
 
