@@ -178,7 +178,7 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     struct packet *out = data(c, p, from, n, now, stuck);
     if (out == NULL)
         return NULL;
-    tcp_undo_retransmit(c, was_sent_ns, now);
+    tcp_undo_retransmit(c, from + n, was_sent_ns, now);
     c->gone_bytes -= was;
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;
@@ -291,7 +291,7 @@ static struct packet *payload(struct tcp_conn *c, uint64_t now, bool *stuck)
         return again(c, now, stuck); /* nothing new before it */
     if (tcp_has(c, CONN_FIN_LOST)) {
         c->retransmits++;
-        tcp_undo_retransmit(c, c->last_sent_ns, now);
+        tcp_undo_retransmit(c, c->snd_end + 1, c->last_sent_ns, now);
         c->flags &= ~(uint32_t)CONN_FAST_DUE;
         return fin(c, now, stuck);
     }
@@ -352,10 +352,16 @@ static struct packet *reply(struct tcp *t, const struct tcp_reply *r, uint64_t n
                            .ack = r->ack,
                            .wnd = r->wnd,
                            .flags = r->flags,
-                           .wscale = TCP_NO_WSCALE,
+                           .wscale = r->mss != 0 ? r->wscale : TCP_NO_WSCALE,
+                           .mss = r->mss,
+                           .sack_ok = r->sack_ok,
                            .ts = r->ts,
-                           .tsval = (uint32_t)(now >> 20) + (r->ts ? tcp_ts_offset(t, &r->flow) : 0),
+                           .tsval = (uint32_t)(now >> 20),
                            .tsecr = r->tsecr};
+    if (r->cookie != 0)
+        h.tsval = tcp_cookie_ts(h.tsval, r->cookie);
+    if (r->ts)
+        h.tsval += tcp_ts_offset(t, &r->flow);
     tcp_header_prepend(p, &h);
     if (r->flags & TCP_RST)
         stats_count(t->stats, STATS_TCP_RSTS_OUT, 1);
