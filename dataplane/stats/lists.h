@@ -86,6 +86,7 @@
     X(STREAM_FULL, "stream_full")                                                                                      \
     X(BUFFER_FULL, "buffer_full")                                                                                      \
     X(RPC_FULL, "rpc_full")                                                                                            \
+    X(REPLAY_FULL, "replay_full")                                                                                            \
     X(MAILBOX_FULL, "mailbox_full")                                                                                    \
     X(LOG_FULL, "log_full")                                                                                            \
     X(ACCESS_FULL, "access_full")                                                                                      \
