@@ -98,6 +98,8 @@
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
     X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
+    X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
+    X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \

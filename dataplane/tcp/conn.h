@@ -360,6 +360,9 @@ uint32_t tcp_cookie_ts(uint32_t now_ts, uint8_t bits);
 bool tcp_cookies_out(const struct tcp *t, uint64_t now);
 bool tcp_cookie_open(const struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, struct tcp_segment *syn, uint64_t now);
 
+/* pmtu.c */
+void tcp_pmtu_timeout(struct tcp_conn *c);
+
 /* rx.c */
 enum tcp_rx { TCP_RX_DROPPED, TCP_RX_TAKEN };
 enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p);
@@ -409,7 +412,7 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now);
+bool tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_ns, const struct tcp_segment *s, uint64_t now);
 uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
 void tcp_tx_want(struct tcp_conn *c);
 

@@ -475,30 +475,3 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
     if (!taken)
         packet_free(p);
 }
-
-/* RFC 5927: only about what is in flight.  A hard error ends a connection that is not yet open (RFC 1122 section 4.2.3.9); later it is no
- * more than a hint, which the timeouts do not need. */
-void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now)
-{
-    struct tcp_conn *c = tcp_table_find(t, flow, base_flow_hash(&t->config.isn_key, flow));
-    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt))
-        return;
-    if (hard && c->state == TCP_SYN_SENT) {
-        tcp_conn_finish(c, TCP_UNREACHABLE);
-        return;
-    }
-    bool v4 = base_addr_is_v4(&flow->remote);
-    uint32_t least = v4 ? 576 : 1280; /* RFC 8201 section 4; below 576 an attack is likelier than a link (RFC 5927 section 7.2) */
-    if (mtu == 0 || c->state < TCP_ESTABLISHED)
-        return;
-    uint32_t mss = (mtu > least ? mtu : least) - (v4 ? 20 : 40) - TCP_HEADER - (tcp_has(c, CONN_TS) ? TCP_TS_OPTION : 0);
-    if (mss >= c->mss)
-        return;
-    c->mss = mss;
-    c->recover = c->snd_nxt;
-    c->dupacks = 0;
-    c->flags &= ~(uint32_t)CONN_RECOVERY;
-    c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
-    tcp_loss_mark_all(c);
-    tcp_timer_rexmit(c, now);
-}
