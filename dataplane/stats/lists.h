@@ -53,6 +53,7 @@
     X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
+    X(TCP_MEMORY, "tcp_memory")                                                                                        \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
