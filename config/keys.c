@@ -56,6 +56,8 @@ static const struct config_key tcp_keys[] = {
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",
      .help = "A connection whose data stays unacknowledged this long is given up."},
+    {"keepalive", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.keepalive_ns), .initial = "2h", .high = DAY, .example = "\"10m\"",
+     .help = "A peer that was not heard for so long is asked whether it is there, and given up after eight questions without an answer, a quarter of this and at most 75s apart; `\"0s\"`: never."},
 };
 static const struct config_table tcp_table = {KEYS(tcp_keys)};
 
