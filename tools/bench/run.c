@@ -202,7 +202,7 @@ static void measured(struct run *r, struct figures *f, const struct figures *bef
     f->residence_interrupted = p->residence_interrupted;
     f->late = p->late;
     f->opened = p->opened;
-    figures_take(f, &r->turns);
+    figures_take(f, &r->turns, (uint64_t)r->o->connections * r->o->streams);
     if (!r->o->lockstep && r->lab.workers > 0) /* the gateway's own clock */
         f->busy_cycles = (double)(lab_counter(&r->lab, STATS_BUSY_NS) - (uint64_t)before->busy_cycles) * f->tsc_hz / 1e9 + f->driver_cycles;
 }
