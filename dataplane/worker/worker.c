@@ -25,7 +25,8 @@ unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER
     t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
     t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
     t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
-    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip) - ip_reassembly_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"reassembly of fragments", ip_reassembly_footprint(&c->ip)};
     t[n++] = (struct worker_term){"worker", base_align(sizeof(struct worker))};
     return n;
 }
@@ -202,7 +203,13 @@ int worker_run(void *arg)
     while (!w->stop)
         worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
+    __atomic_store_n(&w->ended, true, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool worker_ended(const struct worker *w)
+{
+    return __atomic_load_n(&w->ended, __ATOMIC_ACQUIRE);
 }
 
 void worker_finish(struct worker *w)
