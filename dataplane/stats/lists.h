@@ -76,6 +76,11 @@
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
+    X(H2_TOO_MANY_PINGS, "h2_too_many_pings")                                                                          \
+    X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
+    X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
+    X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \
+    X(H2_GRACE_OVER, "h2_grace_over")                                                                                  \
     /* session and above */                                                                                            \
     X(SESSION_FULL, "session_full")                                                                                    \
     X(STREAM_FULL, "stream_full")                                                                                      \

@@ -1,6 +1,7 @@
 /* Figures, for people and for machines. */
 #include "bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -126,7 +127,9 @@ struct out { /* figures one after the other */
 
 static void put(struct out *o, const char *id, double value, const char *unit)
 {
-    printf("%s{\"id\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"}", o->first ? "" : ",", id, value, unit);
+    char text[32];
+    snprintf(text, sizeof(text), isfinite(value) ? "%.6g" : "null", value); /* JSON knows no infinity */
+    printf("%s{\"id\":\"%s\",\"value\":%s,\"unit\":\"%s\"}", o->first ? "" : ",", id, text, unit);
     o->first = false;
 }
 

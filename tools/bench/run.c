@@ -126,12 +126,21 @@ static void settle(struct run *r, uint64_t ms)
         turn(r);
 }
 
+/* What is under way arrives: in lockstep that takes no time, only turns. */
+static void quiesce(struct run *r)
+{
+    if (!r->o->lockstep)
+        settle(r, 300);
+    for (r->idle = 0; r->o->lockstep && r->idle < 100;)
+        turn(r);
+}
+
 static bool connect_backends(struct run *r)
 {
     struct peer *p = &r->lab.peer;
     if (!reach(r, "backends connected", NULL, &p->accepted, p->options.endpoints * (r->lab.workers > 0 ? r->lab.workers : 1), r->o->wait_seconds))
         return false;
-    settle(r, r->o->link == LINK_RING ? 50 : 300); /* SETTINGS both ways */
+    quiesce(r); /* SETTINGS both ways */
     return true;
 }
 
