@@ -22,7 +22,18 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes", "rpc"],
+    "net": [
+        "balance",
+        "failures",
+        "life",
+        "workers",
+        "devices",
+        "packets",
+        "reload",
+        "eyes",
+        "rpc",
+        "generator",
+    ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "nic": ["nic"],
