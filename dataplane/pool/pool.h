@@ -25,7 +25,8 @@
 #include "snapshot/snapshot.h"
 #include "stats/stats.h"
 
-#define POOL_CONNECTIONS_MAX 8 /* an endpoint and worker */
+#define POOL_CONNECTIONS_MAX     24 /* an endpoint and worker, those that drain with them */
+#define POOL_CONNECTIONS_SERVING 16
 
 struct pool;
 
@@ -57,6 +58,10 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now);
 
 /* The session for a new stream to this endpoint, the least busy one; NULL: none READY. */
 struct session *pool_session(struct pool *p, uint32_t slot);
+/* A stream had to wait for a number there: a further connection is opened where there may be one, and takes over what waits. */
+void pool_crowded(struct pool *p, uint32_t slot);
+/* Some endpoint of the cluster has been told to go while it was READY, and its next connection is on the way. */
+bool pool_replacing(const struct pool *p, uint32_t cluster);
 uint32_t pool_serial(const struct pool *p, uint32_t slot);
 const struct base_endpoint *pool_address(const struct pool *p, uint32_t slot);
 void pool_stream_started(struct pool *p, uint32_t slot);

@@ -55,6 +55,7 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->dirty);
     base_list_init(&ss->retry);
     base_list_init(&ss->broken);
+    park_init(ss);
     base_list_init(&ss->all[SESSION_DOWN]);
     base_list_init(&ss->all[SESSION_UP]);
     return ss;
@@ -147,7 +148,7 @@ struct session *sessions_broken_next(struct sessions *ss)
     return l != NULL ? base_container(l, struct session, dirty) : NULL;
 }
 
-static struct session_stream *stream_create(struct session *s, void *user)
+struct session_stream *stream_create(struct session *s, void *user)
 {
     struct session_stream *st = base_slab_alloc(&s->home->stream_slab);
     if (st == NULL) {

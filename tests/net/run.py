@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the checks of a lab tier, each in namespaces of its own and for a bounded time.
 
-usage: tests/net/run.py net|interop|soak [--long] [--keep] [NAME…]      (root; tests/run calls it)
+usage: tests/net/run.py net|interop|soak|nic [--long] [--keep] [NAME…]      (root; tests/run calls it)
   NAME     only checks whose name holds it          --list   names them
   --keep   do not delete the logs of checks that held
 
@@ -19,8 +19,13 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
-sys.path.insert(0, HERE)
+TIERS = {
+    "net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes"],
+    "interop": ["conformance", "h2spec"],
+    "soak": ["soak", "reload_sanitized"],
+    "nic": ["nic"],
+}
+sys.path[:0] = [HERE, f"{TOP}/tests/interop", f"{TOP}/tests/nic"]
 
 
 def checks_of(tier):
@@ -135,6 +140,14 @@ def run_one(tier, check, long, keep):
     return held
 
 
+def prepared(check):
+    """What a check needs from outside of its namespaces, which have no network; it says why if it can't have that."""
+    why = check["prepare"](f"{TOP}/build") if "prepare" in check else None
+    if why:
+        print(f"skipped {check['name']} ({why}): sudo tests/run interop", flush=True)
+    return why is None
+
+
 def main(arguments):
     long = "--long" in arguments
     keep = "--keep" in arguments
@@ -160,12 +173,12 @@ def main(arguments):
         sys.exit(128 + number)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    held = [run_one(tier, check, long, keep) for check in checks if long or names or not check.get("long_only")]
+    held = [run_one(tier, check, long, keep) for check in checks if (long or names or not check.get("long_only")) and prepared(check)]
     if not long:
         for check in checks:
-            if check.get("long_words"):
+            if check.get("long_words"):  # a check that is "long_only" runs in the short form if it is named
                 print(f"skipped {check['long_words']}: sudo tests/run --long {tier}", flush=True)
-    return 0 if all(held) and held else 1
+    return 0 if all(held) and checks else 1
 
 
 if __name__ == "__main__":
