@@ -293,8 +293,10 @@ void boot_dataplane_stop(struct boot *b)
     struct mailbox_message stop = {.kind = MAILBOX_STOP};
     for (unsigned w = 0; w < b->launched; w++)
         mailbox_order(b->mailbox[w], &stop);
-    for (unsigned w = 0; w < b->launched; w++)
+    for (unsigned w = 0; w < b->launched; w++) {
         rte_eal_wait_lcore(b->lcore[w]);
+        assert(worker_ended(b->worker[w]));
+    }
     for (unsigned w = 0; w < b->launched; w++)
         worker_finish(b->worker[w]);
     for (unsigned w = 0; w < b->launched; w++)

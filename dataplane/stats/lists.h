@@ -77,6 +77,11 @@
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
+    X(H2_TOO_MANY_PINGS, "h2_too_many_pings")                                                                          \
+    X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
+    X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
+    X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \
+    X(H2_GRACE_OVER, "h2_grace_over")                                                                                  \
     /* session and above */                                                                                            \
     X(SESSION_FULL, "session_full")                                                                                    \
     X(STREAM_FULL, "stream_full")                                                                                      \
@@ -112,6 +117,7 @@
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
