@@ -55,6 +55,7 @@
     X(TCP_BAD_RST, "tcp_bad_rst")                                                                                      \
     X(TCP_BAD_ACK, "tcp_bad_ack")                                                                                      \
     X(TCP_BAD_SYN, "tcp_bad_syn")                                                                                      \
+    X(TCP_BAD_ICMP, "tcp_bad_icmp")                                                                                    \
     X(TCP_OUT_OF_WINDOW, "tcp_out_of_window")                                                                          \
     X(TCP_PAWS, "tcp_paws")                                                                                            \
     X(TCP_DUPLICATE, "tcp_duplicate")                                                                                  \
