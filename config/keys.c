@@ -50,8 +50,8 @@ static const struct config_table port_table = {KEYS(port_keys), .size = sizeof(s
 
 static const char *const congestion_words[] = {"cubic", "reno", NULL};
 static const struct config_key tcp_keys[] = {
-    {"congestion", CONFIG_KEY_WORD, .state = CONFIG_NO_EFFECT, .offset = offsetof(struct config, tcp.congestion), .initial = "cubic", .words = congestion_words,
-     .example = "\"cubic\"", .help = "Congestion control."},
+    {"congestion", CONFIG_KEY_WORD, .offset = offsetof(struct config, tcp.congestion), .initial = "cubic", .words = congestion_words,
+     .example = "\"cubic\"", .help = "Congestion control of connections made from now on: CUBIC with HyStart++, or Reno."},
     {"rto_min", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.rto_ns_min), .initial = "20ms", .low = MS, .high = S, .example = "\"20ms\"",
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",

@@ -98,6 +98,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
+    out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
     out->tcp.port_low = b->owners.port_low;

@@ -58,6 +58,7 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->aged);
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
+    park_init(ss);
     base_list_init(&ss->all[SESSION_DOWN]);
     base_list_init(&ss->all[SESSION_UP]);
     return ss;
@@ -154,7 +155,7 @@ struct session *sessions_broken_next(struct sessions *ss)
     return l != NULL ? base_container(l, struct session, dirty) : NULL;
 }
 
-static struct session_stream *stream_create(struct session *s, void *user)
+struct session_stream *stream_create(struct session *s, void *user)
 {
     struct session_stream *st = base_slab_alloc(&s->home->stream_slab);
     if (st == NULL) {

@@ -110,6 +110,8 @@ struct sessions_config {
 };
 
 struct sessions {
+    struct session limbo; /* of parked streams */
+    struct base_list nowhere;
     struct http2 *http2;
     struct tcp *tcp;
     struct packet_pool *pool;
@@ -149,6 +151,19 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
 
 /* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
+/* A request that has no session yet; its DATA is queued.  It takes session_headers(), session_data(), session_reset() as any other, and leaves by session_move().
+ * NULL: refused. */
+struct session_stream *session_park(struct sessions *ss, const struct base_headers *h, bool end, void *user);
+/* Nothing of the request has been on the wire (role up). */
+static inline bool session_unsent(const struct session_stream *st)
+{
+    return st->h2 == NULL || st->h2->state == HTTP2_STREAM_IDLE;
+}
+/* Such a stream goes to another session, with all that is queued, behind those that wait there; or back to where it was parked. */
+void session_move(struct session_stream *st, struct session *to);
+void session_park_again(struct session_stream *st);
+/* The first that waits for a stream number, or NULL. */
+struct session_stream *session_waiting(struct session *s);
 /* Response headers, 1xx, or trailers, behind what is queued.  False: refused; the user resets the stream. */
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end);
 /* DATA: written as far as windows and room go, the rest is copied.  False: no buffer; the user resets the stream. */

@@ -106,7 +106,7 @@ void tcp_loss_timeout(struct tcp_conn *c)
     else if (!tcp_has(c, CONN_LOSS))
         c->flags &= ~(uint32_t)(CONN_UNDO | CONN_EIFEL);
     if (!tcp_has(c, CONN_LOSS))
-        c->ssthresh = tcp_cc_ssthresh(c);
+        c->ssthresh = tcp_cc_reduce(c, true);
     c->cwnd = c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
@@ -121,7 +121,7 @@ void tcp_loss_timeout(struct tcp_conn *c)
 static void recovery_enter(struct tcp_conn *c)
 {
     tcp_undo_begin(c);
-    c->ssthresh = tcp_cc_ssthresh(c);
+    c->ssthresh = tcp_cc_reduce(c, false);
     c->cwnd = tcp_has(c, CONN_SACK) ? c->ssthresh : c->ssthresh + 3 * c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
@@ -221,7 +221,7 @@ static void sack_recovery_acked(struct tcp_conn *c)
     tcp_rack_recovered(c);
 }
 
-static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
+static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight, uint64_t rtt_ns, uint64_t now)
 {
     if (tcp_has(c, CONN_RECOVERY) && tcp_has(c, CONN_SACK)) {
         sack_recovery_acked(c);
@@ -234,7 +234,7 @@ static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight
     c->dupacks = 0;
     /* In slow start a sender that uses half the window is held back by it within a round trip. */
     if (flight + 2 * c->mss >= c->cwnd || (c->cwnd < c->ssthresh && flight >= c->cwnd / 2) || tcp_has(c, CONN_LOSS))
-        tcp_cc_acked(c, acked);
+        tcp_cc_acked(c, acked, rtt_ns, now);
     if (!tcp_has(c, CONN_LOSS))
         return;
     if (base_seq_ge(c->snd_una, c->recover)) {
@@ -261,7 +261,7 @@ void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, 
         tcp_sack_take(c, s, now);
     if (tcp_has(c, CONN_TLP_OUT))
         tcp_tlp_acked(c, s, s->sack_count > 0 && tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
-    congestion_acked(c, acked, flight);
+    congestion_acked(c, acked, flight, sent_once_ns != 0 ? now - sent_once_ns : 0, now);
     if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
         tcp_timer_rexmit(c, now);
     if (tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK))

@@ -78,7 +78,20 @@ enum { /* tcp_conn.flags */
     CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
-enum tcp_cc { TCP_CC_RENO };
+/* Of congestion control: one or the other, as ssthresh has never been set or has. */
+struct tcp_hystart { /* RFC 9406 */
+    uint32_t window_end;             /* of this round */
+    uint32_t last_us, now_us;        /* the least round trip of the last round and of this one */
+    uint32_t base_us;                /* in the gentler half: the one that led there */
+    uint8_t samples, rounds;
+};
+struct tcp_cubic { /* RFC 9438 */
+    uint32_t origin_ms;  /* when the curve passes through w_max; 0: not in congestion avoidance yet */
+    uint32_t last_ms;    /* the last ACK of a full window */
+    uint32_t w_max;      /* bytes */
+    uint32_t undo_w_max; /* before the last event */
+    uint32_t w_est, est_bytes;
+};
 
 struct tcp_conn {
     /* Band 0: who. Read by every segment. */
@@ -152,6 +165,7 @@ struct tcp_conn {
     uint64_t undo_sent_ns; /* when what was first sent again had been sent before */
     uint32_t undo_cwnd, undo_ssthresh; /* before this recovery */
     uint32_t undo_ts;      /* timestamp of the first retransmission */
+    uint32_t undo_end;     /* and where it ended */
     uint32_t undo_una;     /* snd_una when it began */
     uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
     uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
@@ -163,6 +177,10 @@ struct tcp_conn {
     uint8_t rack_mult, rack_persist;
     bool rack_reordering; /* was seen */
     bool tlp_again;       /* the probe was old data */
+    union {
+        struct tcp_hystart hystart; /* ssthresh == UINT32_MAX */
+        struct tcp_cubic cubic;
+    };
 
     /* Band 8: RFC 2018. */
     struct packet *snd_sacked; /* the last buffer with the mark */
@@ -177,6 +195,7 @@ static_assert(offsetof(struct tcp_conn, pending_link) == 192, "band 3");
 static_assert(offsetof(struct tcp_conn, rexmit_at) == 256, "band 4");
 static_assert(offsetof(struct tcp_conn, snd_rtx) == 320, "band 5");
 static_assert(offsetof(struct tcp_conn, user) <= 384, "band 6");
+static_assert(sizeof(struct tcp_conn) <= 640, "ten lines");
 
 struct tcp_flow_slot {
     uint32_t hash;
@@ -371,7 +390,7 @@ void tcp_sack_forget(struct tcp_conn *c);
 /* undo.c */
 void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now);
 void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
-void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now);
+void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now);
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
 void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 

@@ -37,7 +37,7 @@ static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t n
     if (s->sack_ok && c->tcp->config.sack)
         c->flags |= CONN_SACK;
     tcp_mss_set(c, s->mss);
-    c->cwnd = tcp_cc_initial(c->mss);
+    tcp_cc_open(c);
     c->irs = s->seq;
     c->rcv_nxt = c->last_ack = s->seq + 1;
     c->rcv_adv = c->rcv_nxt + (rcvbuf < 0xffff ? rcvbuf : 0xffff);

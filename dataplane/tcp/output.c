@@ -178,7 +178,7 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     struct packet *out = data(c, p, from, n, now, stuck);
     if (out == NULL)
         return NULL;
-    tcp_undo_retransmit(c, was_sent_ns, now);
+    tcp_undo_retransmit(c, from + n, was_sent_ns, now);
     c->gone_bytes -= was;
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;
@@ -291,7 +291,7 @@ static struct packet *payload(struct tcp_conn *c, uint64_t now, bool *stuck)
         return again(c, now, stuck); /* nothing new before it */
     if (tcp_has(c, CONN_FIN_LOST)) {
         c->retransmits++;
-        tcp_undo_retransmit(c, c->last_sent_ns, now);
+        tcp_undo_retransmit(c, c->snd_end + 1, c->last_sent_ns, now);
         c->flags &= ~(uint32_t)CONN_FAST_DUE;
         return fin(c, now, stuck);
     }

@@ -57,7 +57,7 @@ struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint
     c->tcp = t;
     c->hash = hash;
     c->state = TCP_CLOSED;
-    c->cc = TCP_CC_RENO;
+    c->cc = (uint8_t)t->config.cc;
     base_list_init(&c->pending_link);
     base_list_init(&c->event_link);
     base_timer_init(&c->timer);

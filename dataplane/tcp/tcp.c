@@ -9,6 +9,7 @@ void tcp_config_defaults(struct tcp_config *c)
     c->reassembly = 256;
     c->sack_work = 512;
     c->sack = true;
+    c->cc = TCP_CC_CUBIC;
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
     c->delack_ns = 40 * ms;
@@ -217,10 +218,11 @@ struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)
     return l == &t->all ? NULL : base_container(l, struct tcp_conn, all_link);
 }
 
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns)
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, enum tcp_cc cc)
 {
     t->config.rto_ns_min = rto_ns_min;
     t->config.user_timeout_ns = user_timeout_ns;
+    t->config.cc = cc;
 }
 
 uint32_t tcp_connections(const struct tcp *t)

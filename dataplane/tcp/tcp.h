@@ -24,6 +24,8 @@
 struct tcp;
 struct tcp_conn;
 
+enum tcp_cc { TCP_CC_CUBIC, TCP_CC_RENO }; /* congestion control: RFC 9438 with 9406, or RFC 5681 */
+
 struct tcp_config {
     uint32_t connections;      /* all states but TIME_WAIT */
     uint32_t timewait;         /* entries of TIME_WAIT, the oldest recycled when full */
@@ -34,6 +36,7 @@ struct tcp_config {
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
     uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
     bool sack;                 /* offer and take RFC 2018 */
+    enum tcp_cc cc;            /* of connections that begin */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;
@@ -87,8 +90,8 @@ size_t tcp_footprint(const struct tcp_config *c);
 struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config, struct stats *stats, struct packet_pool *pool,
                        uint64_t now);
 
-/* From now on, for connections old and new. */
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns);
+/* From now on, for connections old and new; `cc` for new ones. */
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, enum tcp_cc cc);
 
 /* addr zero: any of ours.  False: full, or taken already. */
 bool tcp_listen(struct tcp *t, const struct base_addr *addr, uint16_t port, uint64_t tag);

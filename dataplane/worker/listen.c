@@ -22,7 +22,7 @@ void worker_serve_tick(struct serve *v, uint64_t now)
 {
     sessions_tick(v->sessions, now);
     for (struct session *s; (s = sessions_aged_next(v->sessions)) != NULL;)
-        pool_aged(v->pool, s, now);
+        pool_aged(v->pool, s);
     if (v->draining && v->sessions->count[SESSION_DOWN] == 0 && !v->drained_told) {
         struct mailbox_message m = {.kind = MAILBOX_DRAINED, .worker = (uint16_t)v->worker};
         v->drained_told = mailbox_report(v->mailbox, &m);

@@ -418,6 +418,8 @@ static void do_option(struct script *s, const char *name, const char *value)
         s->peer_isn = (uint32_t)v;
     else if (strcmp(name, "our_isn") == 0)
         s->our_isn = (uint32_t)v, s->want_isn = true;
+    else if (strcmp(name, "cubic") == 0)
+        s->config.cc = TCP_CC_CUBIC;
     else if (strcmp(name, "ipv6") == 0)
         s->v6 = true;
     else if (strcmp(name, "hold") == 0)
@@ -604,6 +606,7 @@ static void run_file(const char *file)
     s.file = file;
     s.now = 5000000000000ull;
     tcp_net_config(&s.config, 3);
+    s.config.cc = TCP_CC_RENO;
     if (f == NULL)
         fail(&s, "cannot be opened");
     while (fgets(text, sizeof(text), f) != NULL) {

@@ -1,6 +1,8 @@
 /* What the files of penstock-bench share.
  *
- *   main.c     options, and the run from its beginning to its verdict
+ *   options.c  the command line
+ *   rows.c     the table of gates
+ *   run.c      one run, from the EAL to the verdict
  *   lab.c      EAL, memory, the gateway (a real worker over a real port), the version that it balances over
  *   link.c     the wire: rings, frames copied, and what a NIC's driver would cost
  *   peer.c     the other side: clients and backends on rooms of their own
@@ -28,8 +30,21 @@ struct options {
     uint32_t connections, streams, endpoints, size;
     uint64_t rpcs;
     enum header_set headers;
-    bool one_per_segment, json;
+    bool one_per_segment;
 };
+#define ROWS_MAX 64
+struct arguments {
+    struct options o;
+    const char *row[ROWS_MAX];
+    uint32_t rows, repeat;
+    bool ring, lockstep, json, rpcs_given;
+};
+/* ---- options.c ---- */
+/* Exit status, or -1: go on. */
+int options_parse(int argc, char **argv, struct arguments *a);
+extern const char *const options_headers[];
+/* ---- rows.c ---- */
+int rows_run(const struct arguments *a);
 
 /* ---- link.c ---- */
 struct rte_ring;
@@ -138,11 +153,16 @@ void turns_add(struct turns *t, struct turn turn);
 struct figures {
     uint64_t rpcs, turns, interrupted, packets_in, packets_out;
     double busy_cycles; /* interrupted turns count as a median one */
-    double quiet_cycles; /* an RPC: lower quartile over stretches of turns */
+    double typical_cycles, quiet_cycles; /* an RPC: median and lower quartile over stretches of turns that ran undisturbed */
+    uint64_t wrong;
     double median_turn, driver_cycles, seconds, tsc_hz;
     double connection_bytes, stream_bytes;
 };
 void figures_take(struct figures *f, struct turns *t);
-void report(const struct figures *f, const struct options *o, const struct calls *c);
+void report(const struct figures *f, const struct arguments *a);
+void report_machine(void); /* a JSON object */
+/* ---- run.c ---- */
+/* Once a process.  False: it did not come to its end, or something was wrong; what is known stands in the figures. */
+bool run(const struct options *o, struct figures *f);
 
 #endif

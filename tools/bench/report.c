@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void turns_add(struct turns *t, struct turn turn)
 {
@@ -31,7 +32,7 @@ static int by_value(const void *a, const void *b)
 #define STRETCH     48 /* turns: requests and answers come in waves, so that single turns are of several kinds */
 
 /* Stretches of turns that ran undisturbed, in cycles an RPC. */
-static double quiet(const struct turns *t, double longest)
+static void stretches(const struct turns *t, double longest, struct figures *f)
 {
     double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch));
     uint64_t n = 0;
@@ -48,9 +49,9 @@ static double quiet(const struct turns *t, double longest)
     }
     if (n > 0)
         qsort(stretch, n, sizeof(*stretch), by_value);
-    double result = n > 0 ? stretch[n / 4] : 0;
+    f->quiet_cycles = (n > 0 ? stretch[n / 4] : 0) + f->driver_cycles / (double)f->rpcs;
+    f->typical_cycles = (n > 0 ? stretch[n / 2] : 0) + f->driver_cycles / (double)f->rpcs;
     free(stretch);
-    return result;
 }
 
 static double median(const struct turns *t)
@@ -81,22 +82,52 @@ void figures_take(struct figures *f, struct turns *t)
     }
     if (good > 0) /* an interrupted turn counts as a mean one of the others */
         f->busy_cycles = own / (double)good * (double)t->count + f->driver_cycles;
-    f->quiet_cycles = quiet(t, longest) + f->driver_cycles / (double)f->rpcs;
+    stretches(t, longest, f);
 }
 
-static const char *header_names[] = {"static", "go-deadline", "go-deadline,traceparent"};
+/* The first line of a file that begins with `key`, behind its colon. */
+static void machine_line(const char *path, const char *key, char *out, size_t n)
+{
+    char line[256];
+    FILE *f = fopen(path, "r");
+    snprintf(out, n, "unknown");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        char *value = strchr(line, ':');
+        if (strncmp(line, key, strlen(key)) != 0 || value == NULL)
+            continue;
+        value += 1 + strspn(value + 1, " \t");
+        value[strcspn(value, "\n\"\\")] = '\0';
+        snprintf(out, n, "%s", value);
+        break;
+    }
+    if (f != NULL)
+        fclose(f);
+}
 
-static void report_json(const struct figures *f, const struct options *o, const struct calls *c)
+void report_machine(void)
+{
+    char cpu[128];
+    double load[1] = {0};
+    machine_line("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
+    getloadavg(load, 1);
+    printf("{\"cpu\":\"%s\",\"cores\":%ld,\"load\":%.2f,\"compiler\":\"%s\",\"version\":\"%s\"}", cpu, sysconf(_SC_NPROCESSORS_ONLN), load[0],
+           __VERSION__, PENSTOCK_VERSION);
+}
+
+static void report_json(const struct figures *f, const struct options *o)
 {
     double cycles = f->busy_cycles / (double)f->rpcs;
-    printf("{\"machine\":{\"tsc_hz\":%.0f},\"run\":{\"link\":\"ring\",\"lockstep\":true,\"connections\":%u,\"streams\":%u,\"endpoints\":%u,"
+    printf("{\"machine\":");
+    report_machine();
+    printf(",\"run\":{\"link\":\"ring\",\"lockstep\":true,\"tsc_hz\":%.0f,\"connections\":%u,\"streams\":%u,\"endpoints\":%u,"
            "\"size\":%u,\"headers\":\"%s\",\"one_per_segment\":%s,\"rpcs\":%llu,\"wrong\":%llu},\"figures\":[",
-           f->tsc_hz, o->connections, o->streams, o->endpoints, o->size, header_names[o->headers], o->one_per_segment ? "true" : "false",
-           (unsigned long long)f->rpcs, (unsigned long long)c->wrong);
+           f->tsc_hz, o->connections, o->streams, o->endpoints, o->size, options_headers[o->headers], o->one_per_segment ? "true" : "false",
+           (unsigned long long)f->rpcs, (unsigned long long)f->wrong);
     struct {
         const char *id, *unit;
         double value;
     } rows[] = {{"cycles_per_rpc", "cycles", cycles},
+                {"cycles_per_rpc_typical", "cycles", f->typical_cycles},
                 {"cycles_per_rpc_quiet", "cycles", f->quiet_cycles},
                 {"rpcs_per_second_core", "1/s", f->tsc_hz / cycles},
                 {"rpcs_per_second_core_2.3GHz", "1/s", PROTOCOL_HZ / cycles},
@@ -113,16 +144,18 @@ static void report_json(const struct figures *f, const struct options *o, const 
     printf("]}\n");
 }
 
-void report(const struct figures *f, const struct options *o, const struct calls *c)
+void report(const struct figures *f, const struct arguments *a)
 {
-    if (o->json) {
-        report_json(f, o, c);
+    const struct options *o = &a->o;
+    if (a->json) {
+        report_json(f, o);
         return;
     }
     double rpcs = (double)f->rpcs, cycles = f->busy_cycles / rpcs;
     printf("%u connections, %u streams each, %u endpoints, %u bytes, headers %s%s: %llu RPCs checked at both ends\n", o->connections, o->streams,
-           o->endpoints, o->size, header_names[o->headers], o->one_per_segment ? ", one RPC a segment" : "", (unsigned long long)f->rpcs);
+           o->endpoints, o->size, options_headers[o->headers], o->one_per_segment ? ", one RPC a segment" : "", (unsigned long long)f->rpcs);
     printf("  busy cycles per RPC      %10.0f   (of them for the device's buffers %.0f)\n", cycles, f->driver_cycles / rpcs);
+    printf("    in the typical stretch %8.0f   (median over stretches of %d undisturbed turns)\n", f->typical_cycles, STRETCH);
     printf("    in quiet stretches     %10.0f   (lower quartile over stretches of %d turns)\n", f->quiet_cycles, STRETCH);
     printf("  RPC/s/core               %10.0f   at %.2f GHz; %.0f at 2.3 GHz\n", f->tsc_hz / cycles, f->tsc_hz / 1e9, PROTOCOL_HZ / cycles);
     printf("  batch                    %10.1f   packets a busy turn, %.1f RPCs; median turn %.0f cycles\n",

@@ -185,6 +185,7 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->sndbuf = 4000u << tcp_net_random(r, 7);
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
     c->sack = tcp_net_random(r, 4) != 0;
+    c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));
@@ -270,7 +271,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
 }
 
 /* Bulk one way for so many seconds; the reader is eager. */
-static double goodput_run(uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
+static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
 {
     static const uint8_t zeros[65536];
     static const struct base_addr any;
@@ -281,6 +282,7 @@ static double goodput_run(uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint
     const uint8_t *at;
     uint64_t got = 0, bdp = 12500ull * rtt_ms, length = rtt_ms < 20 ? 4 * S : 20 * S;
     tcp_net_config(&c, seed);
+    c.cc = cc;
     tcp_net_init(n, &c, &c, seed * 1000 + loss_ppm + rtt_ms, false);
     n->quiet_checks = true;
     for (int h = 0; h < 2; h++) {
@@ -327,7 +329,7 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void goodput(uint64_t seeds)
+static void goodput(enum tcp_cc cc, uint64_t seeds)
 {
     static const uint32_t rtts[] = {1, 20, 100}, losses[] = {0, 1000, 10000, 30000};
     printf("| RTT | reordering | no loss | 0.1 %% | 1 %% | 3 %% |\n|---|---|---|---|---|---|\n");
@@ -338,7 +340,7 @@ static void goodput(uint64_t seeds)
                 double x[16];
                 uint64_t again = 0;
                 for (uint64_t i = 0; i < seeds; i++)
-                    x[i] = goodput_run(rtts[r], losses[l], o != 0, i + 1, &again);
+                    x[i] = goodput_run(cc, rtts[r], losses[l], o != 0, i + 1, &again);
                 qsort(x, seeds, sizeof(x[0]), by_size);
                 printf(" %.2f (%llu) |", x[seeds / 2], (unsigned long long)(again / seeds));
             }
@@ -351,7 +353,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "goodput") == 0) {
         uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
-        goodput(seeds > 0 && seeds < 16 ? seeds : 3);
+        for (int cc = TCP_CC_CUBIC; cc <= TCP_CC_RENO; cc++) {
+            printf("%s\n\n", cc == TCP_CC_CUBIC ? "CUBIC" : "Reno");
+            goodput((enum tcp_cc)cc, seeds > 0 && seeds < 16 ? seeds : 3);
+            printf("\n");
+        }
         return 0;
     }
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500;

@@ -148,7 +148,6 @@ static void warned(const char *find, const char *replace, int line, const char *
 static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
 {
     (void)state;
-    warned("rto_min = \"20ms\";", "congestion = \"cubic\";", 12, "no effect yet");
     warned("username = \"\";", "autosync = \"5m\";", 15, "no effect yet");
     warned("proxy_protocol = \"off\";", "health_service = true;", 21, "no effect yet");
     warned("panic_percent = 0;", "connections_per_endpoint = 8; max_connections_per_endpoint = 8;", 32,
