@@ -177,7 +177,7 @@ void life_ping_answered(struct session *s, uint64_t opaque)
 static bool transport_moves(struct session *s)
 {
     uint64_t before = s->acked;
-    bool waits = transport_acked(&s->transport, &s->acked);
+    bool waits = transport_kept(&s->transport, &s->acked) > 0;
     return waits && s->acked != before;
 }
 
@@ -190,7 +190,7 @@ static void keepalive(struct session *s, uint64_t now)
     if (s->pinged_ns == 0 || transport_moves(s)) {
         if (s->pinged_ns == 0) {
             http2_ping(s->h2, PING_KEEPALIVE); /* one may be on its way: it will do */
-            transport_acked(&s->transport, &s->acked);
+            transport_kept(&s->transport, &s->acked);
         }
         s->pinged_ns = now;
         session_mark(s);
@@ -234,6 +234,8 @@ static void expire(struct session *s, uint64_t now)
 void sessions_tick(struct sessions *ss, uint64_t now)
 {
     ss->now_ns = now;
+    http2_tick(ss->http2, now);
+    overload_tick(ss, now);
     for (struct base_timer *t; (t = base_wheel_expire(&ss->wheel, now)) != NULL;) {
         struct session *s = base_container(t, struct session, timer);
         if (s->broken)
@@ -241,6 +243,18 @@ void sessions_tick(struct sessions *ss, uint64_t now)
         expire(s, now);
         if (!s->broken)
             arm(s, now);
+    }
+}
+
+void life_evicted(struct sessions *ss)
+{
+    for (struct http2_conn *c; (c = http2_evicted_next(ss->http2)) != NULL;) {
+        struct session *s = http2_conn_user(c);
+        if (s->broken)
+            continue;
+        s->why = "a header block was unfinished while others waited";
+        s->gently = true;
+        session_break(s);
     }
 }
 

@@ -50,6 +50,8 @@ void session_move(struct session_stream *st, struct session *to)
     }
     base_list_remove(&st->queue);
     base_list_remove(&st->link);
+    from->queued -= st->queued;
+    to->queued += st->queued;
     from->stream_count--;
     st->session = to;
     to->stream_count++;

@@ -56,6 +56,8 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->retry);
     base_list_init(&ss->broken);
     base_list_init(&ss->aged);
+    base_list_init(&ss->lowered);
+    ss->high_water = c->high_water;
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
     park_init(ss);
@@ -88,6 +90,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->waiting);
     base_list_init(&s->streams);
     base_list_init(&s->age);
+    base_list_init(&s->low);
     base_list_push_back(&ss->all[role], &s->link);
     __atomic_store_n(&ss->count[role], ss->count[role] + 1, __ATOMIC_RELAXED);
     transport_user_set(&s->transport, s);
@@ -131,6 +134,7 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     base_list_remove(&s->dirty);
     base_list_remove(&s->link);
     base_list_remove(&s->age);
+    base_list_remove(&s->low);
     __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
     base_slab_free(&ss->session_slab, s);
 }
@@ -302,7 +306,7 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     case HTTP2_EVENT_HEADERS:
         if (!ev->opened)
             return st != NULL && !st->released;
-        *out = st = stream_create(s, NULL);
+        *out = st = overload_refuses(s) ? NULL : stream_create(s, NULL);
         if (st == NULL) {
             http2_stream_reset(ev->stream, HTTP2_REFUSED_STREAM);
             http2_stream_release(ev->stream);

@@ -54,6 +54,8 @@ struct session {
     struct base_list waiting; /* for a stream number (role up) */
     struct base_list streams; /* all */
     uint32_t stream_count;
+    uint32_t lowered; /* down: the limit of streams to go back to; 0: not lowered */
+    uint64_t queued;  /* octets of DATA, of all streams */
     /* -- the user's ------------------------------------------------------------------------ */
     uint32_t slot;   /* up: the endpoint's */
     uint32_t serial; /* up */
@@ -77,6 +79,8 @@ struct session {
     bool gently; /* broken by session_end(): what is pending is written, and FIN */
     bool aged;
     struct base_list age; /* in sessions.aged */
+    struct base_list low; /* in sessions.lowered */
+    uint64_t seen_acked, seen_ns; /* overload.c */
     /* -- the user's, cold ---------------------------------------------------------------------- */
     uint8_t client_len;    /* down: octets of client[]; 0: not asked for yet */
     char client[BASE_ADDR_TEXT]; /* down: the peer's address as text */
@@ -107,6 +111,7 @@ struct sessions_config {
     uint32_t streams; /* session streams: two for an RPC */
     uint32_t max_header_list_size; /* the largest of any listener */
     uint64_t seed;
+    uint32_t high_water; /* percent of the buffers: above, new streams are refused; 0: never */
 };
 
 struct sessions {
@@ -121,7 +126,10 @@ struct sessions {
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
-    struct base_list aged;
+    struct base_list aged, lowered;
+    uint32_t high_water;
+    bool overloaded;
+    uint64_t looked_tick;
     struct base_list all[2]; /* by role */
     uint64_t now_ns;         /* of this turn */
     uint64_t seed, draws;
@@ -205,6 +213,8 @@ void session_abandon(struct session *s);
 void sessions_tick(struct sessions *ss, uint64_t now);
 /* From now on these limits. Without a call: none. */
 void session_live(struct session *s, const struct session_life *life, uint64_t now);
+/* Down: another MAX_CONCURRENT_STREAMS. */
+void session_streams_limit(struct session *s, uint32_t n);
 /* Down: asks the client to go: GOAWAY in two steps (RFC 9113 section 6.8); the session ends with its last stream, or grace_ns from now
  * (0: no limit).  why: a literal, told as debug data. */
 void session_drain(struct session *s, const char *why, uint64_t grace_ns, uint64_t now);

@@ -25,6 +25,7 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
     http2_config_defaults(&c, HTTP2_SERVER);
     c.max_concurrent_streams = l->max_concurrent_streams;
     c.max_header_list_size = l->max_header_list_size;
+    c.bounds = &v->bounds[id];
     struct session *s = session_create(v->sessions, t, SESSION_DOWN, &c, now);
     if (s == NULL)
         return NULL;
