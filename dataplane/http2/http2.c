@@ -171,6 +171,11 @@ bool http2_settings_received(const struct http2_conn *c)
     return c->peer_settings;
 }
 
+bool http2_ended(const struct http2_conn *c)
+{
+    return c->phase == PHASE_DEAD;
+}
+
 uint32_t http2_block_id(const struct http2_conn *c)
 {
     return c->phase == PHASE_DEAD ? 0 : c->block_id;

@@ -168,6 +168,8 @@ void http2_stream_credit(struct http2_stream *s, uint32_t n);
 void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code, const char *debug);
 /* GOAWAY, and nothing more: what arrives is not looked at, streams end without a word of their own. */
 void http2_end(struct http2_conn *c, enum http2_error code, const char *debug);
+/* By that, or by a connection error. */
+bool http2_ended(const struct http2_conn *c);
 uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
 /* False: one is on its way already. */
 bool http2_ping(struct http2_conn *c, uint64_t opaque);

@@ -40,6 +40,8 @@ void life_over(struct session *s);
 void life_pinged(struct session *s);
 void life_ping_answered(struct session *s, uint64_t opaque);
 void life_closing(struct session *s);
+/* What has to be said is written, and FIN follows; the peer may still be talking. */
+void life_linger(struct session *s, uint64_t now);
 void life_evicted(struct sessions *ss);
 /* At the end of what was read: the stream whose header block is half here, or 0. */
 void life_block(struct session *s, uint32_t id);

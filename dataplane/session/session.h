@@ -126,7 +126,7 @@ struct sessions {
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
-    struct base_list aged, lowered;
+    struct base_list aged, lowered, lingering;
     uint32_t high_water;
     bool overloaded;
     uint64_t looked_tick;
@@ -149,7 +149,8 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
                                uint64_t now);
 /* An active open. NULL: refused. */
 struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now);
-/* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST. */
+/* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST.  A client that was ended
+ * by http2_end() or a connection error gets time to read why (session_lingers). */
 void session_destroy(struct session *s, bool graceful, uint64_t now);
 
 /* The next event of what has arrived; false: no more now.  Pulled until false.  An event's pointers hold until the next call. NONE and WINDOW
@@ -213,6 +214,16 @@ void session_abandon(struct session *s);
 void sessions_tick(struct sessions *ss, uint64_t now);
 /* From now on these limits. Without a call: none. */
 void session_live(struct session *s, const struct session_life *life, uint64_t now);
+/* Destroyed, but for its transport: a close while the peer still talks would be a reset, which throws away what the peer has not read yet, our
+ * GOAWAY. What it says is thrown away for a while instead. Its events go to session_linger(), and nowhere else. */
+static inline bool session_lingers(const struct session *s)
+{
+    return s->h2 == NULL;
+}
+/* over: the peer has closed, too. */
+void session_linger(struct session *s, bool over, uint64_t now);
+/* The end of all that linger. */
+void sessions_linger_end(struct sessions *ss, uint64_t now);
 /* Down: another MAX_CONCURRENT_STREAMS. */
 void session_streams_limit(struct session *s, uint32_t n);
 /* Down: asks the client to go: GOAWAY in two steps (RFC 9113 section 6.8); the session ends with its last stream, or grace_ns from now

@@ -71,6 +71,12 @@ static inline const struct base_flow *transport_flow(const struct transport *t)
 /* Octets that it keeps since the peer's TCP has not acknowledged them; acked: those that it has, ever. */
 uint64_t transport_kept(const struct transport *t, uint64_t *acked);
 
+/* FIN behind what was written; reading goes on. */
+static inline void transport_shutdown(struct transport *t, uint64_t now)
+{
+    tcp_shutdown(t->tcp, now);
+}
+
 /* Both give the handle up. */
 void transport_close(struct transport *t, uint64_t now);
 void transport_abort(struct transport *t, uint64_t now);

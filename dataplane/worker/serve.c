@@ -82,6 +82,10 @@ static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
     }
     if (s == NULL)
         return;
+    if (session_lingers(s)) {
+        session_linger(s, ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED), now);
+        return;
+    }
     if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
         session_writable(s);
     if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(v, s, now))

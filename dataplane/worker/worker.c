@@ -211,6 +211,7 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->serve.sessions->all[role])
             worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
+    sessions_linger_end(w->serve.sessions, now);
     worker_transmit(w, now);
     ip_destroy(w->ip);
 }
