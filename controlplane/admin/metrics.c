@@ -97,7 +97,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_TIMEOUTS,
                                                  STATS_TURNS,
                                                  STATS_TCP_SPURIOUS,
-                                                 STATS_HANDOVERS_SENT};
+                                                 STATS_HANDOVERS_SENT,
+                                                 STATS_OWNERS_BY_DEVICE,
+                                                 STATS_PORT_TX_SUPERS};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];

@@ -193,13 +193,22 @@ static bool open_handover(struct boot *b, char *error, size_t error_len)
     return b->handover != NULL;
 }
 
-static void tell_queues(const struct boot *b, unsigned i)
+/* What an operator wants to know of a port before he wonders about its speed. */
+static void tell_port(const struct boot *b, unsigned i)
 {
     struct port_info info;
     port_info(b->port[i], &info);
+    const char *name = b->config->ports[i].name;
+    char rss[128] = "", offloads[128];
+    if (b->workers > 1)
+        snprintf(rss, sizeof(rss), "; RSS: %s%s", info.steer != NULL ? "key and table are ours, read back: flows come to their worker" : "not used, ",
+                 info.steer != NULL ? "" : info.steer_not);
+    port_offloads_text(&info, offloads, sizeof(offloads));
+    loop_log(LOOP_LOG_INFO, "port \"%s\": %s, %u queue%s, MTU %u; offloads: %s%s", name, info.driver, info.queues, info.queues == 1 ? "" : "s", info.mtu,
+             offloads, rss);
     if (info.queues < b->workers)
-        loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", b->config->ports[i].name,
-                 info.driver, info.queues, info.queues == 1 ? "" : "s", b->workers);
+        loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", name, info.driver, info.queues,
+                 info.queues == 1 ? "" : "s", b->workers);
 }
 
 static uint64_t dropped(const struct boot *b, enum stats_drop why)
@@ -231,18 +240,25 @@ void boot_watch_devices(struct boot *b)
 
 static bool open_ports(struct boot *b, char *error, size_t error_len)
 {
+    if (getrandom(b->rss_key, sizeof(b->rss_key), 0) != sizeof(b->rss_key))
+        abort();
     for (unsigned i = 0; i < b->config->port_count; i++) {
         const struct config_port *p = &b->config->ports[i];
         struct port_config pc = {.device = p->device, .queues = (uint16_t)b->workers, .mtu = (uint16_t)p->mtu,
-                                 .rx_descriptors = RX_DESCRIPTORS, .tx_descriptors = RX_DESCRIPTORS, .rx_pools = b->rx_pool};
+                                 .rx_descriptors = RX_DESCRIPTORS, .tx_descriptors = RX_DESCRIPTORS, .rss_key = b->rss_key,
+                                 .rx_pools = b->rx_pool};
         char why[512];
         b->port[i] = port_open(&pc, why, sizeof(why));
         if (b->port[i] == NULL) {
             snprintf(error, error_len, "port \"%s\": %s", p->name, why);
             return false;
         }
-        tell_queues(b, i);
+        tell_port(b, i);
         b->ports++;
+        struct port_info info;
+        port_info(b->port[i], &info);
+        b->owners.steer[i] = info.steer;
+        b->owners.unverified[i] = IP_OWNER_VERIFY;
     }
     return true;
 }
