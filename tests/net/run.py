@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the checks of a lab tier, each in namespaces of its own and for a bounded time.
 
-usage: tests/net/run.py net|interop|soak [--long] [--keep] [NAME…]      (root; tests/run calls it)
+usage: tests/net/run.py net|interop|soak|nic [--long] [--keep] [NAME…]      (root; tests/run calls it)
   NAME     only checks whose name holds it          --list   names them
   --keep   do not delete the logs of checks that held
 
@@ -19,8 +19,8 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"]}
-sys.path.insert(0, HERE)
+TIERS = {"net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes"], "interop": ["conformance"], "soak": ["soak", "reload_sanitized"], "nic": ["nic"]}
+sys.path[:0] = [HERE, f"{os.path.dirname(HERE)}/nic"]
 
 
 def checks_of(tier):
