@@ -39,6 +39,16 @@ static unsigned smallest_mtu(const struct config *c)
     return mtu;
 }
 
+/* Data bytes of a packet buffer: not more than needed, net_af_xdp wants a buffer in a page of 4 KiB. */
+static uint32_t buffer_room(const struct config *c)
+{
+    uint32_t room = PACKET_ROOM;
+    for (unsigned i = 0; i < c->port_count; i++)
+        if (c->ports[i].mtu + 64 > room)
+            room = (c->ports[i].mtu + 64 + 63) / 64 * 64;
+    return room;
+}
+
 static uint16_t owner_mask(unsigned workers)
 {
     unsigned mask = 1;
@@ -98,8 +108,10 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
+    out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
+    out->tcp.keepalive_ns = c->tcp.keepalive_ns;
     out->tcp.port_low = b->owners.port_low;
     out->tcp.port_high = b->owners.port_high;
     out->tcp.port_mask = b->owners.port_mask;
@@ -109,6 +121,8 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->ip.ports = (uint16_t)c->port_count;
     out->ip.silent = w > 0;
     out->ip.echo_rate = (out->ip.echo_rate + b->workers - 1) / b->workers;
+    out->ip.error_rate = (out->ip.error_rate + b->workers - 1) / b->workers;
+    out->ip.datagram = buffer_room(c) < UINT16_MAX ? buffer_room(c) : UINT16_MAX;
     out->ip.key = (struct base_hash_key){{secret(), secret()}};
     out->seed = secret();
     out->owners = b->owners;
@@ -155,28 +169,56 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
     return true;
 }
 
+/* The NUMA node of the first port that has one, -1: none has. */
+static int numa_node(const struct config *c)
+{
+    for (unsigned i = 0; i < c->port_count; i++) {
+        const char *device = c->ports[i].device;
+        char path[128];
+        int node = -1;
+        snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s%.*s/numa_node", strchr(device, ':') != strrchr(device, ':') ? "" : "0000:",
+                 (int)strcspn(device, ","), device);
+        FILE *f = strncmp(device, "net_", 4) != 0 ? fopen(path, "r") : NULL;
+        if (f != NULL) {
+            if (fscanf(f, "%d", &node) != 1)
+                node = -1;
+            fclose(f);
+        }
+        if (node >= 0)
+            return node;
+    }
+    return -1;
+}
+
+/* Elsewhere where the node has no memory left: slower, not wrong. */
+static struct packet_pool *pool_make(const struct boot *b, const char *kind, unsigned worker, uint32_t count, uint32_t room)
+{
+    char name[24];
+    snprintf(name, sizeof(name), "%s%u", kind, worker);
+    struct packet_pool *pool = packet_pool_create(name, count, room, b->heap.socket);
+    return pool == NULL && b->heap.base == NULL && b->heap.socket >= 0 ? packet_pool_create(name, count, room, -1) : pool;
+}
+
 static bool create_pools(struct boot *b, char *error, size_t error_len)
 {
     const struct config *c = b->config;
-    uint32_t room = PACKET_ROOM; /* not more than needed: net_af_xdp wants a buffer in a page of 4 KiB */
-    for (unsigned i = 0; i < c->port_count; i++)
-        if (c->ports[i].mtu + 64 > room)
-            room = (c->ports[i].mtu + 64 + 63) / 64 * 64;
+    uint32_t room = buffer_room(c);
+    struct ip_config ip;
+    ip_config_defaults(&ip);
     /* What other workers free stays in their caches for a while. */
     uint32_t hoard = (b->workers - 1) * PORT_HANDOVER_HOARD;
-    uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers, room) + hoard;
+    uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers, room) + ip.reassemblies + hoard;
     size_t bytes = (packet_pool_footprint(rx, room) + packet_pool_footprint(tx, room)) * b->workers;
-    if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, -1, error, error_len))
+    if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, numa_node(c), error, error_len))
         return false;
     b->heap_open = true;
     for (unsigned w = 0; w < b->workers; w++) {
-        char name[24];
-        snprintf(name, sizeof(name), "rx%u", w);
-        b->rx_pool[w] = packet_pool_create(name, rx, room, b->heap.socket);
-        snprintf(name, sizeof(name), "tx%u", w);
-        b->pool[w] = packet_pool_create(name, tx, room, b->heap.socket);
+        b->rx_pool[w] = pool_make(b, "rx", w, rx, room);
+        b->pool[w] = pool_make(b, "tx", w, tx, room);
         if (b->rx_pool[w] == NULL || b->pool[w] == NULL) {
-            snprintf(error, error_len, "no memory for packet buffers (%zu MiB)", bytes >> 20);
+            snprintf(error, error_len, b->heap.base != NULL ? "no memory for packet buffers (%zu MiB)" :
+                     "the free hugepages do not hold the packet buffers (%zu MiB); reserve more, or lower limits.memory, or leave hugepages alone with "
+                     "dpdk.eal = [ \"--no-huge\", \"-m\", \"128\" ]", bytes >> 20);
             return false;
         }
     }
@@ -297,8 +339,10 @@ void boot_dataplane_stop(struct boot *b)
     struct mailbox_message stop = {.kind = MAILBOX_STOP};
     for (unsigned w = 0; w < b->launched; w++)
         mailbox_order(b->mailbox[w], &stop);
-    for (unsigned w = 0; w < b->launched; w++)
+    for (unsigned w = 0; w < b->launched; w++) {
         rte_eal_wait_lcore(b->lcore[w]);
+        assert(worker_ended(b->worker[w]));
+    }
     for (unsigned w = 0; w < b->launched; w++)
         worker_finish(b->worker[w]);
     for (unsigned w = 0; w < b->launched; w++)

@@ -34,6 +34,7 @@ struct membership_endpoint {
     bool outgoing;     /* PRESENT, but its source has dropped it: serves until another endpoint of the cluster is READY */
     uint8_t worker_state[SNAPSHOT_WORKERS_MAX]; /* enum mailbox_state as last reported */
     uint64_t back_in; /* it left and came back: what a worker reports counts once it has this generation; 0: at any time */
+    uint64_t spared;   /* bit w: worker w is not to connect to it (subset_size): publish says so */
     uint64_t empty_workers;                     /* bit w: worker w holds nothing of it */
     struct base_list link;                      /* in its cluster's list, in order of address */
 };

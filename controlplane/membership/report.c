@@ -140,7 +140,7 @@ static bool hopeful(const struct membership *m, const struct membership_cluster 
     {
         const struct membership_endpoint *e = base_container(it, const struct membership_endpoint, link);
         for (uint32_t w = 0; w < m->workers; w++)
-            if (e->life == MEMBERSHIP_PRESENT && membership_weight(e) > 0 && e->worker_state[w] != MAILBOX_TRANSIENT_FAILURE)
+            if (e->life == MEMBERSHIP_PRESENT && membership_weight(e) > 0 && (e->spared >> w & 1) == 0 && e->worker_state[w] != MAILBOX_TRANSIENT_FAILURE)
                 return true;
     }
     return false;

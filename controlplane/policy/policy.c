@@ -14,6 +14,7 @@ void policy_endpoint(const struct config_cluster *c, const struct membership_end
     out->address.port = e->address.port;
     out->cluster = e->cluster;
     out->serial = e->serial;
+    out->spared = e->spared;
     out->weight = weight == 0 || c == NULL || policy_picker(c) == SNAPSHOT_ROUND_ROBIN ? 1 : weight;
     out->flags = leaving ? 0 : weight == 0 ? SNAPSHOT_PRESENT | SNAPSHOT_DRAIN : SNAPSHOT_PRESENT;
 }

@@ -17,4 +17,23 @@ enum snapshot_policy policy_picker(const struct config_cluster *c);
  * endpoint that leaves has neither flag. */
 void policy_endpoint(const struct config_cluster *c, const struct membership_endpoint *e, struct snapshot_endpoint *out);
 
+/* subset.c */
+struct policy_member {
+    const struct base_endpoint *address;
+    uint64_t spared; /* out: bit w: worker w does not connect to it */
+    uint64_t place;  /* in the ring */
+    void *user;
+};
+/* Divides the endpoints of a cluster among the workers: `size` for each, 0: all for each.  The order of m is changed. */
+void policy_subsets(struct policy_member *m, uint32_t n, uint32_t workers, uint32_t size);
+
+/* What a cluster's set of endpoints takes. */
+struct policy_budget {
+    uint64_t connections; /* of all workers: those kept */
+    uint64_t at_most;     /* those that max_connections_per_endpoint allows */
+    uint32_t held_least, held_most; /* workers that hold an endpoint */
+    uint32_t unheld;      /* endpoints that no worker connects to */
+};
+struct policy_budget policy_budget(const struct config_cluster *c, uint32_t endpoints, uint32_t workers);
+
 #endif

@@ -99,6 +99,8 @@ static void cluster_settings(struct snapshot_cluster *out, const struct config_c
     out->connections_per_endpoint = c->connections_per_endpoint;
     out->max_connections_per_endpoint = c->max_connections_per_endpoint;
     out->subset_size = c->subset_size;
+    out->no_ready_max = c->no_ready_max;
+    out->no_ready_timeout_ns = c->no_ready_timeout_ns;
     out->connect_timeout_ns = c->connect_timeout_ns;
     out->backoff_base_ns = c->backoff_base_ns;
     out->backoff_max_ns = c->backoff_max_ns;
@@ -175,6 +177,29 @@ static bool any_must_wait(const struct publish *p, const struct membership_clust
     return false;
 }
 
+/* Whom each worker connects to.  Endpoints that are about to go, or take no RPCs, have no place in the ring: they stay with those who hold
+ * them.  False: no memory. */
+static bool subsets_divide(const struct publish *p, const struct membership_cluster *m)
+{
+    uint32_t size = p->by_id[m->id] != NULL ? p->by_id[m->id]->subset_size : 0, n = 0;
+    struct policy_member *member = size > 0 ? calloc(m->present + 1, sizeof(*member)) : NULL;
+    if (size > 0 && member == NULL)
+        return false;
+    base_list_each(it, &m->endpoints)
+    {
+        struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
+        if (size == 0)
+            e->spared = 0;
+        else if (e->life == MEMBERSHIP_PRESENT && !e->outgoing && membership_weight(e) > 0)
+            member[n++] = (struct policy_member){.address = &e->address, .user = e};
+    }
+    policy_subsets(member, n, p->workers, size);
+    for (uint32_t i = 0; i < n; i++)
+        ((struct membership_endpoint *)member[i].user)->spared = member[i].spared;
+    free(member);
+    return true;
+}
+
 static void cluster_build(struct build *b, const struct membership_cluster *m)
 {
     struct publish *p = b->p;
@@ -182,6 +207,10 @@ static void cluster_build(struct build *b, const struct membership_cluster *m)
     p->deferred[m->id] = any_must_wait(p, m);
     if (p->deferred[m->id])
         return;
+    if (!subsets_divide(p, m)) {
+        b->failed = true;
+        return;
+    }
     base_list_each(it, &m->endpoints)
     {
         const struct membership_endpoint *e = base_container(it, struct membership_endpoint, link);
@@ -235,6 +264,8 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     s->poll = settings->poll;
     s->rto_ns_min = settings->rto_ns_min;
     s->user_timeout_ns = settings->user_timeout_ns;
+    s->tcp_keepalive_ns = settings->tcp_keepalive_ns;
+    s->reno = settings->reno;
     s->draining = b->p->draining;
 }
 

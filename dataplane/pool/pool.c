@@ -1,47 +1,7 @@
 /* See pool.h for the picture of the states. */
-#include "pool.h"
+#include "internal.h"
 
 #define IDS_LOW 65536 /* stream numbers left when a connection is replaced */
-
-struct pool_slot {
-    struct session *session[POOL_CONNECTIONS_MAX]; /* NULL: none in this place */
-    bool ready[POOL_CONNECTIONS_MAX];
-    bool draining[POOL_CONNECTIONS_MAX]; /* GOAWAY seen, or the endpoint is gone */
-    bool spent[POOL_CONNECTIONS_MAX];    /* nearly out of stream numbers: serves until another is READY */
-    uint32_t serial; /* 0: this worker holds nothing here */
-    uint32_t slot;
-    uint32_t flags; /* snapshot_endpoint.flags */
-    uint16_t cluster;
-    uint8_t state; /* enum mailbox_state */
-    uint8_t ready_count;
-    uint8_t wanted_count; /* connections that should exist */
-    uint32_t tries;       /* failures in a row */
-    uint32_t streams;
-    struct base_endpoint address;
-    uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns;
-    uint32_t backoff_factor_x1024;
-    bool gone_reported;
-    struct base_timer timer; /* back-off, or connect timeout */
-    struct base_list wanted; /* in pool.wanted */
-    struct base_list report; /* in pool.reports */
-    struct base_list idle;   /* in pool.idle: a session of this slot may be closed */
-};
-
-struct pool {
-    struct pool_slot *slots;
-    uint32_t slot_count;
-    uint32_t worker;
-    struct sessions *sessions;
-    struct picker *picker;
-    struct mailbox *mailbox;
-    struct stats *stats;
-    struct base_hash_key key;
-    uint64_t draws;
-    uint64_t generation;
-    uint64_t page_version[SNAPSHOT_PAGES_MAX];
-    struct base_list wanted, reports, idle;
-    struct base_wheel wheel;
-};
 
 size_t pool_footprint(uint32_t slots)
 {
@@ -63,6 +23,7 @@ struct pool *pool_create(struct base_arena *arena, uint32_t slots, uint32_t work
     base_list_init(&p->wanted);
     base_list_init(&p->reports);
     base_list_init(&p->idle);
+    base_list_init(&p->sparing);
     base_wheel_init(&p->wheel, now);
     return p;
 }
@@ -73,29 +34,13 @@ static uint64_t draw(struct pool *p)
     return base_siphash(&p->key, &n, sizeof(n));
 }
 
-/* Slots are touched when first used, so that memory follows the number of endpoints. */
-static void slot_init(struct pool *p, struct pool_slot *e)
-{
-    if (e->wanted.next != NULL) { /* the endpoint before may have a report queued still */
-        base_list_remove(&e->wanted);
-        base_list_remove(&e->report);
-        base_list_remove(&e->idle);
-        base_wheel_cancel(&p->wheel, &e->timer);
-    }
-    *e = (struct pool_slot){.slot = (uint32_t)(e - p->slots)};
-    base_list_init(&e->wanted);
-    base_list_init(&e->report);
-    base_list_init(&e->idle);
-    base_timer_init(&e->timer);
-}
-
-static void queue(struct base_list *head, struct base_list *link)
+void pool_queue(struct base_list *head, struct base_list *link)
 {
     if (base_list_empty(link))
         base_list_push_back(head, link);
 }
 
-static void set_state(struct pool *p, struct pool_slot *e, enum mailbox_state state)
+void pool_state_set(struct pool *p, struct pool_slot *e, enum mailbox_state state)
 {
     if (e->state == state)
         return;
@@ -103,37 +48,46 @@ static void set_state(struct pool *p, struct pool_slot *e, enum mailbox_state st
     e->state = (uint8_t)state;
     if (was != is)
         picker_ready(p->picker, e->slot, is);
-    queue(&p->reports, &e->report);
+    pool_queue(&p->reports, &e->report);
 }
 
-static unsigned sessions_of(const struct pool_slot *e, bool draining)
+void pool_replacing_set(struct pool *p, struct pool_slot *e, bool replacing)
 {
-    unsigned n = 0;
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        n += e->session[i] != NULL && e->draining[i] == draining && (draining || !e->spent[i]);
-    return n;
+    if (e->replacing == replacing)
+        return;
+    e->replacing = replacing;
+    p->replacing[e->cluster] = (uint16_t)(p->replacing[e->cluster] + (replacing ? 1 : -1));
 }
 
-static int place_of(const struct pool_slot *e, const struct session *s)
+static uint32_t usable(const struct pool_slot *e)
 {
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        if (e->session[i] == s)
-            return i;
-    return -1;
+    return e->ready & ~e->draining;
 }
 
-/* What this slot lacks is asked for now. All places may be taken by sessions that drain: then when one of them has gone. */
-static void want(struct pool *p, struct pool_slot *e)
+/* A place without a session, or -1. All may be taken by sessions that drain: then when one of them has gone. */
+static int free_place(const struct pool_slot *e)
 {
-    if ((e->flags & SNAPSHOT_PRESENT) && sessions_of(e, false) < e->wanted_count && place_of(e, NULL) >= 0)
-        queue(&p->wanted, &e->wanted);
+    uint32_t all = (UINT32_C(1) << POOL_CONNECTIONS_MAX) - 1;
+    return (e->taken & all) == all ? -1 : __builtin_ctz(~e->taken);
 }
 
-/* The same, unless a back-off or a try runs: its end will ask. */
-static void want_quietly(struct pool *p, struct pool_slot *e)
+void pool_want(struct pool *p, struct pool_slot *e)
 {
-    if (!base_timer_armed(&e->timer))
-        want(p, e);
+    if ((e->flags & SNAPSHOT_PRESENT) && pool_serving(e) < e->wanted_count && free_place(e) >= 0)
+        pool_queue(&p->wanted, &e->wanted);
+}
+
+void pool_want_quietly(struct pool *p, struct pool_slot *e)
+{
+    if (!base_timer_armed(&e->timer) || e->resting)
+        pool_want(p, e);
+}
+
+/* The timer means one thing at a time: a back-off or a try's end, or (resting) a look at connections that may be too many. */
+static void arm(struct pool *p, struct pool_slot *e, bool resting, uint64_t at)
+{
+    e->resting = resting;
+    base_wheel_arm(&p->wheel, &e->timer, at);
 }
 
 static void backoff(struct pool *p, struct pool_slot *e, uint64_t now)
@@ -145,113 +99,18 @@ static void backoff(struct pool *p, struct pool_slot *e, uint64_t now)
         wait = e->backoff_max_ns;
     /* 0.8 to 1.2 of it, as gRPC's connection-backoff.md asks. */
     wait = wait * 4 / 5 + draw(p) % (wait * 2 / 5 + 1);
-    base_wheel_arm(&p->wheel, &e->timer, now + wait);
+    arm(p, e, false, now + wait);
 }
 
 static void failed(struct pool *p, struct pool_slot *e, uint64_t now)
 {
     stats_add(&p->stats->slots[e->slot].failures, 1);
     e->tries++;
-    if (e->ready_count == 0)
-        set_state(p, e, MAILBOX_TRANSIENT_FAILURE);
+    pool_replacing_set(p, e, false);
+    if (usable(e) == 0)
+        pool_state_set(p, e, MAILBOX_TRANSIENT_FAILURE);
     if (e->flags & SNAPSHOT_PRESENT)
         backoff(p, e, now);
-}
-
-static void leave(struct pool *p, struct pool_slot *e)
-{
-    base_list_remove(&e->wanted);
-    base_wheel_cancel(&p->wheel, &e->timer);
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        e->draining[i] = e->session[i] != NULL;
-    e->ready_count = 0;
-    set_state(p, e, MAILBOX_SHUTDOWN);
-    queue(&p->idle, &e->idle);
-    queue(&p->reports, &e->report);
-}
-
-static void join(struct pool *p, struct pool_slot *e)
-{
-    e->tries = 0;
-    e->gone_reported = false;
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) /* back before its sessions had drained: they serve again */
-        if (e->session[i] != NULL && e->draining[i] && !http2_goaway_received(e->session[i]->h2) && !http2_goaway_sent(e->session[i]->h2))
-            e->draining[i] = false;
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        e->ready_count += e->session[i] != NULL && e->ready[i] && !e->draining[i];
-    set_state(p, e, e->ready_count > 0 ? MAILBOX_READY : MAILBOX_CONNECTING);
-    base_list_remove(&e->idle);
-    want(p, e);
-}
-
-/* Fewer or more connections are wanted than before.  What goes first: one that is not READY, else the one with the fewest streams. */
-static void resize(struct pool *p, struct pool_slot *e)
-{
-    while (sessions_of(e, false) > e->wanted_count) {
-        int out = -1;
-        for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
-            const struct session *s = e->session[i];
-            if (s == NULL || e->draining[i])
-                continue;
-            if (out < 0 || e->ready[i] < e->ready[out] || (e->ready[i] == e->ready[out] && s->stream_count < e->session[out]->stream_count))
-                out = i;
-        }
-        e->ready_count -= e->ready[out];
-        e->draining[out] = true;
-        queue(&p->idle, &e->idle);
-    }
-    want_quietly(p, e);
-}
-
-static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot, uint64_t now)
-{
-    const struct snapshot_endpoint *in = snapshot_endpoint(s, slot);
-    struct pool_slot *e = &p->slots[slot];
-    if (in->serial == 0)
-        return;
-    if (e->wanted.next == NULL)
-        slot_init(p, e);
-    if (e->serial != in->serial) {
-        assert(e->serial == 0 || e->gone_reported);
-        slot_init(p, e);
-        e->serial = in->serial;
-        e->address = in->address;
-        e->cluster = in->cluster;
-        struct stats_slot *st = &p->stats->slots[slot];
-        memset(st, 0, sizeof(*st));
-        __atomic_store_n(&st->serial, in->serial, __ATOMIC_RELEASE);
-    }
-    const struct snapshot_cluster *c = s->cluster[in->cluster];
-    if (c != NULL) {
-        e->connect_timeout_ns = c->connect_timeout_ns;
-        e->backoff_base_ns = c->backoff_base_ns;
-        e->backoff_max_ns = c->backoff_max_ns;
-        e->backoff_factor_x1024 = c->backoff_factor_x1024;
-        uint32_t n = c->connections_per_endpoint;
-        e->wanted_count = (uint8_t)(n < 1 ? 1 : n < POOL_CONNECTIONS_MAX / 2 ? n : POOL_CONNECTIONS_MAX / 2);
-    }
-    bool was = e->flags & SNAPSHOT_PRESENT, is = in->flags & SNAPSHOT_PRESENT;
-    e->flags = in->flags;
-    (void)now;
-    if (is && !was)
-        join(p, e);
-    else if (is)
-        resize(p, e);
-    else if (!is && (was || !e->gone_reported))
-        leave(p, e);
-}
-
-void pool_apply(struct pool *p, const struct snapshot *s, uint64_t now)
-{
-    p->generation = s->generation;
-    for (uint32_t i = 0; i < s->page_count; i++) {
-        const struct snapshot_page *page = s->page[i];
-        if (page == NULL || page->version == p->page_version[i])
-            continue;
-        p->page_version[i] = page->version;
-        for (uint32_t k = 0; k < SNAPSHOT_PAGE && i * SNAPSHOT_PAGE + k < p->slot_count; k++)
-            apply_endpoint(p, s, i * SNAPSHOT_PAGE + k, now);
-    }
 }
 
 bool pool_connect_next(struct pool *p, struct pool_connect *out)
@@ -269,16 +128,21 @@ bool pool_connect_next(struct pool *p, struct pool_connect *out)
 void pool_connecting(struct pool *p, uint32_t slot, struct session *s, uint64_t now)
 {
     struct pool_slot *e = &p->slots[slot];
-    int i = place_of(e, NULL);
+    int i = free_place(e);
     assert(i >= 0);
+    uint32_t bit = UINT32_C(1) << i;
     e->session[i] = s;
-    e->ready[i] = e->draining[i] = e->spent[i] = false;
+    e->taken |= bit;
+    e->ready &= ~bit;
+    e->draining &= ~bit;
+    e->spent &= ~bit;
     s->slot = slot;
     s->serial = e->serial;
     s->kept = (uint8_t)i;
+    session_live(s, &e->life, now);
     if (e->state != MAILBOX_READY && e->state != MAILBOX_TRANSIENT_FAILURE)
-        set_state(p, e, MAILBOX_CONNECTING);
-    base_wheel_arm(&p->wheel, &e->timer, now + e->connect_timeout_ns);
+        pool_state_set(p, e, MAILBOX_CONNECTING);
+    arm(p, e, false, now + e->connect_timeout_ns);
 }
 
 void pool_unreachable(struct pool *p, uint32_t slot, uint64_t now)
@@ -292,41 +156,51 @@ static struct pool_slot *slot_of(struct pool *p, const struct session *s)
     return e->serial == s->serial && e->session[s->kept] == s ? e : NULL;
 }
 
-static void unready(struct pool *p, struct pool_slot *e, int i)
-{
-    if (!e->ready[i] || e->draining[i] || e->ready_count == 0)
-        return;
-    if (--e->ready_count == 0 && e->state == MAILBOX_READY)
-        set_state(p, e, MAILBOX_CONNECTING);
-    queue(&p->reports, &e->report); /* how many connections are READY */
-}
-
+/* No new streams on it. */
 static void retire(struct pool *p, struct pool_slot *e, int i)
 {
-    unready(p, e, i);
-    e->draining[i] = true;
-    queue(&p->idle, &e->idle);
+    bool was = usable(e) >> i & 1;
+    e->draining |= UINT32_C(1) << i;
+    pool_queue(&p->idle, &e->idle);
+    if (!was)
+        return;
+    if (usable(e) == 0 && e->state == MAILBOX_READY)
+        pool_state_set(p, e, MAILBOX_CONNECTING);
+    pool_queue(&p->reports, &e->report); /* how many connections are READY */
 }
+
+static void vacate(struct pool_slot *e, int i)
+{
+    uint32_t bit = UINT32_C(1) << i;
+    e->session[i] = NULL;
+    e->taken &= ~bit;
+    e->ready &= ~bit;
+    e->draining &= ~bit;
+    e->spent &= ~bit;
+}
+
+#define REST_NS 10000000000ull /* connections beyond connections_per_endpoint: looked at so often */
 
 void pool_settings(struct pool *p, struct session *s, uint64_t now)
 {
-    (void)now;
     struct pool_slot *e = slot_of(p, s);
-    if (e == NULL || e->ready[s->kept])
+    if (e == NULL || (e->ready >> s->kept & 1))
         return;
-    e->ready[s->kept] = true;
+    e->ready |= UINT32_C(1) << s->kept;
     stats_add(&p->stats->slots[e->slot].connects, 1);
     e->tries = 0;
     base_wheel_cancel(&p->wheel, &e->timer);
-    if (e->draining[s->kept])
+    pool_replacing_set(p, e, false);
+    if (e->draining >> s->kept & 1)
         return;
-    e->ready_count++;
     for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        if (e->spent[i] && !e->draining[i] && e->session[i] != NULL)
+        if (e->spent & ~e->draining & UINT32_C(1) << i)
             retire(p, e, i);
-    set_state(p, e, MAILBOX_READY);
-    queue(&p->reports, &e->report);
-    want(p, e); /* further connections one after the other */
+    pool_state_set(p, e, MAILBOX_READY);
+    pool_queue(&p->reports, &e->report);
+    if (e->wanted_count > e->kept_count)
+        arm(p, e, true, now + REST_NS);
+    pool_want(p, e); /* further connections one after the other */
 }
 
 /* A backend that greets and leaves is not tried in a tight loop. */
@@ -338,12 +212,44 @@ static bool left_soon(const struct pool_slot *e, const struct session *s, uint64
 void pool_goaway(struct pool *p, struct session *s, uint64_t now)
 {
     struct pool_slot *e = slot_of(p, s);
-    if (e == NULL || e->draining[s->kept])
+    if (e == NULL || (e->draining >> s->kept & 1))
         return;
+    bool last = usable(e) == UINT32_C(1) << s->kept;
     retire(p, e, s->kept);
     if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
         backoff(p, e, now);
-    want_quietly(p, e);
+    else if (last && (e->flags & SNAPSHOT_PRESENT))
+        pool_replacing_set(p, e, true);
+    pool_want_quietly(p, e);
+}
+
+void pool_live(struct pool_slot *e, uint64_t now)
+{
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->taken >> i & 1)
+            session_live(e->session[i], &e->life, now);
+}
+
+#define CALM_MAX 8 /* 256 times what the configuration asks for */
+
+void pool_calm(struct pool *p, struct session *s, uint64_t now)
+{
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || e->calm == CALM_MAX)
+        return;
+    e->calm++;
+    e->life.time_ns *= 2;
+    pool_live(e, now);
+}
+
+void pool_aged(struct pool *p, struct session *s, uint64_t now)
+{
+    (void)now;
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || (e->draining >> s->kept & 1))
+        return;
+    e->spent |= UINT32_C(1) << s->kept;
+    pool_want_quietly(p, e);
 }
 
 void pool_lost(struct pool *p, struct session *s, uint64_t now)
@@ -352,13 +258,13 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
     if (e == NULL)
         return;
     int i = s->kept;
-    bool was_ready = e->ready[i], was_draining = e->draining[i];
-    unready(p, e, i);
-    e->session[i] = NULL;
-    e->ready[i] = e->draining[i] = false;
+    bool was_ready = e->ready >> i & 1, was_draining = e->draining >> i & 1;
+    if (!was_draining)
+        retire(p, e, i);
+    vacate(e, i);
     if (!(e->flags & SNAPSHOT_PRESENT)) {
-        queue(&p->idle, &e->idle);
-        queue(&p->reports, &e->report);
+        pool_queue(&p->idle, &e->idle);
+        pool_queue(&p->reports, &e->report);
         return;
     }
     if (!was_draining && (!was_ready || left_soon(e, s, now))) {
@@ -367,26 +273,41 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
     }
     if (!was_draining)
         stats_add(&p->stats->slots[e->slot].failures, 1);
-    want_quietly(p, e);
+    pool_want_quietly(p, e);
 }
 
 struct session *pool_session(struct pool *p, uint32_t slot)
 {
     struct pool_slot *e = &p->slots[slot];
     struct session *best = NULL;
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
-        struct session *s = e->session[i];
-        if (s == NULL || !e->ready[i] || e->draining[i] || s->broken || http2_ids_left(s->h2) == 0)
+    for (uint32_t m = usable(e); m != 0; m &= m - 1) {
+        struct session *s = e->session[__builtin_ctz(m)];
+        if (s->broken || http2_ids_left(s->h2) == 0)
             continue;
         if (best == NULL || s->stream_count < best->stream_count)
             best = s;
     }
     /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
-    if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !e->spent[best->kept]) {
-        e->spent[best->kept] = true;
-        want_quietly(p, e);
+    if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !(e->spent >> best->kept & 1)) {
+        e->spent |= UINT32_C(1) << best->kept;
+        pool_want_quietly(p, e);
     }
     return best;
+}
+
+void pool_crowded(struct pool *p, uint32_t slot)
+{
+    struct pool_slot *e = &p->slots[slot];
+    bool trying = (e->taken & ~e->ready) != 0 || !base_list_empty(&e->wanted) || (base_timer_armed(&e->timer) && !e->resting);
+    if (trying || e->wanted_count >= e->most_count || pool_serving(e) < e->wanted_count)
+        return;
+    e->wanted_count++;
+    pool_want(p, e);
+}
+
+bool pool_replacing(const struct pool *p, uint32_t cluster)
+{
+    return p->replacing[cluster] > 0;
 }
 
 uint32_t pool_serial(const struct pool *p, uint32_t slot)
@@ -411,8 +332,8 @@ void pool_stream_ended(struct pool *p, uint32_t slot)
     assert(e->streams > 0);
     e->streams--;
     __atomic_store_n(&p->stats->slots[slot].active, e->streams, __ATOMIC_RELAXED);
-    if (!(e->flags & SNAPSHOT_PRESENT) || sessions_of(e, true) > 0)
-        queue(&p->idle, &e->idle);
+    if (!(e->flags & SNAPSHOT_PRESENT) || e->draining != 0)
+        pool_queue(&p->idle, &e->idle);
 }
 
 struct session *pool_idle_next(struct pool *p, uint64_t now)
@@ -420,18 +341,18 @@ struct session *pool_idle_next(struct pool *p, uint64_t now)
     (void)now;
     for (struct base_list *l; (l = base_list_pop_front(&p->idle)) != NULL;) {
         struct pool_slot *e = base_container(l, struct pool_slot, idle);
-        for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
+        for (uint32_t m = e->draining; m != 0; m &= m - 1) {
+            int i = __builtin_ctz(m);
             struct session *s = e->session[i];
-            if (s == NULL || !e->draining[i] || s->stream_count > 0)
+            if (s->stream_count > 0)
                 continue;
-            e->session[i] = NULL;
-            e->ready[i] = e->draining[i] = false;
+            vacate(e, i);
             base_list_push_front(&p->idle, &e->idle); /* look again: there may be more */
-            want_quietly(p, e);
+            pool_want_quietly(p, e);
             return s;
         }
         if (!(e->flags & SNAPSHOT_PRESENT))
-            queue(&p->reports, &e->report);
+            pool_queue(&p->reports, &e->report);
     }
     return NULL;
 }
@@ -443,9 +364,9 @@ void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial, uint64_t
         return;
     struct pool_slot *e = &p->slots[slot];
     e->tries = 0;
-    if (e->ready_count == 0 && sessions_of(e, false) == 0) {
+    if (usable(e) == 0 && pool_serving(e) == 0) {
         base_wheel_cancel(&p->wheel, &e->timer);
-        want(p, e);
+        pool_want(p, e);
     }
 }
 
@@ -453,12 +374,12 @@ void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial, uint64_t
 static bool report(struct pool *p, struct pool_slot *e)
 {
     struct mailbox_message m = {.kind = MAILBOX_ENDPOINT_STATE, .worker = (uint16_t)p->worker, .slot = e->slot, .serial = e->serial,
-                                .value = e->state, .a = e->ready_count};
+                                .value = e->state, .a = (uint64_t)__builtin_popcount(usable(e))};
     if (!mailbox_report(p->mailbox, &m)) {
         stats_drop(p->stats, STATS_DROP_MAILBOX_FULL);
         return false;
     }
-    if ((e->flags & SNAPSHOT_PRESENT) || e->streams > 0 || sessions_of(e, true) + sessions_of(e, false) > 0)
+    if (e->known || e->streams > 0 || e->taken != 0)
         return true;
     m.kind = MAILBOX_SLOT_EMPTY;
     m.a = p->generation;
@@ -466,21 +387,44 @@ static bool report(struct pool *p, struct pool_slot *e)
     return e->gone_reported;
 }
 
+/* One connection too many, and nothing on it: it goes.  Those that are left are looked at again. */
+static void rest(struct pool *p, struct pool_slot *e, uint64_t now)
+{
+    for (uint32_t m = usable(e); m != 0 && e->wanted_count > e->kept_count; m &= m - 1) {
+        int i = __builtin_ctz(m);
+        if (e->session[i]->stream_count > 0)
+            continue;
+        e->wanted_count--;
+        retire(p, e, i);
+    }
+    if (e->wanted_count > e->kept_count)
+        arm(p, e, true, now + REST_NS);
+}
+
+static void timer_fired(struct pool *p, struct pool_slot *e, uint64_t now)
+{
+    if (e->resting) {
+        rest(p, e, now);
+        return;
+    }
+    bool timed_out = false;
+    for (uint32_t m = e->taken & ~e->ready; m != 0; m &= m - 1) {
+        struct session *s = e->session[__builtin_ctz(m)];
+        if (s->broken)
+            continue;
+        session_abandon(s); /* comes back through sessions_broken_next() and pool_lost() */
+        timed_out = true;
+    }
+    if (!timed_out)
+        pool_want(p, e);
+}
+
 void pool_tick(struct pool *p, uint64_t now)
 {
-    for (struct base_timer *t; (t = base_wheel_expire(&p->wheel, now)) != NULL;) {
-        struct pool_slot *e = base_container(t, struct pool_slot, timer);
-        bool timed_out = false;
-        for (int i = 0; i < POOL_CONNECTIONS_MAX; i++) {
-            struct session *s = e->session[i];
-            if (s != NULL && !e->ready[i] && !s->broken) {
-                session_abandon(s); /* comes back through sessions_broken_next() and pool_lost() */
-                timed_out = true;
-            }
-        }
-        if (!timed_out)
-            want(p, e);
-    }
+    for (struct base_timer *t; (t = base_wheel_expire(&p->wheel, now)) != NULL;)
+        timer_fired(p, base_container(t, struct pool_slot, timer), now);
+    if (!base_list_empty(&p->sparing))
+        pool_spare(p);
     for (struct base_list *l; (l = base_list_pop_front(&p->reports)) != NULL;) {
         struct pool_slot *e = base_container(l, struct pool_slot, report);
         if (!report(p, e)) {

@@ -34,6 +34,7 @@ struct snapshot_endpoint {
     uint32_t serial;  /* 0: the slot was never used */
     uint32_t weight;  /* >= 1 unless drained */
     uint32_t flags;
+    uint64_t spared;  /* bit w: worker w does not connect to it (subset_size) */
 };
 
 /* Endpoints of SNAPSHOT_PAGE neighbouring slots. Pages that did not change are shared between versions. */
@@ -56,8 +57,10 @@ struct snapshot_cluster {
     uint16_t id;      /* for life */
     bool present;
     uint8_t policy;   /* enum snapshot_policy */
-    uint8_t no_ready_queue;
+    bool no_ready_queue; /* an RPC that finds no endpoint waits */
     uint32_t connections_per_endpoint, max_connections_per_endpoint, subset_size;
+    uint32_t no_ready_max; /* RPCs that may wait, on each worker */
+    uint64_t no_ready_timeout_ns;
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns, max_connection_age_ns;
     uint32_t backoff_factor_x1024; /* 1.6 -> 1638 */
     struct snapshot_keepalive keepalive;
@@ -85,6 +88,7 @@ struct snapshot_listener {
     struct base_endpoint bind;
     uint32_t max_concurrent_streams, max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
+    uint64_t handshake_timeout_ns, header_timeout_ns;
     struct snapshot_keepalive keepalive;
     uint32_t route_count;
     const struct snapshot_route *routes; /* first match wins */
@@ -106,6 +110,8 @@ struct snapshot {
     uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
     bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
+    uint64_t tcp_keepalive_ns; /* 0: never */
+    bool reno; /* of TCP; else CUBIC */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t listener_count; /* indexed by id; `present` tells */

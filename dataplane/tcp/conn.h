@@ -78,7 +78,20 @@ enum { /* tcp_conn.flags */
     CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
-enum tcp_cc { TCP_CC_RENO };
+/* Of congestion control: one or the other, as ssthresh has never been set or has. */
+struct tcp_hystart { /* RFC 9406 */
+    uint32_t window_end;             /* of this round */
+    uint32_t last_us, now_us;        /* the least round trip of the last round and of this one */
+    uint32_t base_us;                /* in the gentler half: the one that led there */
+    uint8_t samples, rounds;
+};
+struct tcp_cubic { /* RFC 9438 */
+    uint32_t origin_ms;  /* when the curve passes through w_max; 0: not in congestion avoidance yet */
+    uint32_t last_ms;    /* the last ACK of a full window */
+    uint32_t w_max;      /* bytes */
+    uint32_t undo_w_max; /* before the last event */
+    uint32_t w_est, est_bytes;
+};
 
 struct tcp_conn {
     /* Band 0: who. Read by every segment. */
@@ -99,7 +112,7 @@ struct tcp_conn {
     uint32_t rcv_adv;   /* right edge promised */
     uint32_t last_ack;  /* RFC 7323 Last.ACK.sent */
     uint32_t ts_recent;
-    uint32_t ts_recent_s; /* seconds of our clock when it was taken */
+    uint32_t ts_recent_s; /* seconds of our clock when it was taken; without timestamps, when the peer was last heard */
     uint32_t ts_offset;
     uint32_t unread;  /* bytes in rx */
     uint32_t rcv_mss; /* the largest segment that the peer has sent */
@@ -139,8 +152,10 @@ struct tcp_conn {
     uint32_t max_wnd;       /* the largest window the peer ever offered */
     uint32_t rcv_fin;
     uint32_t ooo_bytes, ooo_count;
-    uint32_t iss, irs;
+    uint32_t iss;
     uint32_t sacked_bytes, sacked_count; /* of gone_bytes; the buffers with the mark */
+    uint32_t rcv_limit;     /* bytes of window that may be promised: config.rcvbuf_least to config.rcvbuf */
+    uint32_t rcv_mark;      /* the user had read so far when it was last looked whether that is enough */
 
     /* Band 6: cold. */
     void *user;
@@ -152,9 +167,11 @@ struct tcp_conn {
     uint64_t undo_sent_ns; /* when what was first sent again had been sent before */
     uint32_t undo_cwnd, undo_ssthresh; /* before this recovery */
     uint32_t undo_ts;      /* timestamp of the first retransmission */
+    uint32_t undo_end;     /* and where it ended */
     uint32_t undo_una;     /* snd_una when it began */
     uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
     uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
+    uint32_t irs;
     uint64_t rack_sent_ns, rack_rtt_ns; /* RFC 8985: of the last sent among those that arrived */
     uint64_t rtt_min_ns;
     uint32_t rack_end, rack_high; /* the end of that one; of the highest that arrived */
@@ -163,13 +180,19 @@ struct tcp_conn {
     uint8_t rack_mult, rack_persist;
     bool rack_reordering; /* was seen */
     bool tlp_again;       /* the probe was old data */
+    union {
+        struct tcp_hystart hystart; /* ssthresh == UINT32_MAX */
+        struct tcp_cubic cubic;
+    };
 
     /* Band 8: RFC 2018. */
+    uint32_t rcv_mark_ms;
     struct packet *snd_sacked; /* the last buffer with the mark */
     struct tcp_range heard[TCP_SACK_BLOCKS]; /* what the peer told last */
     struct tcp_range rcv_sack[TCP_SACK_BLOCKS]; /* what we tell, the newest first */
     struct tcp_range rcv_twice;
     uint8_t rcv_sacks;
+    uint8_t keeps; /* keepalive probes that nobody has answered */
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -177,6 +200,7 @@ static_assert(offsetof(struct tcp_conn, pending_link) == 192, "band 3");
 static_assert(offsetof(struct tcp_conn, rexmit_at) == 256, "band 4");
 static_assert(offsetof(struct tcp_conn, snd_rtx) == 320, "band 5");
 static_assert(offsetof(struct tcp_conn, user) <= 384, "band 6");
+static_assert(sizeof(struct tcp_conn) <= 640, "ten lines");
 
 struct tcp_flow_slot {
     uint32_t hash;
@@ -197,8 +221,14 @@ struct tcp_reply {
     uint16_t wnd;
     uint8_t flags;
     bool ts;
+    /* Of a SYN-ACK: */
+    bool sack_ok;
+    uint8_t wscale;
+    uint8_t cookie; /* 0x40 and what the low bits of the timestamp say */
+    uint16_t mss;   /* 0: not a SYN-ACK */
 };
 #define TCP_REPLIES 512
+#define MSS_MIN 64 /* a peer that asks for less costs us more headers than payload */
 
 /* A closed connection that may still be asked about: 32 bytes, named by a keyed hash of 63 bits of its flow. */
 struct tcp_tw {
@@ -230,6 +260,8 @@ struct tcp {
     uint32_t listener_count;
     struct tcp_listener *listeners;
     uint8_t rcv_wscale;
+    uint8_t pressed; /* by buffers in use: enum tcp_pressure */
+    uint64_t rcv_promised; /* sum of rcv_limit */
     bool pulling; /* between the first tcp_next_event() of a turn and its last */
     struct base_list pending, events, events_later, all;
     struct tcp_timewait tw;
@@ -237,9 +269,13 @@ struct tcp {
     uint32_t reply_head, reply_tail;
     uint64_t challenge_ns; /* start of the second that challenge_left is for */
     uint32_t challenge_left;
+    uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
     struct base_wheel wheel;
 };
+
+/* High-water marks of the pool of buffers, looked at once a turn. */
+enum tcp_pressure { TCP_PRESSED_NOT, TCP_PRESSED_WINDOWS, TCP_PRESSED_OPENS };
 
 static inline bool tcp_has(const struct tcp_conn *c, uint32_t flag)
 {
@@ -328,6 +364,15 @@ bool tcp_challenge_allowed(struct tcp *t, uint64_t now);
 void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss);
 uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow);
 
+/* cookie.c */
+void tcp_cookie_reply(struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, uint64_t now);
+uint32_t tcp_cookie_ts(uint32_t now_ts, uint8_t bits);
+bool tcp_cookies_out(const struct tcp *t, uint64_t now);
+bool tcp_cookie_open(const struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, struct tcp_segment *syn, uint64_t now);
+
+/* pmtu.c */
+void tcp_pmtu_timeout(struct tcp_conn *c);
+
 /* rx.c */
 enum tcp_rx { TCP_RX_DROPPED, TCP_RX_TAKEN };
 enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p);
@@ -336,6 +381,8 @@ void tcp_rx_keep(struct tcp_conn *c);
 void tcp_rx_free(struct tcp_conn *c);
 uint16_t tcp_rx_window(struct tcp_conn *c); /* for the header: moves the right edge */
 bool tcp_rx_update_due(const struct tcp_conn *c);
+void tcp_rx_open(struct tcp_conn *c);
+void tcp_rx_tune(struct tcp_conn *c, uint64_t now);
 
 /* ack.c */
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now);
@@ -371,13 +418,13 @@ void tcp_sack_forget(struct tcp_conn *c);
 /* undo.c */
 void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now);
 void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
-void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now);
+void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now);
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
 void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now);
+bool tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_ns, const struct tcp_segment *s, uint64_t now);
 uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
 void tcp_tx_want(struct tcp_conn *c);
 

@@ -115,7 +115,7 @@ void tcp_tlp_acked(struct tcp_conn *c, const struct tcp_segment *s, bool twice, 
     c->flags &= ~(uint32_t)CONN_TLP_OUT;
     if (!c->tlp_again || twice || s->ack == c->tlp_end || tcp_has(c, CONN_RECOVERY | CONN_LOSS))
         return;
-    c->ssthresh = tcp_cc_ssthresh(c); /* the probe repaired a loss */
+    c->ssthresh = tcp_cc_reduce(c, false); /* the probe repaired a loss */
     if (c->cwnd > c->ssthresh)
         c->cwnd = c->ssthresh;
 }

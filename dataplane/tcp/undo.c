@@ -19,7 +19,7 @@ void tcp_undo_begin(struct tcp_conn *c)
     c->flags = (c->flags & ~(uint32_t)CONN_UNDO_TS) | CONN_UNDO | CONN_EIFEL;
 }
 
-void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now)
+void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now)
 {
     if (!tcp_has(c, CONN_UNDO))
         return;
@@ -29,6 +29,7 @@ void tcp_undo_retransmit(struct tcp_conn *c, uint64_t was_sent_ns, uint64_t now)
     c->flags |= CONN_UNDO_TS;
     c->undo_ts = tcp_ts_now(c, now);
     c->undo_sent_ns = was_sent_ns;
+    c->undo_end = end;
 }
 
 static void unmark(struct tcp_conn *c)
@@ -49,6 +50,7 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns)
     if (c->cwnd < c->undo_cwnd)
         c->cwnd = may < c->undo_cwnd ? may : c->undo_cwnd;
     c->ssthresh = c->undo_ssthresh;
+    tcp_cc_undo(c);
     if (tcp_has(c, CONN_LOSS))
         tcp_rtt_raise(c, rtt_ns);
     c->flags &= ~(uint32_t)(CONN_UNDO | CONN_UNDO_TS | CONN_EIFEL | CONN_LOSS | CONN_RECOVERY | CONN_FAST_DUE | CONN_FIN_LOST);
@@ -61,11 +63,17 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns)
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now)
 {
     bool again = tcp_has(c, CONN_UNDO_TS), ts = tcp_has(c, CONN_TS) && s->has_ts;
+    if (again && base_seq_lt(s->ack, c->undo_end))
+        return false; /* what was late lay before it, and says nothing about it: RACK may send again what is not the oldest */
     c->flags &= ~(uint32_t)CONN_EIFEL; /* this is the first acceptable ACK; a later one says nothing */
-    if (again && !(ts && (int32_t)(s->tsecr - c->undo_ts) < 0))
+    if (again && (c->undo_again > 1 || !(ts && (int32_t)(s->tsecr - c->undo_ts) < 0)))
         return false;
     uint32_t ticks = ts ? tcp_ts_now(c, now) - s->tsecr : 0;
-    tcp_undo(c, acked, ticks < 1u << 20 ? (uint64_t)ticks << 20 : 0);
+    /* An ACK that was lost and is said again, in answer to the second copy, echoes the first one too: its time is that of an outage. Not so where
+     * it comes sooner than an answer could, or where the peer would have said that the copy came twice. */
+    bool late = again && ((tcp_has(c, CONN_SACK) && !(s->sack_count > 0 && tcp_sack_is_twice(s))) ||
+                          (uint64_t)(tcp_ts_now(c, now) - c->undo_ts) << 20 < c->rtt_min_ns);
+    tcp_undo(c, acked, late && ticks < 1u << 20 ? (uint64_t)ticks << 20 : 0);
     return true;
 }
 

@@ -17,7 +17,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = f"{TOP}/build-nic"
 HUGEPAGES = 96
 
-CASES = ["1 MiB", "unary, 16 MiB", "1000 B", "status ", "metadata", "deadline", "cancelled", "calls at once"]  # the quick form's: all but the largest
+CASES = ["1 MiB", "unary, 16 MiB", "1000 B", "status OK", "metadata", "calls at once"]  # the quick form's
 
 CHANGES = (
     ('dpdk: { eal = [ "--no-huge", "-m", "512", "--no-pci" ]; };', 'limits: { memory = "512MiB"; connections = 2000; streams = 8000; };'),
@@ -161,9 +161,13 @@ def offloads(report, lab, words):
 
 def whole(nic, words):
     def check(report, work, build, asan):
+        if nic not in subprocess.run(["qemu-system-x86_64", "-device", "help"], capture_output=True, text=True).stdout:
+            report.skipped(f"{words} (this QEMU does not emulate it; version 8 does)", "sudo tests/run nic")
+            return
         lab = GuestLab(work, build, nic)
         began = time.monotonic()
         lab.start(backends=3)
+        expect(lab.log_lines(f"hugepages {HUGEPAGES}, ") and lab.log_lines("bound to vfio-pci"), f"{tail(lab.log)}")
         report.note(f"{words}: serves {time.monotonic() - began:.1f} s after the start")
         loads = load_spread(report, lab, words)
         link(report, lab, words, loads)
@@ -173,10 +177,6 @@ def whole(nic, words):
         status = lab.end_gateway()
         expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
     return check
-
-
-def emulated():
-    return subprocess.run(["qemu-system-x86_64", "-device", "help"], capture_output=True, text=True).stdout
 
 
 CHECKS = [

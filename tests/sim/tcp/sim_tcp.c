@@ -30,6 +30,8 @@ struct sim {
     uint64_t seed;
     bool verbose;
     uint32_t starve_ppm;
+    bool stormy;
+    uint64_t next_weather;
     uint64_t segments[2];
 };
 
@@ -176,6 +178,8 @@ static void link_draw(struct tcp_net *n, struct tcp_net_link *l, uint32_t mtu)
     l->queue_bytes = 10000 + tcp_net_random(n, 100000);
     if (tcp_net_chance(n, 150000))
         l->mtu = mtu - tcp_net_random(n, mtu - 1280 + 1);
+    l->black_hole = tcp_net_chance(n, 300000);
+    l->corrupt_ppm = tcp_net_chance(n, 200000) ? tcp_net_random(n, 30000) : 0;
 }
 
 static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
@@ -185,6 +189,8 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->sndbuf = 4000u << tcp_net_random(r, 7);
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
     c->sack = tcp_net_random(r, 4) != 0;
+    c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
+    c->syn_backlog = tcp_net_random(r, 4) ? 32 : tcp_net_random(r, 3);
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));
@@ -224,6 +230,23 @@ static void sim_open(struct sim *s)
     tcp_net_flush(&s->net, 0);
 }
 
+/* In some runs the path changes underway: it goes away for a while, or takes smaller packets (silently or not), or slower. */
+static void weather(struct sim *s)
+{
+    struct tcp_net *n = &s->net;
+    if (!s->stormy || n->now < s->next_weather)
+        return;
+    s->next_weather = n->now + tcp_net_random(n, 3000000000u);
+    for (int h = 0; h < 2; h++) {
+        struct tcp_net_link *l = &n->link[h];
+        l->down = !l->down && tcp_net_chance(n, 200000);
+        if (tcp_net_chance(n, 100000))
+            l->mtu = 1280 + tcp_net_random(n, 221);
+        if (tcp_net_chance(n, 100000))
+            l->delay_ns = tcp_net_random(n, 200) * MS;
+    }
+}
+
 static bool sim_done(const struct sim *s)
 {
     for (int i = 0; i < s->conns; i++)
@@ -251,6 +274,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     s->net.ctx = s;
     s->net.hold_ns = tcp_net_random(&s->net, 2) ? tcp_net_random(&s->net, 300000000) : 0;
     s->starve_ppm = tcp_net_random(&s->net, 4) == 0 ? 5000 : 0;
+    s->stormy = tcp_net_random(&s->net, 5) == 0;
     for (int h = 0; h < 2; h++)
         link_draw(&s->net, &s->net.link[h], a.mtu < b.mtu ? a.mtu : b.mtu);
     sides_draw(s);
@@ -259,6 +283,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     while (!sim_done(s)) {
         REQUIRE(s, s->net.now - start < 3000 * S, "stuck");
         tcp_net_step(&s->net, tcp_net_next(&s->net, 10 * MS));
+        weather(s);
         host_turn(s, 0);
         host_turn(s, 1);
     }
@@ -270,7 +295,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
 }
 
 /* Bulk one way for so many seconds; the reader is eager. */
-static double goodput_run(uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
+static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
 {
     static const uint8_t zeros[65536];
     static const struct base_addr any;
@@ -281,6 +306,7 @@ static double goodput_run(uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint
     const uint8_t *at;
     uint64_t got = 0, bdp = 12500ull * rtt_ms, length = rtt_ms < 20 ? 4 * S : 20 * S;
     tcp_net_config(&c, seed);
+    c.cc = cc;
     tcp_net_init(n, &c, &c, seed * 1000 + loss_ppm + rtt_ms, false);
     n->quiet_checks = true;
     for (int h = 0; h < 2; h++) {
@@ -327,7 +353,7 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void goodput(uint64_t seeds)
+static void goodput(enum tcp_cc cc, uint64_t seeds)
 {
     static const uint32_t rtts[] = {1, 20, 100}, losses[] = {0, 1000, 10000, 30000};
     printf("| RTT | reordering | no loss | 0.1 %% | 1 %% | 3 %% |\n|---|---|---|---|---|---|\n");
@@ -338,7 +364,7 @@ static void goodput(uint64_t seeds)
                 double x[16];
                 uint64_t again = 0;
                 for (uint64_t i = 0; i < seeds; i++)
-                    x[i] = goodput_run(rtts[r], losses[l], o != 0, i + 1, &again);
+                    x[i] = goodput_run(cc, rtts[r], losses[l], o != 0, i + 1, &again);
                 qsort(x, seeds, sizeof(x[0]), by_size);
                 printf(" %.2f (%llu) |", x[seeds / 2], (unsigned long long)(again / seeds));
             }
@@ -351,7 +377,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "goodput") == 0) {
         uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
-        goodput(seeds > 0 && seeds < 16 ? seeds : 3);
+        for (int cc = TCP_CC_CUBIC; cc <= TCP_CC_RENO; cc++) {
+            printf("%s\n\n", cc == TCP_CC_CUBIC ? "CUBIC" : "Reno");
+            goodput((enum tcp_cc)cc, seeds > 0 && seeds < 16 ? seeds : 3);
+            printf("\n");
+        }
         return 0;
     }
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500;
