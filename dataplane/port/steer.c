@@ -1,7 +1,6 @@
 /* Receive side scaling that is ours: the key and the table go to the device, and what it says of them afterwards is compared. */
 #include "internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define BOTH_TCP (RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP)
