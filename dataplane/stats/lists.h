@@ -47,6 +47,7 @@
     X(L4_CHECKSUM, "l4_checksum")                                                                                      \
     X(L4_PARTIAL, "l4_partial_checksum")                                                                               \
     X(DEVICE_CHECKSUM, "device_checksum_lied")                                                                         \
+    X(DEVICE_HASH, "device_hash_lied")                                                                                 \
     /* tcp */                                                                                                          \
     X(TCP_MALFORMED, "tcp_malformed")                                                                                  \
     X(TCP_NO_LISTENER, "tcp_no_listener")                                                                              \
@@ -140,6 +141,8 @@
     X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
     X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
+    X(OWNERS_BY_DEVICE, "owners_by_device_hash")                                                                       \
+    X(PORT_TX_SUPERS, "port_tx_tso")                                                                                   \
     X(TURNS, "turns")                                                                                                  \
     X(BUSY_NS, "busy_ns")                                                                                              \
     X(IDLE_NS, "idle_ns")

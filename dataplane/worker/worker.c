@@ -73,7 +73,10 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     struct http2_limits hl = http2_limits(c);
     w->stats = stats_create(arena, c->slots, c->clusters);
     w->ip = ip_create(arena, &c->ip, w->stats, c->pool, now);
-    w->serve.tcp = tcp_create(arena, &c->tcp, w->stats, c->pool, now);
+    w->owners.stats = w->stats;
+    struct tcp_config tcp = c->tcp;
+    tcp.steer = w->owners.steer;
+    w->serve.tcp = tcp_create(arena, &tcp, w->stats, c->pool, now);
     struct http2 *http2 = http2_create(arena, &hl, w->stats);
     w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
