@@ -44,7 +44,7 @@ struct port_config {
     uint16_t rx_descriptors, tx_descriptors; /* a queue; 0: what the device likes */
     uint32_t link_wait_ms;                   /* 0: do not wait */
     enum port_offload offload;
-    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: mtu + 18 */
+    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: port_buffer_room() */
 };
 
 struct port_info {
@@ -57,6 +57,10 @@ struct port_info {
     int socket;                              /* NUMA node, -1: any */
     uint32_t offloads;                       /* PORT_TX_TCP_CSUM, PORT_RX_CSUM: in use */
 };
+
+#define PORT_BUFFER_SPARE 64 /* bytes beyond the MTU: Ethernet, a tag, and to spare */
+/* Data bytes that receive buffers of a device must have. */
+uint32_t port_buffer_room(const char *device, uint32_t mtu);
 
 /* NULL: `error` says what went wrong and what to do. `config` is not kept. */
 struct port *port_open(const struct port_config *config, char *error, size_t error_len);
