@@ -322,7 +322,7 @@ CHECKS = [
     {"name": "jumbo-refused", "run": jumbo_refused},
     {"name": "jumbo-af-packet-1", "run": jumbo_over(AF_PACKET, 1, GATEWAY4, jumbo_veth, "net_af_packet")},
     {"name": "jumbo-af-packet-2", "run": jumbo_over(AF_PACKET2, 2, GATEWAY6, jumbo_veth2, "net_af_packet of two queues"), "long_only": True},
-    {"name": "jumbo-memif-1", "run": jumbo_over(MEMIF, 1, GATEWAY6, jumbo_testpmd, "net_memif")},
+    {"name": "jumbo-memif-1", "run": jumbo_over(MEMIF, 1, GATEWAY6, jumbo_testpmd, "net_memif"), "long_only": True, "long_words": "frames of 9,000 bytes over a memif, and with two workers"},
     {"name": "jumbo-memif-2", "run": jumbo_over(MEMIF, 2, GATEWAY4, jumbo_testpmd, "net_memif"), "long_only": True},
     {"name": "device-two-ports", "run": two_ports},
 ]

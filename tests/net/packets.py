@@ -194,7 +194,7 @@ def icmp_errors(report, work, build, asan):
 
 
 CHECKS = [
-    {"name": "fragments-1", "run": in_fragments(1, GATEWAY6, False), "limit": 120},
+    {"name": "fragments-1", "run": in_fragments(1, GATEWAY6, False), "limit": 120, "long_only": True, "long_words": "all TCP in fragments with one worker, and all kinds of calls"},
     {"name": "fragments-2", "run": in_fragments(2, GATEWAY4, False), "limit": 120},
     {"name": "fragments-calls-1", "run": in_fragments(1, GATEWAY4, True), "limit": 240, "long_only": True},
     {"name": "fragments-calls-2", "run": in_fragments(2, GATEWAY6, True), "limit": 240, "long_only": True},
