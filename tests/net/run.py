@@ -22,7 +22,20 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "packets", "members", "matrix", "reload", "eyes"],
+    "net": [
+        "balance",
+        "failures",
+        "life",
+        "workers",
+        "devices",
+        "packets",
+        "members",
+        "matrix",
+        "reload",
+        "eyes",
+        "rpc",
+        "generator",
+    ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "nic": ["nic"],
