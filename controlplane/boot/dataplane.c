@@ -43,9 +43,11 @@ static unsigned smallest_mtu(const struct config *c)
 static uint32_t buffer_room(const struct config *c)
 {
     uint32_t room = PACKET_ROOM;
-    for (unsigned i = 0; i < c->port_count; i++)
-        if (c->ports[i].mtu + 64 > room)
-            room = (c->ports[i].mtu + 64 + 63) / 64 * 64;
+    for (unsigned i = 0; i < c->port_count; i++) {
+        uint32_t wanted = port_buffer_room(c->ports[i].device, c->ports[i].mtu);
+        if (wanted > room)
+            room = (wanted + 63) / 64 * 64;
+    }
     return room;
 }
 

@@ -29,6 +29,8 @@ TIERS = {
         "workers",
         "devices",
         "packets",
+        "members",
+        "matrix",
         "reload",
         "eyes",
         "rpc",
