@@ -22,7 +22,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes"],
+    "net": ["balance", "failures", "life", "workers", "starvation", "devices", "packets", "reload", "eyes"],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "tsan": ["race"],
