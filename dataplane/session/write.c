@@ -62,11 +62,13 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
         size_t n = encode(st, h, end, at, room);
         transport_commit(&s->transport, n);
         count_out(s, n);
+        s->spoke = true;
         return n > 0;
     }
     if (bound > s->home->scratch_size || transport_room(&s->transport) < bound || !affordable(s, bound))
         return false;
     size_t n = encode(st, h, end, s->home->scratch, s->home->scratch_size);
+    s->spoke = true;
     if (n > 0 && write_whole(s, s->home->scratch, n))
         count_out(s, n);
     return n > 0;
@@ -75,9 +77,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 bool write_held(struct session_stream *st, const struct session_held *held)
 {
     struct base_headers *h = &st->session->home->fields;
-    h->count = held->count;
-    h->size = held->size;
-    memcpy(h->field, held->field, held->count * sizeof(struct base_header));
+    session_held_fields(held, h);
     return write_headers(st, h, held->end);
 }
 
@@ -102,6 +102,7 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
             return false;
     }
     count_out(s, n + HTTP2_FRAME_HEADER);
+    s->spoke = true;
     return true;
 }
 
@@ -133,6 +134,11 @@ uint32_t write_data(struct session_stream *st, const uint8_t *data, uint32_t n, 
 static void credit(struct session_stream *st, uint32_t n)
 {
     struct session_stream *from = st->feeder;
+    if (st->prepaid > 0) {
+        uint32_t paid = st->prepaid < n ? st->prepaid : n;
+        st->prepaid -= paid;
+        n -= paid;
+    }
     if (n == 0 || from == NULL || from->h2 == NULL || from->h2->reset)
         return;
     http2_stream_credit(from->h2, n);
@@ -308,6 +314,8 @@ static void flush(struct session *s)
             again(s);
     } else if (!base_list_empty(&s->waiting) && http2_full(s->home->http2)) {
         again(s); /* the object that it waits for may become free on another connection */
+    } else if (s->closing) {
+        life_closing(s);
     }
 }
 

@@ -77,6 +77,7 @@ struct rig_call {
     uint32_t up_got, up_sent, up_metadata, up_order;
     bool up_seen, up_end, up_reset, up_bad_bytes, up_headers_sent, up_started, up_done, up_trailers;
     uint32_t up_reset_code;
+    uint64_t up_timeout_ns; /* grpc-timeout; 0: none */
     uint64_t up_due;
 };
 
@@ -105,6 +106,8 @@ struct rig_host {
     uint32_t muted_count;
     /* what it saw */
     uint32_t accepted, calls, open, open_max;
+    uint32_t goaways, goaway_code, goaway_last[4]; /* code: of the last one */
+    char goaway_debug[80];
 };
 
 struct rig_config {
