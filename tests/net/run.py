@@ -34,6 +34,7 @@ TIERS = {
         "eyes",
         "rpc",
         "generator",
+        "abuse",
     ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
