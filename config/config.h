@@ -37,6 +37,7 @@ struct config_tcp {
     enum config_congestion { CONFIG_CUBIC, CONFIG_RENO } congestion;
     uint64_t rto_ns_min;
     uint64_t user_timeout_ns;
+    uint64_t keepalive_ns;
 };
 
 struct config_etcd {
@@ -51,6 +52,12 @@ struct config_etcd {
 struct config_keepalive {
     uint64_t time_ns, timeout_ns, min_time_ns;
     bool permit_without_stream;
+};
+
+/* Frames that cost a client nothing, a second; see docs/design/http2.md. */
+struct config_bounds {
+    uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
+    uint32_t continuation_frames, header_fields;
 };
 
 struct config_route {
@@ -69,6 +76,7 @@ struct config_listener {
     uint32_t max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
     uint64_t handshake_timeout_ns, header_timeout_ns;
+    struct config_bounds bounds;
     struct config_keepalive keepalive;
     bool health_service;
     enum config_forwarded { CONFIG_FORWARDED_APPEND, CONFIG_FORWARDED_OFF } forwarded;
@@ -122,6 +130,7 @@ struct config {
         uint64_t memory;
         uint32_t connections;
         uint32_t streams;
+        uint32_t high_water; /* percent */
     } limits;
     struct config_port ports[CONFIG_PORTS_MAX];
     unsigned port_count;
