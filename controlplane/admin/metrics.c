@@ -88,6 +88,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_ND_SOLICITS,
                                                 STATS_ND_ADVERTS,
                                                 STATS_ICMP_ECHOES,
+                                                STATS_ICMP_ERRORS,
+                                                STATS_ICMP_ERRORS_HELD,
+                                                STATS_IP_REASSEMBLED,
                                                 STATS_TCP_ACTIVE_OPENS,
                                                 STATS_TCP_PASSIVE_OPENS,
                                                 STATS_TCP_PROBES,
@@ -97,6 +100,7 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_TIMEOUTS,
                                                  STATS_TURNS,
                                                  STATS_TCP_SPURIOUS,
+                                                 STATS_TCP_SYN_COOKIES_KEPT,
                                                  STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};

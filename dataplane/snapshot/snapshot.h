@@ -88,6 +88,7 @@ struct snapshot_listener {
     struct base_endpoint bind;
     uint32_t max_concurrent_streams, max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
+    uint64_t handshake_timeout_ns, header_timeout_ns;
     struct snapshot_keepalive keepalive;
     uint32_t route_count;
     const struct snapshot_route *routes; /* first match wins */

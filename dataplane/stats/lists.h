@@ -23,11 +23,23 @@
     X(IP_NOT_FOR_US, "ip_not_for_us")                                                                                  \
     X(IP_BAD_SOURCE, "ip_bad_source")                                                                                  \
     X(IP_FRAGMENT, "ip_fragment")                                                                                      \
+    X(FRAGMENT_MALFORMED, "fragment_malformed")                                                                        \
+    X(FRAGMENT_TINY, "fragment_tiny")                                                                                  \
+    X(FRAGMENT_TOO_LARGE, "fragment_too_large")                                                                        \
+    X(FRAGMENT_OVERLAP, "fragment_overlap")                                                                            \
+    X(FRAGMENT_DUPLICATE, "fragment_duplicate")                                                                        \
+    X(FRAGMENT_REFUSED, "fragment_of_refused")                                                                         \
+    X(FRAGMENT_EVICTED, "fragments_evicted")                                                                           \
+    X(FRAGMENT_TIMEOUT, "fragments_timed_out")                                                                         \
     X(IP_UNKNOWN_PROTOCOL, "ip_unknown_protocol")                                                                      \
     X(IP_NO_ROUTE, "ip_no_route")                                                                                      \
     X(ICMP_MALFORMED, "icmp_malformed")                                                                                \
     X(ICMP_RATE, "icmp_rate")                                                                                          \
     X(ICMP_IGNORED, "icmp_ignored")                                                                                    \
+    X(ICMP_REDIRECT, "icmp_redirect")                                                                                  \
+    X(ICMP_TOO_LARGE, "icmp_echo_too_large")                                                                           \
+    X(UDP_NO_PORT, "udp_no_port")                                                                                      \
+    X(UDP_MALFORMED, "udp_malformed")                                                                                  \
     X(NEIGHBOUR_TABLE_FULL, "neighbour_table_full")                                                                    \
     X(NEIGHBOUR_QUEUE_FULL, "neighbour_queue_full")                                                                    \
     X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
@@ -64,6 +76,11 @@
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
+    X(H2_TOO_MANY_PINGS, "h2_too_many_pings")                                                                          \
+    X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
+    X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
+    X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \
+    X(H2_GRACE_OVER, "h2_grace_over")                                                                                  \
     /* session and above */                                                                                            \
     X(SESSION_FULL, "session_full")                                                                                    \
     X(STREAM_FULL, "stream_full")                                                                                      \
@@ -84,6 +101,9 @@
     X(ND_SOLICITS, "nd_solicits")                                                                                      \
     X(ND_ADVERTS, "nd_adverts")                                                                                        \
     X(ICMP_ECHOES, "icmp_echoes")                                                                                      \
+    X(ICMP_ERRORS, "icmp_errors_out")                                                                                  \
+    X(ICMP_ERRORS_HELD, "icmp_errors_held_back")                                                                       \
+    X(IP_REASSEMBLED, "ip_reassembled")                                                                                \
     X(TCP_ACTIVE_OPENS, "tcp_active_opens")                                                                            \
     X(TCP_PASSIVE_OPENS, "tcp_passive_opens")                                                                          \
     X(TCP_RETRANSMITS_RTO, "rto")                                                                                      \
@@ -96,6 +116,7 @@
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \

@@ -216,8 +216,14 @@ struct tcp_reply {
     uint16_t wnd;
     uint8_t flags;
     bool ts;
+    /* Of a SYN-ACK: */
+    bool sack_ok;
+    uint8_t wscale;
+    uint8_t cookie; /* 0x40 and what the low bits of the timestamp say */
+    uint16_t mss;   /* 0: not a SYN-ACK */
 };
 #define TCP_REPLIES 512
+#define MSS_MIN 64 /* a peer that asks for less costs us more headers than payload */
 
 /* A closed connection that may still be asked about: 32 bytes, named by a keyed hash of 63 bits of its flow. */
 struct tcp_tw {
@@ -256,6 +262,7 @@ struct tcp {
     uint32_t reply_head, reply_tail;
     uint64_t challenge_ns; /* start of the second that challenge_left is for */
     uint32_t challenge_left;
+    uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
     struct base_wheel wheel;
 };
@@ -346,6 +353,12 @@ void tcp_reply_rst(struct tcp *t, const struct base_flow *flow, const struct tcp
 bool tcp_challenge_allowed(struct tcp *t, uint64_t now);
 void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss);
 uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow);
+
+/* cookie.c */
+void tcp_cookie_reply(struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, uint64_t now);
+uint32_t tcp_cookie_ts(uint32_t now_ts, uint8_t bits);
+bool tcp_cookies_out(const struct tcp *t, uint64_t now);
+bool tcp_cookie_open(const struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, struct tcp_segment *syn, uint64_t now);
 
 /* rx.c */
 enum tcp_rx { TCP_RX_DROPPED, TCP_RX_TAKEN };

@@ -52,7 +52,9 @@ static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     c->snd_una = s->ack;
     c->life_at = c->rexmit_at = 0;
     c->flags &= ~(uint32_t)CONN_SYN_DUE;
-    if (!tcp_has(c, CONN_SYN_LOST)) {
+    if (c->syns == 0) {
+        c->backoff = 0; /* a cookie: when the SYN-ACK went out nobody remembers */
+    } else if (!tcp_has(c, CONN_SYN_LOST)) {
         tcp_rtt_sample(c, now - c->last_sent_ns);
     } else {
         c->rto_ns = 3000000000; /* RFC 6298 section 5.7 */
@@ -71,27 +73,55 @@ static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     }
 }
 
-/* RFC 9293 section 3.10.7.2.  Data and FIN on a SYN are not taken: the peer sends them again once it is answered. */
-static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint32_t iss_after,
+static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet *p, uint64_t now);
+
+/* True: the packet is kept. */
+static bool cookie_input(struct tcp *t, const struct tcp_listener *l, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p,
                          uint64_t now)
 {
-    const struct tcp_listener *l = tcp_listener_find(t, &flow->local, flow->local_port);
-    if (l == NULL || (s->flags & TCP_ACK) != 0) {
-        stats_drop(t->stats, l == NULL ? STATS_DROP_TCP_NO_LISTENER : STATS_DROP_TCP_BAD_ACK);
-        tcp_reply_rst(t, flow, s);
-        return;
-    }
-    if ((s->flags & (TCP_RST | TCP_FIN)) != 0 || !(s->flags & TCP_SYN)) {
-        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
-        return;
-    }
-    if (t->half_open >= t->config.syn_backlog) {
-        stats_drop(t->stats, STATS_DROP_TCP_SYN_BACKLOG);
-        return;
+    struct tcp_segment syn;
+    if (!tcp_cookie_open(t, flow, s, &syn, now)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_ACK);
+        if (!tcp_cookies_out(t, now)) /* while some are, it may have overtaken the segment that bears one: silence, and the peer sends again */
+            tcp_reply_rst(t, flow, s);
+        return false;
     }
     struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
     if (c == NULL)
-        return;
+        return false; /* no RST: the peer's data comes again, and by then there may be room */
+    c->iss = c->snd_una = c->recover = c->rack_round = s->ack - 1;
+    c->snd_nxt = c->snd_end = c->rtt_seq = s->ack;
+    c->tag = l->tag;
+    c->flags |= CONN_PASSIVE;
+    syn_take(c, &syn, now);
+    tcp_state_set(c, TCP_SYN_RECEIVED);
+    tcp_timer_arm(c);
+    stats_count(t->stats, STATS_TCP_SYN_COOKIES_KEPT, 1);
+    return conn_input(c, s, p, now);
+}
+
+/* RFC 9293 section 3.10.7.2.  Data and FIN on a SYN are not taken: the peer sends them again once it is answered. */
+static bool listen_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p, uint32_t iss_after, uint64_t now)
+{
+    const struct tcp_listener *l = tcp_listener_find(t, &flow->local, flow->local_port);
+    if (l == NULL) {
+        stats_drop(t->stats, STATS_DROP_TCP_NO_LISTENER);
+        tcp_reply_rst(t, flow, s);
+        return false;
+    }
+    if (s->flags & TCP_ACK)
+        return cookie_input(t, l, flow, hash, s, p, now);
+    if ((s->flags & (TCP_RST | TCP_FIN)) != 0 || !(s->flags & TCP_SYN)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
+        return false;
+    }
+    if (t->half_open >= t->config.syn_backlog) {
+        tcp_cookie_reply(t, flow, s, now);
+        return false;
+    }
+    struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
+    if (c == NULL)
+        return false;
     if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
         c->iss = c->snd_una = c->recover = iss_after + 64000;
         c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
@@ -103,6 +133,7 @@ static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t h
     tcp_state_set(c, TCP_SYN_RECEIVED);
     tcp_timer_arm(c);
     tcp_pend(c);
+    return false;
 }
 
 /* True: the segment may open a new connection in the entry's place. */
@@ -125,19 +156,24 @@ static bool timewait_input(struct tcp *t, struct tcp_tw *w, const struct base_fl
     return false;
 }
 
-static void closed_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint64_t now)
+static bool closed_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p, uint64_t now)
 {
     struct tcp_tw *w = tcp_timewait_find(t, flow);
     uint32_t iss_after = 0;
     if (w != NULL) {
         if (!timewait_input(t, w, flow, s, now))
-            return;
-        if (tcp_listener_find(t, &flow->local, flow->local_port) != NULL && t->half_open < t->config.syn_backlog) {
+            return false;
+        bool full = t->half_open >= t->config.syn_backlog;
+        if (full && !s->has_ts) { /* a cookie cannot begin beyond the old numbers, and nothing else tells old segments from new ones */
+            stats_drop(t->stats, STATS_DROP_TCP_SYN_BACKLOG);
+            return false;
+        }
+        if (tcp_listener_find(t, &flow->local, flow->local_port) != NULL) {
             iss_after = w->snd_nxt == 0 ? 1 : w->snd_nxt;
             tcp_timewait_remove(t, w);
         }
     }
-    listen_input(t, flow, hash, s, iss_after, now);
+    return listen_input(t, flow, hash, s, p, iss_after, now);
 }
 
 /* RFC 9293 section 3.10.7.3. */
@@ -429,7 +465,7 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
     uint32_t hash = base_flow_hash(&t->config.isn_key, flow);
     struct tcp_conn *c = tcp_table_find(t, flow, hash);
     if (c == NULL)
-        closed_input(t, flow, hash, &s, now);
+        taken = closed_input(t, flow, hash, &s, p, now);
     else if (predicted(c, &s))
         taken = predicted_input(c, &s, p, now);
     else if (c->state == TCP_SYN_SENT)

@@ -352,10 +352,16 @@ static struct packet *reply(struct tcp *t, const struct tcp_reply *r, uint64_t n
                            .ack = r->ack,
                            .wnd = r->wnd,
                            .flags = r->flags,
-                           .wscale = TCP_NO_WSCALE,
+                           .wscale = r->mss != 0 ? r->wscale : TCP_NO_WSCALE,
+                           .mss = r->mss,
+                           .sack_ok = r->sack_ok,
                            .ts = r->ts,
-                           .tsval = (uint32_t)(now >> 20) + (r->ts ? tcp_ts_offset(t, &r->flow) : 0),
+                           .tsval = (uint32_t)(now >> 20),
                            .tsecr = r->tsecr};
+    if (r->cookie != 0)
+        h.tsval = tcp_cookie_ts(h.tsval, r->cookie);
+    if (r->ts)
+        h.tsval += tcp_ts_offset(t, &r->flow);
     tcp_header_prepend(p, &h);
     if (r->flags & TCP_RST)
         stats_count(t->stats, STATS_TCP_RSTS_OUT, 1);

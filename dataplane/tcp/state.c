@@ -32,8 +32,6 @@ uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow)
     return (uint16_t)(mss < t->room ? mss : t->room);
 }
 
-#define MSS_MIN 64 /* a peer that asks for less costs us more headers than payload */
-
 void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss)
 {
     uint32_t ours = tcp_mss_ours(c->tcp, &c->flow);

@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)
@@ -25,7 +25,8 @@ unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER
     t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
     t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
     t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
-    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip) - ip_reassembly_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"reassembly of fragments", ip_reassembly_footprint(&c->ip)};
     t[n++] = (struct worker_term){"worker", base_align(sizeof(struct worker))};
     return n;
 }
@@ -125,7 +126,7 @@ static void tick(struct worker *w, uint64_t now)
     tcp_tick(w->serve.tcp, now);
     pool_tick(w->serve.pool, now);
     proxy_tick(w->serve.proxy, now);
-    worker_drain_tick(&w->serve, now);
+    worker_serve_tick(&w->serve, now);
 }
 
 static void obey(struct worker *w, uint64_t now)
@@ -202,7 +203,13 @@ int worker_run(void *arg)
     while (!w->stop)
         worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
+    __atomic_store_n(&w->ended, true, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool worker_ended(const struct worker *w)
+{
+    return __atomic_load_n(&w->ended, __ATOMIC_ACQUIRE);
 }
 
 void worker_finish(struct worker *w)

@@ -448,6 +448,7 @@ static void do_info(struct script *s, const char *name, uint64_t want)
     uint64_t is = strcmp(name, "cwnd") == 0       ? i.cwnd
                   : strcmp(name, "ssthresh") == 0 ? i.ssthresh
                   : strcmp(name, "mss") == 0      ? i.mss
+                  : strcmp(name, "snd_wnd") == 0  ? i.snd_wnd
                   : strcmp(name, "unread") == 0   ? i.unread
                   : strcmp(name, "reassembly") == 0 ? i.reassembly
                   : strcmp(name, "rto_ms") == 0   ? i.rto_ns / MS
@@ -512,6 +513,8 @@ static void call(struct script *s, const char *verb, char **rest)
             fail(s, "TIME_WAIT entries: %u", *s->host.stats->objects[1].in_use);
     } else if (strcmp(verb, "icmp") == 0) { /* icmp SEQ hard|MTU */
         tcp_icmp_error(s->host.tcp, &s->flow, (uint32_t)n + s->our_isn, strcmp(b, "hard") == 0, (uint32_t)strtoul(b, NULL, 0), s->now);
+    } else if (strcmp(verb, "backlog") == 0) {
+        s->host.tcp->config.syn_backlog = (uint32_t)n;
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
         s->peer_isn = (uint32_t)n, s->read = s->written = 0;
     } else if (strcmp(verb, "mark") == 0) { /* the timestamp that we sent last, for "ts N @" */

@@ -186,6 +186,7 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
     c->sack = tcp_net_random(r, 4) != 0;
     c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
+    c->syn_backlog = tcp_net_random(r, 4) ? 32 : tcp_net_random(r, 3);
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));

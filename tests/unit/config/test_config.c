@@ -149,8 +149,6 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
 {
     (void)state;
     warned("username = \"\";", "autosync = \"5m\";", 15, "no effect yet");
-    warned("proxy_protocol = \"off\";", "keepalive: { time = \"1h\"; };", 21, "no effect yet");
-    warned("panic_percent = 0;", "keepalive: { time = \"1h\"; };", 32, "no effect yet");
     warned("proxy_protocol = \"off\";", "health_service = true;", 21, "no effect yet");
     warned("panic_percent = 0;", "connections_per_endpoint = 8; max_connections_per_endpoint = 8;", 32,
            "more than 4 have no effect yet");
