@@ -113,9 +113,10 @@ class Judged(unittest.TestCase):
         self.assertEqual(duel.ratio(table, "l", "a", "b"), 0.5)
 
     def test_a_disturbed_run_is_not_believed(self):
-        self.assertFalse(rows.credible({"value": 96.3, "mean": 5739}))
-        self.assertTrue(rows.credible({"value": 4368, "mean": 4707}))
-        self.assertTrue(rows.credible({"value": 640}))
+        self.assertFalse(rows.credible({"unit": "cycles", "value": 96.3, "mean": 5739}))
+        self.assertTrue(rows.credible({"unit": "cycles", "value": 4368, "mean": 4707}))
+        self.assertFalse(rows.credible({"unit": "ratio", "value": 0.04, "mean": 1.6}))
+        self.assertTrue(rows.credible({"unit": "bytes", "value": 640}))
 
 
 def a_run():
