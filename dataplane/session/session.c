@@ -55,7 +55,6 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->dirty);
     base_list_init(&ss->retry);
     base_list_init(&ss->broken);
-    park_init(ss);
     base_list_init(&ss->aged);
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
@@ -155,7 +154,7 @@ struct session *sessions_broken_next(struct sessions *ss)
     return l != NULL ? base_container(l, struct session, dirty) : NULL;
 }
 
-struct session_stream *stream_create(struct session *s, void *user)
+static struct session_stream *stream_create(struct session *s, void *user)
 {
     struct session_stream *st = base_slab_alloc(&s->home->stream_slab);
     if (st == NULL) {
@@ -327,7 +326,8 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
             stream_finish(st);
             return false;
         }
-        queue_drop(st);
+        if (s->role == SESSION_DOWN) /* role up: the user may ask how much has not left */
+            queue_drop(st);
         return true;
     case HTTP2_EVENT_GOAWAY:
     case HTTP2_EVENT_FATAL:

@@ -22,7 +22,7 @@ unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER
     t[n++] = (struct worker_term){"tcp (limits.connections)", tcp_footprint(&c->tcp)};
     t[n++] = (struct worker_term){"http2 (limits.connections, limits.streams)", http2_footprint(&hl)};
     t[n++] = (struct worker_term){"sessions (limits.connections, limits.streams)", sessions_footprint(&sc)};
-    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
+    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams, c->clusters, c->slots)};
     t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
     t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
     t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip) - ip_reassembly_footprint(&c->ip)};
@@ -78,7 +78,7 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
     w->serve.pool = pool_create(arena, c->slots, c->index, w->serve.sessions, w->picker, w->serve.mailbox, w->stats, c->seed, now);
-    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
+    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.sessions, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
     open_ports(w);
     stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
     if (c->rx_pool != NULL)

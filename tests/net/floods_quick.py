@@ -1,4 +1,6 @@
-"""Of the floods of tools/pktgen the one that the quick form runs: every other is a command of its own (tools/pktgen/run)."""
-from floods import flood
+"""The floods of tools/pktgen in the tier net: one of them in the quick form, all in the long one; tools/pktgen/run runs any."""
+from floods import RECIPES, flood
 
-CHECKS = [{**flood("stray", 4), "long_words": "the other floods", "long_command": "sudo tools/pktgen/run"}]
+QUICK = "stray"
+CHECKS = [{**flood(QUICK, 4), "long_words": f"{len(RECIPES) - 1} floods more"}]
+CHECKS += [{**flood(name, 10), "long_only": True} for name in RECIPES if name != QUICK]
