@@ -28,7 +28,7 @@ RECIPES = {
     "txonly": ("testpmd's own UDP packets, as fast as it can", ["--forward-mode=txonly", "--txpkts=60", "--tx-ip=198.18.8.1,198.18.8.2", "--tx-udp=9,9", "--txonly-multi-flow"],
                ["udp_no_port"]),
 }
-ANSWERS = ["neighbour_", "icmp_rate", "tcp_replies_full", "port_tx_full"]  # to a flood, which find no way or are not given: the flood's next hop is nobody
+ANSWERS = ["neighbour_", "tcp_bad_icmp", "icmp_rate", "tcp_replies_full", "port_tx_full"]  # to a flood, which find no way or are not given: the flood's next hop is nobody
 COUNT = 16384        # frames of a capture: more addresses than there is room for half-open connections (4,096) or neighbours
 RATE = 200           # well-behaved RPCs a second
 LEAST_SHARE = 0.5    # of them at least this many must be begun and answered: the machine is shared with the flood's sender
