@@ -34,6 +34,7 @@ TIERS = {
         "rpc",
         "generator",
         "floods_quick",
+        "abuse",
     ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
