@@ -36,14 +36,16 @@ TIERS = {
         "eyes",
         "rpc",
         "generator",
+        "floods_quick",
         "abuse",
     ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "tsan": ["race"],
     "nic": ["nic"],
+    "floods": ["floods"],  # tools/pktgen/run calls it
 }
-sys.path[:0] = [HERE, f"{TOP}/tests/interop", f"{TOP}/tests/nic"]
+sys.path[:0] = [HERE, f"{TOP}/tests/interop", f"{TOP}/tests/nic", f"{TOP}/tools/pktgen"]
 
 
 def checks_of(tier):
