@@ -102,6 +102,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->connections = c->limits.connections / b->workers + 64;
     out->streams = c->limits.streams / b->workers + 64;
     out->max_header_list_size = max_header_list(c);
+    out->high_water = c->limits.high_water;
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;

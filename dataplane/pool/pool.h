@@ -54,13 +54,13 @@ void pool_unreachable(struct pool *p, uint32_t slot, uint64_t now);
 void pool_settings(struct pool *p, struct session *s, uint64_t now); /* the backend speaks HTTP/2: READY */
 void pool_goaway(struct pool *p, struct session *s, uint64_t now);   /* no new streams on it; a replacement is opened */
 void pool_calm(struct pool *p, struct session *s, uint64_t now);     /* the endpoint has complained of PINGs: twice as long between them */
-void pool_aged(struct pool *p, struct session *s, uint64_t now);     /* it serves until its replacement is READY */
+void pool_aged(struct pool *p, struct session *s);                   /* it serves until its replacement is READY */
 /* The session is gone or about to be; its streams have been dealt with. `s` is forgotten; the caller destroys it. */
 void pool_lost(struct pool *p, struct session *s, uint64_t now);
 
 /* The session for a new stream to this endpoint, the least busy one; NULL: none READY. */
 struct session *pool_session(struct pool *p, uint32_t slot);
-/* A stream had to wait for a number there: a further connection is opened where there may be one, and takes over what waits. */
+/* An RPC waits for a stream number there: a further connection is opened where there may be one. */
 void pool_crowded(struct pool *p, uint32_t slot);
 /* Some endpoint of the cluster has been told to go while it was READY, and its next connection is on the way. */
 bool pool_replacing(const struct pool *p, uint32_t cluster);

@@ -77,9 +77,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 bool write_held(struct session_stream *st, const struct session_held *held)
 {
     struct base_headers *h = &st->session->home->fields;
-    h->count = held->count;
-    h->size = held->size;
-    memcpy(h->field, held->field, held->count * sizeof(struct base_header));
+    session_held_fields(held, h);
     return write_headers(st, h, held->end);
 }
 
@@ -136,6 +134,11 @@ uint32_t write_data(struct session_stream *st, const uint8_t *data, uint32_t n, 
 static void credit(struct session_stream *st, uint32_t n)
 {
     struct session_stream *from = st->feeder;
+    if (st->prepaid > 0) {
+        uint32_t paid = st->prepaid < n ? st->prepaid : n;
+        st->prepaid -= paid;
+        n -= paid;
+    }
     if (n == 0 || from == NULL || from->h2 == NULL || from->h2->reset)
         return;
     http2_stream_credit(from->h2, n);
@@ -215,6 +218,7 @@ static enum pump pump(struct session_stream *st)
         uint32_t done = write_data(st, packet_data(p), n, last);
         packet_adj(p, done);
         st->queued -= done;
+        st->session->queued -= done;
         sent += done;
         credit(st, done);
         if (done < n) {
@@ -318,6 +322,7 @@ static void flush(struct session *s)
 
 void sessions_flush(struct sessions *ss)
 {
+    life_evicted(ss);
     base_list_splice_back(&ss->dirty, &ss->retry);
     /* Crediting a neighbour makes it dirty again: in the second round its WINDOW_UPDATE leaves in this turn too. */
     for (int round = 0; round < 2; round++) {

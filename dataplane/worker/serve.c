@@ -3,9 +3,9 @@
 
 void worker_session_end(struct serve *v, struct session *s, bool graceful, uint64_t now)
 {
-    proxy_session_lost(v->proxy, s, now);
     if (s->role == SESSION_UP)
-        pool_lost(v->pool, s, now);
+        pool_lost(v->pool, s, now); /* first: what is tried again goes elsewhere */
+    proxy_session_lost(v->proxy, s, now);
     session_destroy(s, graceful, now);
 }
 
@@ -25,6 +25,7 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
     http2_config_defaults(&c, HTTP2_SERVER);
     c.max_concurrent_streams = l->max_concurrent_streams;
     c.max_header_list_size = l->max_header_list_size;
+    c.bounds = &v->bounds[id];
     struct session *s = session_create(v->sessions, t, SESSION_DOWN, &c, now);
     if (s == NULL)
         return NULL;
@@ -81,6 +82,10 @@ static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
     }
     if (s == NULL)
         return;
+    if (session_lingers(s)) {
+        session_linger(s, ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED), now);
+        return;
+    }
     if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
         session_writable(s);
     if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(v, s, now))
@@ -108,12 +113,14 @@ static void log_end(struct serve *v, const struct session *s, uint64_t now)
 
 void worker_serve_finish(struct serve *v, uint64_t now)
 {
+    proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions);
     for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;) {
         if (s->why != NULL)
             log_end(v, s, now);
         worker_session_end(v, s, s->gently, now);
     }
+    proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions); /* what the end of those gave to others to say */
     for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");

@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed, c->high_water};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)
@@ -22,7 +22,7 @@ unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER
     t[n++] = (struct worker_term){"tcp (limits.connections)", tcp_footprint(&c->tcp)};
     t[n++] = (struct worker_term){"http2 (limits.connections, limits.streams)", http2_footprint(&hl)};
     t[n++] = (struct worker_term){"sessions (limits.connections, limits.streams)", sessions_footprint(&sc)};
-    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
+    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams, c->clusters, c->slots)};
     t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
     t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
     t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip) - ip_reassembly_footprint(&c->ip)};
@@ -78,7 +78,7 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
     w->serve.pool = pool_create(arena, c->slots, c->index, w->serve.sessions, w->picker, w->serve.mailbox, w->stats, c->seed, now);
-    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
+    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.sessions, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
     open_ports(w);
     stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
     if (c->rx_pool != NULL)
@@ -218,6 +218,7 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->serve.sessions->all[role])
             worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
+    sessions_linger_end(w->serve.sessions, now);
     worker_transmit(w, now);
     ip_destroy(w->ip);
 }

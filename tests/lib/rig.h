@@ -77,6 +77,7 @@ struct rig_call {
     uint32_t up_got, up_sent, up_metadata, up_order;
     bool up_seen, up_end, up_reset, up_bad_bytes, up_headers_sent, up_started, up_done, up_trailers;
     uint32_t up_reset_code;
+    uint64_t up_timeout_ns; /* grpc-timeout; 0: none */
     uint64_t up_due;
 };
 
@@ -116,6 +117,7 @@ struct rig_config {
     uint32_t session_streams;      /* 0: 2 * streams */
     uint32_t tcp_connections;
     uint32_t packets;
+    uint32_t high_water;           /* percent of packets; 0: no overload */
     uint64_t delay_ns, jitter_ns;  /* a hop */
     uint32_t loss_ppm;
 };
