@@ -12,7 +12,8 @@
  *    tried again,    v  |  endpoint READY                                    |
  *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
  *
- * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL. */
+ * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL.  RUNS keeps it until the backend's
+ * response begins, or the request has grown larger than REPLAY_KEPT. */
 enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER };
 
 struct proxy_rpc {
@@ -30,7 +31,6 @@ struct proxy_rpc {
     bool settled;       /* outcome counted */
     bool request_ended; /* the client's END_STREAM was seen */
     uint8_t phase;      /* enum rpc_phase */
-    bool retold;        /* has been sent once more without the policy's leave: not a second time */
     struct base_list wait;       /* in the queue of its phase */
     uint64_t deadline_ns;        /* UINT64_MAX: none */
     struct proxy_replay *replay; /* NULL: it can't be sent again */
@@ -38,17 +38,28 @@ struct proxy_rpc {
 static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 
 /* A request, to be sent later or again. */
-#define REPLAY_NEAR  440u /* bytes of DATA in the record itself */
+#define REPLAY_KEPT  16384u /* bytes of DATA of a request that runs */
+#define REPLAY_SPACE 920u
 #define REPLAY_MAX   32768 /* records of a worker, at most one an RPC */
-#define REPLAY_SHARE 4   /* one in so many of the worker's buffers may hold DATA of requests */
-struct proxy_replay {
-    struct session_held *fields, *trailers; /* trailers NULL: none */
-    struct packet *head, *tail;             /* DATA behind data[], linked through the scratch areas */
-    uint64_t patience_ns;                   /* WAITS_ENDPOINT: until then */
-    uint32_t bytes, credited;
-    uint16_t near; /* bytes in data[] */
-    uint8_t data[REPLAY_NEAR];
+#define REPLAY_SHARE 4     /* one in so many of the worker's buffers may hold DATA of requests */
+struct replay_field {
+    uint8_t token, flags; /* of struct base_header */
+    uint16_t name_len;    /* 0 where the token says it */
+    uint32_t value_len;
 };
+static_assert(BASE_HEADER_TOKEN_COUNT < 256, "a token in an octet");
+struct proxy_replay {
+    struct session_held *held, *trailers; /* held NULL: the fields stand in space[]; trailers NULL: none */
+    struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
+    uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then */
+    uint32_t bytes, credited;
+    uint32_t avoid;          /* slot of the endpoint that did not take it; UINT32_MAX: none */
+    uint32_t count, size;    /* of the fields in space[] */
+    uint16_t near_at, near;  /* DATA in space[] */
+    uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
+    _Alignas(8) uint8_t space[REPLAY_SPACE]; /* struct replay_field[count], their values and names, DATA */
+};
+static_assert(sizeof(struct proxy_replay) <= 1024, "sixteen cache lines, of which a small request uses ten");
 
 /* RPCs that wait for the same: the oldest first. */
 struct proxy_queue {
@@ -96,6 +107,10 @@ bool replay_has_body(const struct proxy_rpc *rpc);
 bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
 /* Before rpc->up goes: how much of it the client has been credited. */
 void replay_unsent(struct proxy_rpc *rpc);
+
+/* retry.c */
+/* Nothing can have come of it where it was: it is let go there, and tried elsewhere at the end of this turn.  False: it may not be, or cannot. */
+bool proxy_retell(struct proxy *p, struct proxy_rpc *rpc, enum stats_retry kind, uint64_t now);
 
 /* wait.c */
 enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_WAITS, TRY_REFUSED };

@@ -56,10 +56,10 @@ static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc
 /* Nothing of it is on its way yet: sent now, or behind those that wait. */
 static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
 {
-    bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0;
+    bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0, kept = replay_begin(p, rpc, h);
     switch (behind ? TRY_NOBODY : proxy_try(p, rpc, h, now)) {
     case TRY_NOBODY:
-        if (replay_begin(p, rpc, h)) {
+        if (kept) {
             proxy_again(p, rpc);
             return;
         }
@@ -126,6 +126,18 @@ static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, ui
     rpc_free(p, rpc);
 }
 
+/* False: no buffer for what has to be kept. What runs goes on without its record. */
+static bool keep(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev)
+{
+    bool kept = rpc->up == NULL || ev->type != HTTP2_EVENT_DATA || rpc->replay->bytes + ev->len <= REPLAY_KEPT;
+    if (kept)
+        kept = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
+    if (kept || rpc->up == NULL)
+        return kept;
+    replay_drop(p, rpc);
+    return true;
+}
+
 static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
     rpc->request_ended |= ev->end_stream;
@@ -133,7 +145,7 @@ static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct ht
     if (rpc->access != NULL)
         rpc->access->bytes_up += ev->type == HTTP2_EVENT_DATA ? ev->len : 0;
     if (rpc->replay != NULL)
-        ok = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
+        ok = keep(p, rpc, ev);
     if (rpc->up != NULL && ev->type == HTTP2_EVENT_DATA)
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
     else if (rpc->up != NULL)
@@ -197,7 +209,10 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
         overload(p, rpc, now);
         return;
     }
-    rpc->headers_sent |= !informational(ev->headers);
+    if (!rpc->headers_sent && !informational(ev->headers)) {
+        rpc->headers_sent = true;
+        replay_drop(p, rpc); /* whatever becomes of it now, it has been looked at */
+    }
     if (!ev->end_stream)
         return;
     const struct base_header *status = base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS);
@@ -206,6 +221,8 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
 
 static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (ev->code == HTTP2_REFUSED_STREAM && !ev->local && proxy_retell(p, rpc, STATS_RETRY_REFUSED, now))
+        return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
     proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
          ev->local ? "the backend broke HTTP/2 on this stream" : "the backend reset the stream", now);
@@ -219,6 +236,8 @@ static void up_goaway(struct proxy *p, struct session *session, uint32_t last_id
         struct session_stream *st = base_container(l, struct session_stream, link);
         struct proxy_rpc *rpc = st->user;
         if (rpc == NULL || (st->h2 != NULL && st->h2->id <= last_id))
+            continue;
+        if (proxy_retell(p, rpc, session_unsent(st) ? STATS_RETRY_UNSENT : STATS_RETRY_GOAWAY, now))
             continue;
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_RESET, "the backend is going away and did not process this call", now);
@@ -276,6 +295,8 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
             cancel(p, rpc, true, now);
             continue;
         }
+        if (session_unsent(st) && proxy_retell(p, rpc, STATS_RETRY_UNSENT, now))
+            continue;
         failed++;
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_LOST, "the connection to the backend was lost", now);

@@ -88,7 +88,8 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
         return TRY_REFUSED;
     }
-    replay_drop(p, rpc);
+    if (rpc->replay->bytes > REPLAY_KEPT)
+        replay_drop(p, rpc);
     return TRY_STARTED;
 }
 
@@ -105,10 +106,24 @@ static enum proxy_try wait_number(struct proxy *p, struct proxy_rpc *rpc, const 
     return TRY_WAITS;
 }
 
+#define REPICKS 4
+
+/* Another endpoint than the one that did not take it, where there is another. */
+static bool pick(struct proxy *p, const struct proxy_rpc *rpc, uint32_t *slot)
+{
+    if (!picker_pick(p->picker, rpc->cluster, slot))
+        return false;
+    for (int i = 0; rpc->replay != NULL && rpc->replay->avoid == *slot && i < REPICKS && picker_ready_count(p->picker, rpc->cluster) > 1; i++) {
+        picker_done(p->picker, *slot, PICKER_NOT_STARTED, 0, 0);
+        picker_pick(p->picker, rpc->cluster, slot);
+    }
+    return true;
+}
+
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
 {
     uint32_t slot;
-    if (!picker_pick(p->picker, rpc->cluster, &slot))
+    if (!pick(p, rpc, &slot))
         return TRY_NOBODY;
     struct session *up = pool_session(p->pool, slot);
     if (up == NULL) {

@@ -34,6 +34,8 @@ enum rig_act { /* what the backend does, once the request is whole (or has begun
 
 struct rig_script {
     enum rig_act act;
+    enum rig_act again; /* what a backend does with it the second time */
+    bool may_run_again; /* by the retry policy: it may reach a backend that has looked at it before */
     bool early;         /* on the request's HEADERS */
     bool headers_first; /* HEADERS and `partial` bytes at the request's HEADERS, `act` later */
     bool no_credit;     /* the backend gives no stream window back */
@@ -74,6 +76,9 @@ struct rig_call {
     char reason[32];
     /* what the backend saw */
     struct session_stream *up;
+    uint32_t up_times; /* it has reached a backend */
+    int up_previous;   /* grpc-previous-rpc-attempts; -1: none */
+    bool up_refused;   /* the backend said that it had not looked at it */
     uint32_t up_got, up_sent, up_metadata, up_order;
     bool up_seen, up_end, up_reset, up_bad_bytes, up_headers_sent, up_started, up_done, up_trailers;
     uint32_t up_reset_code;

@@ -307,6 +307,19 @@ static void up_let_go(struct rig_call *c, bool reset, enum http2_error code)
         session_release(st);
 }
 
+/* Never where the backend before may have run it. */
+static void seen_again(struct rig_call *c)
+{
+    if (!c->up_refused && !c->script.may_run_again)
+        rig_is(c, -2), rig_die("a call reached a backend twice");
+    if (c->up != NULL)
+        up_let_go(c, false, HTTP2_NO_ERROR);
+    c->script.act = c->script.again;
+    c->script.headers_first = false;
+    c->up_refused = c->up_end = c->up_reset = c->up_headers_sent = c->up_done = c->up_trailers = false;
+    c->up_got = c->up_sent = 0;
+}
+
 static uint64_t timeout_of(const struct base_header *f)
 {
     static const char units[] = "numSMH";
@@ -328,7 +341,9 @@ static void request_seen(struct rig_host *b, struct session_stream *st, const st
         rig_die("a backend got a call that nobody made");
     struct rig_call *c = b->rig->call[n];
     if (c->up_seen)
-        rig_die("a call reached a backend twice");
+        seen_again(c);
+    c->up_times++;
+    c->up_previous = number(base_headers_find(ev->headers, BASE_HEADER_GRPC_PREVIOUS_RPC_ATTEMPTS));
     c->backend = b;
     c->up = st;
     c->up_seen = true;
@@ -403,6 +418,33 @@ static void up_goaway(struct rig_call *c, uint32_t last_id)
     session_mark(s);
 }
 
+/* GOAWAY that leaves out this stream and those above it: none of them has been looked at.  False: one has been answered, it is too late for that. */
+static bool up_exclude(struct rig_call *c)
+{
+    struct session *s = c->up->session;
+    uint32_t id = c->up->h2->id;
+    base_list_each(l, &s->streams)
+    {
+        struct session_stream *st = base_container(l, struct session_stream, link);
+        struct rig_call *other = st->user;
+        if (st->h2->id >= id && (other == NULL || other->up_headers_sent))
+            return false;
+    }
+    up_goaway(c, id > 2 ? id - 2 : 0);
+    base_list_each_safe(l, &s->streams)
+    {
+        struct session_stream *st = base_container(l, struct session_stream, link);
+        struct rig_call *other = st->user;
+        if (st->h2->id < id)
+            continue;
+        other->up_refused = true;
+        st->user = NULL; /* RST_STREAM would say more than GOAWAY */
+        other->up = NULL;
+        up_over(other);
+    }
+    return true;
+}
+
 static void up_act(struct rig_call *c)
 {
     struct session *s = c->up->session;
@@ -432,6 +474,7 @@ static void up_act(struct rig_call *c)
             up_let_go(c, false, HTTP2_NO_ERROR);
         return;
     case RIG_RESET:
+        c->up_refused = c->script.code == HTTP2_REFUSED_STREAM;
         up_let_go(c, true, c->script.code);
         return;
     case RIG_CLOSE:
@@ -439,10 +482,8 @@ static void up_act(struct rig_call *c)
         peer_end(c->backend, s, c->script.act == RIG_CLOSE);
         return;
     case RIG_GOAWAY:
-        up_goaway(c, c->up->h2->id > 2 ? c->up->h2->id - 2 : 0);
-        c->up->user = NULL; /* RST_STREAM would say more than GOAWAY */
-        c->up = NULL;
-        up_over(c);
+        if (!up_exclude(c))
+            c->script.act = RIG_ANSWER;
         return;
     default:
         return;

@@ -52,6 +52,7 @@ static void start_call(struct sim *m)
         s.act = (enum rig_act)pick(m, RIG_ACTS);
     if (s.act >= RIG_CLOSE && s.act <= RIG_GOAWAY_ANSWER && pick(m, 3) != 0)
         s.act = RIG_ECHO;
+    s.again = pick(m, 3) == 0 ? s.act : RIG_ANSWER;
     s.early = pick(m, 6) == 0;
     s.lingers = pick(m, 10) == 0;
     s.headers_first = s.act == RIG_RESET || s.act == RIG_CLOSE || s.act == RIG_ABORT || s.act == RIG_HANG ? pick(m, 2) : 0;

@@ -326,7 +326,7 @@ static void test_reset_before_headers(void **state)
     struct rig *r = made(1);
     for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++)
         for (int early = 0; early < 2; early++)
-            own_answer(r, &(struct rig_script){.act = RIG_RESET, .early = early, .code = t[i].code, .request = 100}, t[i].grpc, 502, "upstream_reset");
+            own_answer(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .early = early, .code = t[i].code, .request = 100}, t[i].grpc, 502, "upstream_reset");
     assert_true(rig_destroy(r));
 }
 
@@ -376,19 +376,137 @@ static void test_goaway(void **state)
 {
     (void)state;
     struct rig *r = made(1);
-    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 100 * RIG_MS});
-    rig_run(r, 10 * RIG_MS);
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 400 * RIG_MS});
+    rig_run(r, 200 * RIG_MS);
     struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_GOAWAY, .request = 100, .early = true});
     struct rig_call *d = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ANSWER, .request = 100});
     rig_run(r, 5 * RIG_MS);
-    assert_true(rig_is(c, 14));
-    assert_true(d->ends == 1 && (d->grpc_status == 14 || d->grpc_status == 0));
-    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_settle(r, 3 * RIG_S));
+    assert_true(rig_is(c, 0) && rig_is(d, 0)); /* not looked at: on the next connection */
+    assert_int_equal(c->up_times, 2);
     assert_true(rig_is(old, 0)); /* at or below last_id: it finishes */
     rig_run(r, 2 * RIG_S);
     assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0)); /* on a connection of its own */
     assert_int_equal(rig_backend(r, 0)->accepted, 2);
     assert_int_equal(rig_in_use(r, "session"), 2);
+    assert_true(rig_destroy(r));
+}
+
+static uint64_t retries(struct rig *r, enum stats_retry kind)
+{
+    return stats_read(&rig_gateway(r)->stats->clusters[0].retries[kind]);
+}
+
+/* REFUSED_STREAM: at another endpoint, once, with every byte; a request larger than is kept is answered. */
+static void test_refused_goes_elsewhere(void **state)
+{
+    (void)state;
+    static const struct rig_script t[] = {
+        {.request = 0}, {.request = 100}, {.request = 440}, {.request = 441}, {.request = 3000, .metadata = 5000}, {.request = 16000}, {.act = RIG_ECHO, .request = 9000},
+        {.request = 500, .request_trailers = true}, {.request_trailers = true}, {.request = 700, .plain = true}, {.request = 500, .timeout = "3S"},
+    };
+    struct rig *r = made(2);
+    for (unsigned i = 0; i < 2 * sizeof(t) / sizeof(t[0]); i++) {
+        struct rig_script s = t[i / 2];
+        s.again = s.act;
+        s.act = RIG_RESET;
+        s.early = i % 2;
+        s.code = HTTP2_REFUSED_STREAM;
+        s.response = 100;
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, s.plain ? -1 : 0));
+        assert_int_equal(c->up_times, 2);
+        assert_int_equal(c->up_previous, -1);
+        assert_int_equal(c->up_got, s.request);
+        assert_int_equal(c->up_trailers, s.request_trailers);
+        assert_int_equal(retries(r, STATS_RETRY_REFUSED), i + 1);
+    }
+    assert_true(rig_backend(r, 0)->calls >= 20 && rig_backend(r, 1)->calls >= 20); /* never twice at the same */
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 20000});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 1);
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 200});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 2);
+    /* It has been looked at: never. */
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 200, .headers_first = true, .partial = 10, .delay_ns = 5 * RIG_MS});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 1);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* The client's window is credited for what left once, and not again. */
+static void test_refused_in_the_middle(void **state)
+{
+    (void)state;
+    struct rig *r = made(2);
+    for (uint32_t i = 0; i < 2; i++)
+        rig_backend(r, i)->h2.initial_window = 5000;
+    rig_kill(rig_backend(r, 0), true);
+    rig_kill(rig_backend(r, 1), true);
+    rig_run(r, 3 * RIG_S);
+    struct rig_call *c[8];
+    for (int i = 0; i < 8; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_RESET, .again = RIG_ECHO, .early = true, .no_credit = false, .code = HTTP2_REFUSED_STREAM,
+                                                                .request = i % 2 ? 200000 : 14000, .delay_ns = 3 * RIG_MS});
+    assert_true(rig_settle(r, 20 * RIG_S));
+    for (int i = 0; i < 8; i++) {
+        assert_true(rig_is(c[i], i % 2 ? 14 : 0));
+        if (i % 2 == 0)
+            assert_int_equal(c[i]->up_got, 14000);
+    }
+    assert_true(rig_destroy(r));
+}
+
+/* A connection that breaks or says GOAWAY before a request was sent on it: elsewhere. What was sent fails where the connection breaks. */
+static void test_unsent_goes_elsewhere(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct rig *r = made(2);
+        for (uint32_t i = 0; i < 2; i++)
+            rig_backend(r, i)->deaf = true; /* so that its window and our send buffer fill */
+        struct rig_call *big[2], *c[10];
+        for (int i = 0; i < 2; i++)
+            big[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 400000, .response = 10});
+        rig_run(r, 100 * RIG_MS);
+        for (int i = 0; i < 10; i++)
+            c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 300, .response = 10, .metadata = 12000});
+        rig_run(r, 20 * RIG_MS);
+        rig_backend(r, 1)->deaf = false;
+        if (how == 0)
+            rig_kill(rig_backend(r, 0), false);
+        rig_backend(r, 0)->deaf = false;
+        if (how == 1)
+            rig_goaway(rig_backend(r, 0));
+        assert_true(rig_settle(r, 10 * RIG_S));
+        for (int i = 0; i < 10; i++)
+            assert_true(c[i]->grpc_status == 0 || (how == 0 && c[i]->grpc_status == 14 && strcmp(c[i]->reason, "upstream_lost") == 0));
+        for (int i = 0; i < 2; i++)
+            assert_true(rig_is(big[i], how < 2 && big[i]->grpc_status != 0 ? 14 : 0)); /* larger than what is kept */
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* Every backend says GOAWAY again and again, with and without the stream in hand: no call fails. */
+static void test_goaway_storm(void **state)
+{
+    (void)state;
+    struct rig *r = made(3);
+    uint32_t n = 0;
+    for (int round = 0; round < 60; round++) {
+        for (int i = 0; i < 5; i++, n++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.act = n % 7 == 0 ? RIG_GOAWAY : n % 11 == 0 ? RIG_GOAWAY_ANSWER : RIG_ANSWER, .again = RIG_ANSWER, .early = n % 2,
+                                                             .request = n * 37 % 3000, .response = 50, .delay_ns = n % 3 * RIG_MS});
+        rig_run(r, 50 * RIG_MS + RIG_S);
+        if (round % 3 == 0)
+            rig_goaway(rig_backend(r, (uint32_t)round / 3 % 3));
+    }
+    assert_true(rig_settle(r, 10 * RIG_S));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(rig_is(r->call[i], 0));
+    assert_true(retries(r, STATS_RETRY_GOAWAY) >= n / 8);
     assert_true(rig_destroy(r));
 }
 
@@ -620,6 +738,10 @@ int main(void)
         cmocka_unit_test(test_lost_before_headers),
         cmocka_unit_test(test_lost_after_headers),
         cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_refused_goes_elsewhere),
+        cmocka_unit_test(test_refused_in_the_middle),
+        cmocka_unit_test(test_unsent_goes_elsewhere),
+        cmocka_unit_test(test_goaway_storm),
         cmocka_unit_test(test_early_answer),
         cmocka_unit_test(test_end_without_trailers),
         cmocka_unit_test(test_informational),
