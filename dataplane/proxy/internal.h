@@ -11,10 +11,12 @@
  *                    |  ^                                                    | endpoint full
  *    tried again,    v  |  endpoint READY                                    |
  *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
+ *                    ^ it has waited
+ *    policy ---> BACKS_OFF
  *
  * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL.  RUNS keeps it until the backend's
  * response begins, or the request has grown larger than REPLAY_KEPT. */
-enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER };
+enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER, RPC_BACKS_OFF };
 
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
@@ -38,8 +40,9 @@ struct proxy_rpc {
 static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 
 /* A request, to be sent later or again. */
-#define REPLAY_KEPT  16384u /* bytes of DATA of a request that runs */
-#define REPLAY_SPACE 920u
+#define REPLAY_KEPT   16384u /* bytes of DATA of a request that runs */
+#define REPLAY_POLICY 65536u /* where a retry policy asks for it */
+#define REPLAY_SPACE 880u
 #define REPLAY_MAX   32768 /* records of a worker, at most one an RPC */
 #define REPLAY_SHARE 4     /* one in so many of the worker's buffers may hold DATA of requests */
 struct replay_field {
@@ -56,10 +59,23 @@ struct proxy_replay {
     uint32_t avoid;          /* slot of the endpoint that did not take it; UINT32_MAX: none */
     uint32_t count, size;    /* of the fields in space[] */
     uint16_t near_at, near;  /* DATA in space[] */
+    uint8_t attempts;        /* that failed, of those that the policy counts */
+    uint8_t backoffs;        /* since the last pushback */
+    struct snapshot_retry policy; /* attempts 0: none */
     uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
     _Alignas(8) uint8_t space[REPLAY_SPACE]; /* struct replay_field[count], their values and names, DATA */
 };
 static_assert(sizeof(struct proxy_replay) <= 1024, "sixteen cache lines, of which a small request uses ten");
+
+/* Of a cluster on this worker. */
+struct proxy_budget {
+    uint32_t tokens, max, ratio; /* retryThrottling, in thousandths; max 0: none */
+    uint32_t credit;             /* retries that may be made, in thousandths */
+    uint64_t credited_ns;
+};
+#define BUDGET_MAX        100000 /* at most 100 retries at once */
+#define BUDGET_SHARE      200    /* each RPC begun gives a fifth of a retry ... */
+#define BUDGET_PER_SECOND 10000  /* ... and each second ten */
 
 /* RPCs that wait for the same: the oldest first. */
 struct proxy_queue {
@@ -89,9 +105,17 @@ struct proxy {
     struct base_list crowded;          /* slots where RPCs wait for a stream number */
     struct proxy_queue *cluster_queue; /* by id; touched when first used */
     struct proxy_queue *slot_queue;    /* by slot; likewise */
+    struct proxy_budget *budget;       /* by cluster */
+    uint64_t draws;                    /* jitter */
+    char attempts[12];                 /* the value of grpc-previous-rpc-attempts in `fields` */
     struct base_slab access;    /* records of RPCs that run */
     uint32_t access_skipped;    /* RPCs since the last that was recorded */
 };
+
+static inline uint32_t replay_limit(const struct proxy_replay *r)
+{
+    return r->policy.attempts > 0 ? REPLAY_POLICY : REPLAY_KEPT;
+}
 
 /* replay.c */
 /* False: no record. */
@@ -108,14 +132,12 @@ bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
 /* Before rpc->up goes: how much of it the client has been credited. */
 void replay_unsent(struct proxy_rpc *rpc);
 
-/* retry.c */
-/* Nothing can have come of it where it was: it is let go there, and tried elsewhere at the end of this turn.  False: it may not be, or cannot. */
-bool proxy_retell(struct proxy *p, struct proxy_rpc *rpc, enum stats_retry kind, uint64_t now);
-
 /* wait.c */
 enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_WAITS, TRY_REFUSED };
 /* A pick and a stream, or a place in a queue.  h: the fields, for a first try; NULL: from the record. */
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+/* The one timer: when its patience, its back-off or its deadline ends. */
+void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
 /* It is tried at the end of this turn.  It has a record. */
 void proxy_again(struct proxy *p, struct proxy_rpc *rpc);
 /* It waits no longer; harmless where it does not. */
@@ -129,6 +151,17 @@ enum grpc_code {
     GRPC_PERMISSION_DENIED, GRPC_RESOURCE_EXHAUSTED, GRPC_FAILED_PRECONDITION, GRPC_ABORTED, GRPC_OUT_OF_RANGE, GRPC_UNIMPLEMENTED,
     GRPC_INTERNAL, GRPC_UNAVAILABLE, GRPC_DATA_LOSS, GRPC_UNAUTHENTICATED
 };
+
+/* retry.c */
+/* Nothing can have come of it where it was: it is let go there, and tried elsewhere at the end of this turn.  False: it may not be, or cannot. */
+bool proxy_retell(struct proxy *p, struct proxy_rpc *rpc, enum stats_retry kind, uint64_t now);
+
+/* An attempt has failed with this status: the policy is asked.  pushback: grpc-retry-pushback-ms, or NULL.  True: it will be tried again. */
+bool proxy_retry(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, const struct base_header *pushback, uint64_t now);
+/* What the policy of this method is: the record keeps it. */
+void proxy_policy(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_cluster *c, const struct snapshot_method *m, uint64_t now);
+/* For the budgets: an RPC that the cluster's throttle knows has succeeded. */
+void proxy_succeeded(struct proxy *p, uint32_t cluster);
 
 /* grpc.c: pure functions of the wire. */
 bool grpc_is_content_type(const struct base_header *h);

@@ -37,6 +37,20 @@ static const struct snapshot_route *route(const struct snapshot *s, const struct
     return router_match(l, &q);
 }
 
+/* What a service config says of this RPC's method; NULL: nothing. */
+static const struct snapshot_method *method(const struct snapshot_cluster *c, const struct base_headers *h)
+{
+    const struct base_header *path = base_headers_find(h, BASE_HEADER_PATH);
+    for (uint32_t i = 0; i < c->method_count; i++) {
+        const struct snapshot_method *m = &c->methods[i];
+        if (m->match == SNAPSHOT_ANY)
+            return m;
+        if ((m->match == SNAPSHOT_EXACT ? path->value_len == m->path_len : path->value_len >= m->path_len) && memcmp(path->value, m->path, m->path_len) == 0)
+            return m;
+    }
+    return NULL;
+}
+
 /* The earlier of what the client asked for (grpc-timeout) and the route's cap.  The backend is told where it is the cap. */
 static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t cap_ns)
 {
@@ -54,9 +68,12 @@ static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc
 }
 
 /* Nothing of it is on its way yet: sent now, or behind those that wait. */
-static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
+static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_cluster *c, const struct snapshot_method *m, const struct base_headers *h,
+                  uint64_t now)
 {
     bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0, kept = replay_begin(p, rpc, h);
+    if (c != NULL && (c->method_count | c->throttle_max) != 0)
+        proxy_policy(p, rpc, c, m, now);
     switch (behind ? TRY_NOBODY : proxy_try(p, rpc, h, now)) {
     case TRY_NOBODY:
         if (kept) {
@@ -98,10 +115,12 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     rpc->cluster = r->cluster;
     rpc->routed = true;
     stats_add(&p->stats->clusters[r->cluster].started[session->listener % STATS_LISTENERS], 1);
-    h = arm_deadline(p, rpc, h, r->timeout_ns);
+    const struct snapshot_cluster *c = r->cluster < s->cluster_count ? s->cluster[r->cluster] : NULL;
+    const struct snapshot_method *m = c != NULL && c->method_count > 0 ? method(c, h) : NULL;
+    h = arm_deadline(p, rpc, h, m != NULL && m->timeout_ns != 0 && (r->timeout_ns == 0 || m->timeout_ns < r->timeout_ns) ? m->timeout_ns : r->timeout_ns);
     if (s->listener[session->listener].forwarded)
         h = proxy_forwarded(p, session, h);
-    begin(p, rpc, h, now);
+    begin(p, rpc, c, m, h, now);
 }
 
 /* Out of buffers in the middle of an RPC: both sides are told. */
@@ -129,7 +148,7 @@ static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, ui
 /* False: no buffer for what has to be kept. What runs goes on without its record. */
 static bool keep(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev)
 {
-    bool kept = rpc->up == NULL || ev->type != HTTP2_EVENT_DATA || rpc->replay->bytes + ev->len <= REPLAY_KEPT;
+    bool kept = rpc->up == NULL || ev->type != HTTP2_EVENT_DATA || rpc->replay->bytes + ev->len <= replay_limit(rpc->replay);
     if (kept)
         kept = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
     if (kept || rpc->up == NULL)
@@ -189,6 +208,8 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
 /* The response is whole: both streams go their way, what is queued included. */
 static void finish(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now)
 {
+    if (code == GRPC_OK && p->budget[rpc->cluster].max != 0)
+        proxy_succeeded(p, rpc->cluster);
     rpc_settle(p, rpc, code, now);
     rpc_release_up(p, rpc, PICKER_OK, now);
     struct session_stream *down = rpc->down;
@@ -203,8 +224,19 @@ static bool informational(const struct base_headers *h)
     return st != NULL && st->value_len == 3 && st->value[0] == '1';
 }
 
+/* Trailers-only with a status that the retry policy names. */
+static bool refused_by_status(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+{
+    if (!ev->end_stream || rpc->replay == NULL || rpc->replay->policy.attempts == 0 || !rpc->grpc)
+        return false;
+    enum grpc_code code = grpc_status_parse(base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS));
+    return code != GRPC_OK && proxy_retry(p, rpc, code, base_headers_find(ev->headers, BASE_HEADER_GRPC_RETRY_PUSHBACK_MS), now);
+}
+
 static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (refused_by_status(p, rpc, ev, now))
+        return;
     if (!session_headers(rpc->down, ev->headers, ev->end_stream)) {
         overload(p, rpc, now);
         return;
@@ -222,6 +254,8 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
 static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
     if (ev->code == HTTP2_REFUSED_STREAM && !ev->local && proxy_retell(p, rpc, STATS_RETRY_REFUSED, now))
+        return;
+    if (proxy_retry(p, rpc, grpc_status_of_reset(ev->code), NULL, now))
         return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
     proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
@@ -297,6 +331,8 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
         }
         if (session_unsent(st) && proxy_retell(p, rpc, STATS_RETRY_UNSENT, now))
             continue;
+        if (proxy_retry(p, rpc, GRPC_UNAVAILABLE, NULL, now))
+            continue;
         failed++;
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_LOST, "the connection to the backend was lost", now);
@@ -317,6 +353,12 @@ void proxy_tick(struct proxy *p, uint64_t now)
         struct proxy_rpc *rpc = base_container(t, struct proxy_rpc, deadline);
         if (rpc->phase == RPC_WAITS_ENDPOINT && now < rpc->deadline_ns) {
             proxy_impatient(p, rpc, now);
+            continue;
+        }
+        if (rpc->phase == RPC_BACKS_OFF && now < rpc->deadline_ns) {
+            proxy_unwait(p, rpc, STATS_WAIT_STARTED);
+            proxy_arm(p, rpc, UINT64_MAX);
+            proxy_again(p, rpc);
             continue;
         }
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);

@@ -84,6 +84,8 @@ bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_head
     r->bytes = r->credited = 0;
     r->avoid = UINT32_MAX;
     r->near = 0;
+    r->attempts = r->backoffs = 0;
+    r->policy.attempts = 0;
     memset(r->retold, 0, sizeof(r->retold));
     r->patience_ns = 0;
     rpc->replay = r;
@@ -158,6 +160,31 @@ bool replay_trailers(struct proxy *p, struct proxy_rpc *rpc, const struct base_h
     return rpc->replay->trailers != NULL;
 }
 
+/* grpc-previous-rpc-attempts: ours, and those that the client counts itself. */
+static void attempts_put(struct proxy *p, struct base_headers *h, uint32_t ours)
+{
+    struct base_header *have = NULL;
+    uint32_t v = 0;
+    for (uint32_t i = 0; i < h->count && have == NULL; i++)
+        if (h->field[i].token == BASE_HEADER_GRPC_PREVIOUS_RPC_ATTEMPTS)
+            have = &h->field[i];
+    for (uint32_t i = 0; have != NULL && i < have->value_len && i < 6; i++)
+        v = have->value[i] >= '0' && have->value[i] <= '9' ? v * 10 + have->value[i] - '0' : v;
+    v += ours;
+    uint32_t n = 1;
+    for (uint32_t x = v; x >= 10; x /= 10)
+        n++;
+    for (uint32_t k = n; k-- > 0; v /= 10)
+        p->attempts[k] = (char)('0' + v % 10);
+    if (have == NULL) {
+        base_headers_add(h, BASE_HEADER_GRPC_PREVIOUS_RPC_ATTEMPTS, p->attempts, n);
+        return;
+    }
+    h->size += n - have->value_len;
+    have->value = (const uint8_t *)p->attempts;
+    have->value_len = n;
+}
+
 const struct base_headers *replay_fields(struct proxy *p, const struct proxy_rpc *rpc, uint64_t now)
 {
     struct base_headers *h = &p->fields;
@@ -166,6 +193,8 @@ const struct base_headers *replay_fields(struct proxy *p, const struct proxy_rpc
         session_held_fields(r->held, h);
     else
         fields_give(r, h);
+    if (r->attempts > 0)
+        attempts_put(p, h, r->attempts);
     return rpc->deadline_ns == UINT64_MAX ? h : proxy_timeout(p, h, rpc->deadline_ns > now ? rpc->deadline_ns - now : 0);
 }
 

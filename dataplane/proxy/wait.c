@@ -40,6 +40,9 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
         rpc->phase = RPC_RUNS;
         base_list_remove(&rpc->wait);
         return;
+    case RPC_BACKS_OFF:
+        rpc->phase = RPC_RUNS;
+        return;
     case RPC_WAITS_NUMBER:
         quit(&p->slot_queue[rpc->slot], rpc);
         rpc_unbind(p, rpc, PICKER_NOT_STARTED, rpc->started_ns);
@@ -59,9 +62,9 @@ void proxy_again(struct proxy *p, struct proxy_rpc *rpc)
     base_list_push_back(&p->fresh, &rpc->wait);
 }
 
-static void arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t patience_ns)
+void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns)
 {
-    uint64_t at = patience_ns < rpc->deadline_ns ? patience_ns : rpc->deadline_ns;
+    uint64_t at = at_ns < rpc->deadline_ns ? at_ns : rpc->deadline_ns;
     if (at != UINT64_MAX)
         base_wheel_arm(&p->wheel, &rpc->deadline, at);
     else
@@ -88,7 +91,7 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
         return TRY_REFUSED;
     }
-    if (rpc->replay->bytes > REPLAY_KEPT)
+    if (rpc->replay->bytes > replay_limit(rpc->replay))
         replay_drop(p, rpc);
     return TRY_STARTED;
 }
@@ -140,6 +143,8 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
 
 static void nobody_ready(struct proxy *p, struct proxy_rpc *rpc, const char *words, uint64_t now)
 {
+    if (proxy_retry(p, rpc, GRPC_UNAVAILABLE, NULL, now))
+        return;
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, words, now);
 }
 
@@ -187,7 +192,7 @@ static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct prox
     count_waiting(p, rpc->cluster);
     if (rpc->replay->patience_ns == 0)
         rpc->replay->patience_ns = now + ns;
-    arm(p, rpc, rpc->replay->patience_ns);
+    proxy_arm(p, rpc, rpc->replay->patience_ns);
 }
 
 /* Its queue's first: what became of the try. */
@@ -214,7 +219,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
             return;
         struct proxy_rpc *rpc = first_of(&q->rpcs);
         proxy_unwait(p, rpc, ready ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
-        arm(p, rpc, UINT64_MAX);
+        proxy_arm(p, rpc, UINT64_MAX);
         tried(p, s, rpc, proxy_try(p, rpc, NULL, now), now);
     }
 }

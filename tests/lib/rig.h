@@ -34,7 +34,9 @@ enum rig_act { /* what the backend does, once the request is whole (or has begun
 
 struct rig_script {
     enum rig_act act;
-    enum rig_act again; /* what a backend does with it the second time */
+    enum rig_act again, third; /* what a backend does with it the second time, and later */
+    uint8_t status_again;      /* grpc_status from the second time on */
+    const char *pushback;      /* grpc-retry-pushback-ms, the first time */
     bool may_run_again; /* by the retry policy: it may reach a backend that has looked at it before */
     bool early;         /* on the request's HEADERS */
     bool headers_first; /* HEADERS and `partial` bytes at the request's HEADERS, `act` later */

@@ -315,6 +315,9 @@ static void seen_again(struct rig_call *c)
     if (c->up != NULL)
         up_let_go(c, false, HTTP2_NO_ERROR);
     c->script.act = c->script.again;
+    c->script.again = c->script.third;
+    c->script.grpc_status = c->script.status_again;
+    c->script.pushback = NULL;
     c->script.headers_first = false;
     c->up_refused = c->up_end = c->up_reset = c->up_headers_sent = c->up_done = c->up_trailers = false;
     c->up_got = c->up_sent = 0;
@@ -402,6 +405,8 @@ static void up_send_status(struct rig_call *c)
         add_other(&h, "x-plain", "1", 1);
     else
         base_headers_add(&h, BASE_HEADER_GRPC_STATUS, text, (size_t)n);
+    if (c->script.pushback != NULL)
+        base_headers_add(&h, BASE_HEADER_GRPC_RETRY_PUSHBACK_MS, c->script.pushback, strlen(c->script.pushback));
     if (!session_headers(c->up, &h, true))
         rig_die("a backend is out of held blocks");
     if (c->script.lingers) {

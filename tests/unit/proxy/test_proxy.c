@@ -510,6 +510,189 @@ static void test_goaway_storm(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* -- retryPolicy, retryThrottling (gRFC A6) ----------------------------------------------------------- */
+
+static struct snapshot_method policy_of(uint32_t attempts, uint32_t codes, uint64_t initial_ns)
+{
+    return (struct snapshot_method){.match = SNAPSHOT_PREFIX, .path = "/echo.Echo/", .path_len = 11,
+                                    .retry = {.attempts = attempts, .codes = codes, .initial_ns = initial_ns, .max_ns = 4 * initial_ns, .factor_x1024 = 2048}};
+}
+
+static struct rig *with_policy(uint32_t backends, struct snapshot_method *m)
+{
+    struct rig *r = made(backends);
+    struct snapshot_cluster *k = r->world->s.cluster[0];
+    k->methods = m;
+    k->method_count = 1;
+    rig_touch(r);
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+#define UNAVAILABLE (1u << 14)
+
+/* By status, by reset, by a lost connection; with every byte, another endpoint, the number of attempts told, the pauses as they should be. */
+static void test_policy(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(3, UNAVAILABLE, 100 * RIG_MS);
+    struct rig *r = with_policy(3, &m);
+    static const struct rig_script t[] = {
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 100},
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 60000, .metadata = 5000, .timeout = "5S"},
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 3000, .early = true},
+        {.act = RIG_ABORT, .request = 100},
+        {.act = RIG_CLOSE, .request = 40000},
+        {.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 100, .again = RIG_RESET},
+    };
+    for (unsigned i = 0; i < 6; i++) {
+        struct rig_script s = t[i];
+        s.may_run_again = true;
+        s.status_again = 0;
+        s.response = 50;
+        s.third = RIG_ANSWER;
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, 0));
+        assert_int_equal(c->up_got, s.request);
+        assert_int_equal(c->got, 50);
+        bool refused = s.act == RIG_RESET; /* once for nothing, then by the policy */
+        assert_int_equal(c->up_times, refused ? 3 : 2);
+        assert_int_equal(c->up_previous, 1);
+        assert_in_range(c->ended_ns - c->began_ns, 80 * RIG_MS, 135 * RIG_MS);
+        if (s.timeout != NULL)
+            assert_in_range(c->up_timeout_ns, 4860 * RIG_MS, 4925 * RIG_MS);
+        rig_run(r, 1500 * RIG_MS);
+    }
+    assert_int_equal(retries(r, STATS_RETRY_POLICY), 6);
+    assert_int_equal(retries(r, STATS_RETRY_REFUSED), 1);
+    assert_true(rig_destroy(r));
+}
+
+/* Not where the status is another, response headers have come, attempts are used up, the backend says no, or the request is too large. */
+static void test_policy_ends(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(3, UNAVAILABLE, 20 * RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    const struct rig_script base = {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .status_again = 14, .again = RIG_TRAILERS_ONLY, .third = RIG_TRAILERS_ONLY, .request = 100, .may_run_again = true};
+    struct rig_script s = base;
+    struct rig_call *c = run_one(r, &s);
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 3);
+    assert_int_equal(c->up_previous, 2);
+    assert_in_range(c->ended_ns - c->began_ns, 48 * RIG_MS, 82 * RIG_MS); /* 20 and 40, each times 0.8 to 1.2 */
+    s.grpc_status = 13;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 13) && c->up_times == 1);
+    s = base;
+    s.act = RIG_RESET;
+    s.code = HTTP2_INTERNAL_ERROR;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 13) && c->up_times == 1);
+    s = base;
+    s.act = RIG_ANSWER; /* with response headers */
+    s.response = 10;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s = base;
+    s.request = 70000;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s = base;
+    s.pushback = "-1";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s.pushback = "soon";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s.pushback = "300";
+    s.again = RIG_ANSWER;
+    s.status_again = 0;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 0) && c->up_times == 2);
+    assert_in_range(c->ended_ns - c->began_ns, 300 * RIG_MS, 310 * RIG_MS);
+    /* The deadline and the client end a back-off. */
+    s.timeout = "100m";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 4));
+    s.timeout = NULL;
+    s.cancel_ns = 100 * RIG_MS;
+    c = run_one(r, &s);
+    assert_true(c->cancelled);
+    rig_run(r, 10 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_int_equal(rig_in_use(r, "rpc"), 0);
+    /* Another method has no policy. */
+    m.match = SNAPSHOT_EXACT;
+    m.path = "/echo.Echo/Other";
+    m.path_len = 16;
+    s = base;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    assert_true(rig_destroy(r));
+}
+
+/* Fails for half of the tokens, then no more retries until calls have succeeded. */
+static void test_throttle(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(2, UNAVAILABLE, RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    r->world->s.cluster[0]->throttle_max = 10000;
+    r->world->s.cluster[0]->throttle_ratio = 500;
+    rig_touch(r);
+    const struct rig_script bad = {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .status_again = 14, .again = RIG_TRAILERS_ONLY, .request = 10, .may_run_again = true};
+    uint32_t times = 0;
+    for (int i = 0; i < 10; i++)
+        times += run_one(r, &bad)->up_times;
+    /* 10 tokens: each call takes two, until 5 are left: two calls retried, the third's first failure leaves 5. */
+    assert_int_equal(times, 12);
+    assert_int_equal(retries(r, STATS_RETRY_POLICY), 2);
+    assert_int_equal(retries(r, STATS_RETRY_THROTTLED), 8);
+    for (int i = 0; i < 13; i++)
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 10, .response = 10}), 0));
+    assert_int_equal(run_one(r, &bad)->up_times, 2); /* 0 + 13 halves = 6.5; the failure leaves 5.5 */
+    assert_int_equal(run_one(r, &bad)->up_times, 1);
+    assert_true(rig_destroy(r));
+}
+
+/* A fifth of the calls, and ten a second: the rest fails as it did before. */
+static void test_retry_budget(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(2, UNAVAILABLE, RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    for (int i = 0; i < 500; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .again = RIG_ANSWER, .request = 10, .may_run_again = true});
+    assert_true(rig_settle(r, 10 * RIG_S));
+    uint64_t made_it = retries(r, STATS_RETRY_POLICY);
+    assert_in_range(made_it, 80, 130);
+    assert_int_equal(retries(r, STATS_RETRY_BUDGET), 500 - made_it);
+    assert_true(rig_destroy(r));
+}
+
+/* kill -9 of one endpoint after the other, an idempotent method with a policy: no call fails. */
+static void test_policy_survives_kills(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(5, UNAVAILABLE, 200 * RIG_MS);
+    m.retry.max_ns = 2 * RIG_S;
+    struct rig *r = with_policy(3, &m);
+    uint32_t n = 0;
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 4; i++, n++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.again = RIG_ANSWER, .third = RIG_ANSWER, .request = n * 91 % 9000, .response = 50, .delay_ns = n % 5 * RIG_MS, .may_run_again = true});
+        rig_run(r, n % 6 * RIG_MS);
+        rig_kill(rig_backend(r, (uint32_t)round % 3), false);
+        rig_run(r, 600 * RIG_MS);
+    }
+    assert_true(rig_settle(r, 20 * RIG_S));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(r->call[i]->headers && r->call[i]->got > 0 ? r->call[i]->ends == 1 : rig_is(r->call[i], 0));
+    assert_true(retries(r, STATS_RETRY_POLICY) > 5);
+    assert_true(rig_destroy(r));
+}
+
 static void test_early_answer(void **state)
 {
     (void)state;
@@ -742,6 +925,11 @@ int main(void)
         cmocka_unit_test(test_refused_in_the_middle),
         cmocka_unit_test(test_unsent_goes_elsewhere),
         cmocka_unit_test(test_goaway_storm),
+        cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_policy_ends),
+        cmocka_unit_test(test_throttle),
+        cmocka_unit_test(test_retry_budget),
+        cmocka_unit_test(test_policy_survives_kills),
         cmocka_unit_test(test_early_answer),
         cmocka_unit_test(test_end_without_trailers),
         cmocka_unit_test(test_informational),
