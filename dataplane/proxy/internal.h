@@ -12,11 +12,11 @@
  *    tried again,    v  |  endpoint READY                                    |
  *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
  *                    ^ it has waited
- *    policy ---> BACKS_OFF
+ *    policy ---> BACKS_OFF                         HEALTH: answered here (health.c), from the beginning to the end
  *
  * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL.  RUNS keeps it until the backend's
  * response begins, or the request has grown larger than REPLAY_KEPT. */
-enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER, RPC_BACKS_OFF };
+enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER, RPC_BACKS_OFF, RPC_HEALTH };
 
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
@@ -61,6 +61,8 @@ struct proxy_replay {
     uint16_t near_at, near;  /* DATA in space[] */
     uint8_t attempts;        /* that failed, of those that the policy counts */
     uint8_t backoffs;        /* since the last pushback */
+    bool watch;              /* HEALTH: Watch, not Check */
+    uint8_t told;            /* HEALTH: the status that it was told last */
     struct snapshot_retry policy; /* attempts 0: none */
     uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
     _Alignas(8) uint8_t space[REPLAY_SPACE]; /* struct replay_field[count], their values and names, DATA */
@@ -106,6 +108,8 @@ struct proxy {
     struct proxy_queue *cluster_queue; /* by id; touched when first used */
     struct proxy_queue *slot_queue;    /* by slot; likewise */
     struct proxy_budget *budget;       /* by cluster */
+    struct base_list watches;          /* RPCs: health's */
+    uint64_t watch_ns;                 /* when they are looked at again */
     uint64_t draws;                    /* jitter */
     char attempts[12];                 /* the value of grpc-previous-rpc-attempts in `fields` */
     struct base_slab access;    /* records of RPCs that run */
@@ -182,6 +186,14 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
 
 /* forwarded.c: the request's fields with the client's address in x-forwarded-for; they hold until the next call. */
 const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down, const struct base_headers *h);
+
+/* health.c */
+#define HEALTH_REQUEST_MAX 512
+bool proxy_is_health(const struct base_header *path);
+void proxy_health_begin(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+void proxy_health_data(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now);
+/* Tells watches what has changed. There are some. */
+void proxy_health_turn(struct proxy *p, const struct snapshot *s, uint64_t now);
 
 /* timeout.c: the same fields with grpc-timeout = left; they hold until the next call.  h may be p->fields. */
 const struct base_headers *proxy_timeout(struct proxy *p, const struct base_headers *h, uint64_t left_ns);

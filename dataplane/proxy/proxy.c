@@ -37,6 +37,11 @@ static const struct snapshot_route *route(const struct snapshot *s, const struct
     return router_match(l, &q);
 }
 
+static bool health_wanted(const struct snapshot *s, const struct session *session)
+{
+    return s != NULL && session->listener < s->listener_count && s->listener[session->listener].health_service;
+}
+
 /* What a service config says of this RPC's method; NULL: nothing. */
 static const struct snapshot_method *method(const struct snapshot_cluster *c, const struct base_headers *h)
 {
@@ -108,6 +113,12 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
         return;
     }
     const struct snapshot_route *r = route(s, session, h);
+    /* "/" names no path. */
+    if ((r == NULL || r->path_match == SNAPSHOT_ANY) && rpc->grpc && health_wanted(s, session) && proxy_is_health(base_headers_find(h, BASE_HEADER_PATH))) {
+        arm_deadline(p, rpc, h, 0);
+        proxy_health_begin(p, s, rpc, h, now);
+        return;
+    }
     if (r == NULL) {
         proxy_answer(p, rpc, GRPC_UNIMPLEMENTED, STATS_REASON_NO_ROUTE, "no route for this authority and path", now);
         return;
@@ -157,8 +168,12 @@ static bool keep(struct proxy *p, struct proxy_rpc *rpc, const struct http2_even
     return true;
 }
 
-static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+static void down_goes_on(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (rpc->phase == RPC_HEALTH) {
+        proxy_health_data(p, s, rpc, ev, now);
+        return;
+    }
     rpc->request_ended |= ev->end_stream;
     bool ok = true;
     if (rpc->access != NULL)
@@ -188,11 +203,11 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
             return;
         }
         if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
-            down_goes_on(p, rpc, ev, now);
+            down_goes_on(p, s, rpc, ev, now);
         return;
     case HTTP2_EVENT_DATA:
         if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
-            down_goes_on(p, rpc, ev, now);
+            down_goes_on(p, s, rpc, ev, now);
         return;
     case HTTP2_EVENT_RESET:
         if (rpc != NULL)

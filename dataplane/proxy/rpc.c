@@ -32,6 +32,7 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     p->cluster_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->cluster_count);
     p->slot_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->slot_count);
     p->budget = base_arena_take(arena, sizeof(struct proxy_budget) * stats->cluster_count);
+    base_list_init(&p->watches);
     base_list_init(&p->fresh);
     base_list_init(&p->thronged);
     base_list_init(&p->crowded);

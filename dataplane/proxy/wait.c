@@ -37,6 +37,7 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
     case RPC_RUNS:
         return;
     case RPC_FRESH:
+    case RPC_HEALTH:
         rpc->phase = RPC_RUNS;
         base_list_remove(&rpc->wait);
         return;
@@ -248,6 +249,8 @@ static void serve_slot(struct proxy *p, uint32_t slot, uint64_t now)
 
 void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now)
 {
+    if (!base_list_empty(&p->watches))
+        proxy_health_turn(p, s, now);
     base_list_each_safe(l, &p->crowded)
         serve_slot(p, (uint32_t)(base_container(l, struct proxy_queue, link) - p->slot_queue), now);
     base_list_each_safe(l, &p->thronged)

@@ -53,6 +53,7 @@ struct rig_script {
     uint32_t response_metadata; /* and more in the response */
     enum http2_error code;
     uint64_t delay_ns;
+    const uint8_t *body; /* the request's bytes, instead of those that follow from the call's number; the answer's are kept, not checked */
     const char *timeout; /* grpc-timeout */
     const char *path, *authority;
     uint64_t cancel_ns; /* the client resets the stream after so long; 0: never */
@@ -76,6 +77,7 @@ struct rig_call {
     int http_status, grpc_status; /* -1: none */
     uint32_t reset_code;
     char reason[32];
+    uint8_t answer[64]; /* with script.body */
     /* what the backend saw */
     struct session_stream *up;
     uint32_t up_times; /* it has reached a backend */

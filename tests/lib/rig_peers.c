@@ -11,7 +11,7 @@ static uint8_t byte_of(const struct rig_call *c, int direction, uint32_t at)
 static void fill(const struct rig_call *c, int direction, uint32_t at, uint8_t *out, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        out[i] = byte_of(c, direction, at + i);
+        out[i] = c->script.body != NULL ? c->script.body[at + i] : byte_of(c, direction, at + i);
 }
 
 static bool same(const struct rig_call *c, int direction, uint32_t at, const uint8_t *in, uint32_t n)
@@ -197,7 +197,10 @@ static void client_event(struct rig_call *c, const struct http2_event *ev)
     if (ev->type == HTTP2_EVENT_HEADERS)
         client_headers(c, ev);
     if (ev->type == HTTP2_EVENT_DATA) {
-        c->bad_bytes |= !same(c, RESPONSE, c->got, ev->data, ev->len);
+        if (c->script.body == NULL)
+            c->bad_bytes |= !same(c, RESPONSE, c->got, ev->data, ev->len);
+        else if (c->got + ev->len <= sizeof(c->answer))
+            memcpy(c->answer + c->got, ev->data, ev->len);
         c->got += ev->len;
         if (!c->script.no_read)
             credit(c->st, ev->len);

@@ -760,6 +760,106 @@ static void test_response_headers_too_large(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* -- grpc.health.v1 ------------------------------------------------------------------------------------ */
+
+#define CHECK "/grpc.health.v1.Health/Check"
+#define WATCH "/grpc.health.v1.Health/Watch"
+
+static const uint8_t ask_all[] = {0, 0, 0, 0, 0}, ask_echo[] = {0, 0, 0, 0, 6, 10, 4, 'e', 'c', 'h', 'o'}, ask_nobody[] = {0, 0, 0, 0, 4, 10, 2, 'n', 'o'},
+                     ask_more[] = {0, 0, 0, 0, 13, 16, 5, 10, 4, 'e', 'c', 'h', 'o', 29, 1, 2, 3, 4}, bad_length[] = {0, 0, 0, 0, 9, 10, 4, 'e', 'c', 'h', 'o'},
+                     bad_field[] = {0, 0, 0, 0, 3, 10, 9, 'e'}, packed[] = {1, 0, 0, 0, 0};
+
+static struct rig *healthy(void)
+{
+    struct rig *r = made(1);
+    r->world->s.listener[0].health_service = true;
+    snprintf(r->world->s.cluster[0]->name, sizeof(r->world->s.cluster[0]->name), "echo");
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "two");
+    r->routes[2] = (struct snapshot_route){.path_match = SNAPSHOT_ANY, .cluster = 0}; /* "/" names no path */
+    rig_touch(r);
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+#define ASK(bytes, p) .path = p, .body = bytes, .request = sizeof(bytes)
+
+static void test_health_check(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    struct rig_call *c = run_one(r, &(struct rig_script){ASK(ask_all, CHECK)});
+    assert_true(rig_is(c, 0));
+    assert_int_equal(c->got, 7);
+    assert_memory_equal(c->answer, "\0\0\0\0\2\10\1", 7);
+    c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    c = run_one(r, &(struct rig_script){ASK(ask_more, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(ask_nobody, CHECK)}), 5));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(bad_length, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(bad_field, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(packed, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK}), 3));
+    static uint8_t large[2000];
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(large, CHECK)}), 8));
+    assert_int_equal(rig_backend(r, 0)->calls, 0);
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    rig_run(r, 50 * RIG_MS);
+    c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 2);
+    c = run_one(r, &(struct rig_script){ASK(ask_all, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    assert_int_equal(rig_in_use(r, "rpc"), 0);
+    /* A route that names it has it. */
+    rig_listen(rig_backend(r, 0), true);
+    rig_run(r, 5 * RIG_S);
+    r->routes[0] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 0, .path = "/grpc.health.v1.Health/", .path_len = 23};
+    rig_touch(r);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
+    assert_int_equal(rig_backend(r, 0)->calls, 1);
+    r->routes[0].path_match = SNAPSHOT_ANY;
+    r->world->s.listener[0].health_service = false;
+    rig_touch(r);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
+    assert_int_equal(rig_backend(r, 0)->calls, 2);
+    assert_true(rig_destroy(r));
+}
+
+static void test_health_watch(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    struct rig_call *echo = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH)});
+    struct rig_call *all = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_all, WATCH)});
+    struct rig_call *no = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_nobody, WATCH)});
+    struct rig_call *given_up = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH), .cancel_ns = 20 * RIG_MS});
+    struct rig_call *late = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH), .timeout = "30m"});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(echo->got == 7 && echo->answer[6] == 1 && all->got == 7 && all->answer[6] == 1 && no->got == 7 && no->answer[6] == 3);
+    assert_true(given_up->cancelled && rig_is(late, 4));
+    assert_int_equal(rig_in_use(r, "rpc"), 3);
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    rig_run(r, 50 * RIG_MS);
+    assert_true(echo->got == 14 && echo->answer[13] == 2 && all->got == 7);
+    rig_listen(rig_backend(r, 0), true);
+    rig_run(r, 3 * RIG_S);
+    assert_true(echo->got == 21 && echo->answer[20] == 1);
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "no");
+    rig_touch(r);
+    rig_run(r, 50 * RIG_MS);
+    assert_true(no->got == 14 && no->answer[13] == 2);
+    r->world->s.draining = true; /* it does not hold the gateway up */
+    rig_touch(r);
+    rig_run(r, 100 * RIG_MS);
+    assert_true(rig_is(echo, 14) && rig_is(all, 14) && rig_is(no, 14));
+    assert_true(echo->answer[27] == 2 && all->answer[13] == 2);
+    rig_run(r, 500 * RIG_MS);
+    assert_int_equal(r->drained, 1);
+    assert_true(rig_destroy(r));
+}
+
 /* -- the client -------------------------------------------------------------------------------------- */
 
 static void test_client_cancels(void **state)
@@ -935,6 +1035,8 @@ int main(void)
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_request_trailers),
         cmocka_unit_test(test_response_headers_too_large),
+        cmocka_unit_test(test_health_check),
+        cmocka_unit_test(test_health_watch),
         cmocka_unit_test(test_client_cancels),
         cmocka_unit_test(test_client_lost),
         cmocka_unit_test(test_sizes),
