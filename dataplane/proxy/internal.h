@@ -184,6 +184,12 @@ unsigned grpc_http_status(enum stats_reason reason);
  * with.  The RPC is dead afterwards. */
 void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, enum stats_reason reason, const char *message, uint64_t now);
 
+/* Nothing of it has left, and there is no room for it: RST_STREAM REFUSED_STREAM, which is safe to retry.  The RPC is dead afterwards. */
+void proxy_refuse(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
+
+/* A response that is not gRPC's was cut short: so is the client's. */
+void proxy_pass_reset(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, uint64_t now);
+
 /* forwarded.c: the request's fields with the client's address in x-forwarded-for; they hold until the next call. */
 const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down, const struct base_headers *h);
 

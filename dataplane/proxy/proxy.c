@@ -88,7 +88,7 @@ static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
         return;
     case TRY_REFUSED:
-        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
+        proxy_refuse(p, rpc, now);
         return;
     case TRY_STARTED:
     case TRY_WAITS:
@@ -141,11 +141,11 @@ static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
 }
 
-/* The client is gone or has cancelled. */
-static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, uint64_t now)
+/* The client is gone or has cancelled.  code: what the backend is told; gRPC's clients have one word for it (PROTOCOL-HTTP2, "Errors"). */
+static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, enum http2_error code, uint64_t now)
 {
     rpc_settle(p, rpc, GRPC_CANCELLED, now);
-    rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
+    rpc_drop_up(p, rpc, rpc->grpc ? HTTP2_CANCEL : code, PICKER_CANCELLED, now);
     struct session_stream *down = rpc->down;
     rpc->down = NULL;
     down->user = NULL;
@@ -211,7 +211,7 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
         return;
     case HTTP2_EVENT_RESET:
         if (rpc != NULL)
-            cancel(p, rpc, false, now);
+            cancel(p, rpc, false, ev->local ? HTTP2_CANCEL : (enum http2_error)ev->code, now);
         else
             session_release(st);
         return;
@@ -273,6 +273,10 @@ static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_
     if (proxy_retry(p, rpc, grpc_status_of_reset(ev->code), NULL, now))
         return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
+    if (!rpc->grpc && rpc->headers_sent && !ev->local) { /* nobody to translate for */
+        proxy_pass_reset(p, rpc, (enum http2_error)ev->code, now);
+        return;
+    }
     proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
          ev->local ? "the backend broke HTTP/2 on this stream" : "the backend reset the stream", now);
 }
@@ -341,7 +345,7 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
         if (rpc == NULL)
             continue;
         if (session->role == SESSION_DOWN) {
-            cancel(p, rpc, true, now);
+            cancel(p, rpc, true, HTTP2_CANCEL, now);
             continue;
         }
         if (session_unsent(st) && proxy_retell(p, rpc, STATS_RETRY_UNSENT, now))

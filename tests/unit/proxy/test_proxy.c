@@ -315,18 +315,16 @@ static void test_trailers_only(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* PROTOCOL-HTTP2, "Errors", all fourteen. */
+static const int grpc_of_reset[14] = {13, 13, 13, 13, 13, 13, 13, 14, 1, 13, 13, 8, 7, 13};
+
 static void test_reset_before_headers(void **state)
 {
     (void)state;
-    static const struct {
-        enum http2_error code;
-        int grpc;
-    } t[] = {{HTTP2_NO_ERROR, 13}, {HTTP2_PROTOCOL_ERROR, 13}, {HTTP2_INTERNAL_ERROR, 13}, {HTTP2_FLOW_CONTROL_ERROR, 13}, {HTTP2_REFUSED_STREAM, 14},
-             {HTTP2_CANCEL, 1}, {HTTP2_ENHANCE_YOUR_CALM, 8}, {HTTP2_INADEQUATE_SECURITY, 7}};
     struct rig *r = made(1);
-    for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+    for (unsigned i = 0; i < 14; i++)
         for (int early = 0; early < 2; early++)
-            own_answer(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .early = early, .code = t[i].code, .request = 100}, t[i].grpc, 502, "upstream_reset");
+            own_answer(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .early = early, .code = (enum http2_error)i, .request = 100}, grpc_of_reset[i], 502, "upstream_reset");
     assert_true(rig_destroy(r));
 }
 
@@ -340,6 +338,14 @@ static void test_reset_after_headers(void **state)
     assert_int_equal(c->got, 20000);
     c = run_one(r, &(struct rig_script){.act = RIG_RESET, .plain = true, .code = HTTP2_INTERNAL_ERROR, .headers_first = true, .partial = 20000, .request = 100, .delay_ns = 20 * RIG_MS});
     assert_true(c->reset && c->reset_code == HTTP2_INTERNAL_ERROR);
+    for (unsigned i = 0; i < 14; i++) {
+        struct rig_script s = {.act = RIG_RESET, .code = (enum http2_error)i, .headers_first = true, .partial = 2000, .request = 100, .delay_ns = 5 * RIG_MS};
+        c = run_one(r, &s);
+        assert_true(rig_is(c, grpc_of_reset[i]) && c->headers && c->trailers && c->got == 2000);
+        s.plain = true;
+        c = run_one(r, &s);
+        assert_true(c->reset && c->reset_code == i); /* passed through */
+    }
     assert_true(rig_destroy(r));
 }
 
