@@ -37,6 +37,7 @@ struct config_tcp {
     enum config_congestion { CONFIG_CUBIC, CONFIG_RENO } congestion;
     uint64_t rto_ns_min;
     uint64_t user_timeout_ns;
+    uint64_t keepalive_ns;
 };
 
 struct config_etcd {
@@ -68,6 +69,7 @@ struct config_listener {
     uint32_t max_concurrent_streams;
     uint32_t max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
+    uint64_t handshake_timeout_ns, header_timeout_ns;
     struct config_keepalive keepalive;
     bool health_service;
     enum config_forwarded { CONFIG_FORWARDED_APPEND, CONFIG_FORWARDED_OFF } forwarded;

@@ -56,6 +56,8 @@ static const struct config_key tcp_keys[] = {
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",
      .help = "A connection whose data stays unacknowledged this long is given up."},
+    {"keepalive", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.keepalive_ns), .initial = "2h", .high = DAY, .example = "\"10m\"",
+     .help = "A peer that was not heard for so long is asked whether it is there, and given up after eight questions without an answer, a quarter of this and at most 75s apart; `\"0s\"`: never."},
 };
 static const struct config_table tcp_table = {KEYS(tcp_keys)};
 
@@ -82,13 +84,13 @@ static const struct config_table etcd_table = {KEYS(etcd_keys)};
 static const struct config_key listener_keepalive_keys[] = {
     {"time", CONFIG_KEY_DURATION, .offset = ALIVE(time_ns), .initial = "2h", .high = 7 * DAY, .example = "\"2h\"", .help = "A client silent this long is asked by a PING; 0s: never."},
     {"timeout", CONFIG_KEY_DURATION, .offset = ALIVE(timeout_ns), .initial = "20s", .low = MS, .high = DAY, .example = "\"20s\"", .help = "No answer to the PING for this long: the connection is closed."},
-    {"min_time", CONFIG_KEY_DURATION, .offset = ALIVE(min_time_ns), .initial = "5m", .high = DAY, .example = "\"5m\"", .help = "A client that sends PINGs more often is told GOAWAY (too_many_pings)."},
-    {"permit_without_stream", CONFIG_KEY_BOOL, .offset = ALIVE(permit_without_stream), .initial = "false", .example = "true", .help = "Clients may send PINGs while no RPC runs."},
+    {"min_time", CONFIG_KEY_DURATION, .offset = ALIVE(min_time_ns), .initial = "5m", .high = DAY, .example = "\"5m\"", .help = "A client that sends PINGs more often, three times over without HEADERS or DATA of ours in between, is told GOAWAY (too_many_pings); 0s: it may."},
+    {"permit_without_stream", CONFIG_KEY_BOOL, .offset = ALIVE(permit_without_stream), .initial = "false", .example = "true", .help = "Clients may send PINGs every `min_time` while no RPC runs; else every 2h."},
 };
 static const struct config_table listener_keepalive_table = {KEYS(listener_keepalive_keys)};
 
 static const struct config_key cluster_keepalive_keys[] = {
-    {"time", CONFIG_KEY_DURATION, .offset = ALIVE(time_ns), .initial = "5m", .high = 7 * DAY, .example = "\"5m\"", .help = "A backend silent this long is asked by a PING; 0s: never."},
+    {"time", CONFIG_KEY_DURATION, .offset = ALIVE(time_ns), .initial = "5m", .high = 7 * DAY, .example = "\"5m\"", .help = "A backend silent this long is asked by a PING; 0s: never. Doubled for an endpoint that answers GOAWAY too_many_pings."},
     {"timeout", CONFIG_KEY_DURATION, .offset = ALIVE(timeout_ns), .initial = "20s", .low = MS, .high = DAY, .example = "\"20s\"", .help = "No answer to the PING for this long: the connection is closed."},
     {"permit_without_stream", CONFIG_KEY_BOOL, .offset = ALIVE(permit_without_stream), .initial = "false", .example = "true", .help = "PINGs are sent while no RPC runs, too."},
 };
@@ -116,13 +118,17 @@ static const struct config_key listener_keys[] = {
      .help = "RPCs that a client may run at once on one connection; it queues the others itself."},
     {"max_header_list_size", CONFIG_KEY_SIZE32, .offset = LISTENER(max_header_list_size), .initial = "16KiB", .low = KIB, .high = MIB, .example = "\"16KiB\"",
      .help = "The largest header list (RFC 9113 §6.5.2) that is taken."},
-    {"max_connection_age", CONFIG_KEY_DURATION, .state = CONFIG_NO_EFFECT, .offset = LISTENER(max_connection_age_ns), .initial = "0s", .high = 365 * DAY, .example = "\"30m\"",
-     .help = "A client's connection older than this is told GOAWAY; 0s: never."},
-    {"max_connection_age_grace", CONFIG_KEY_DURATION, .state = CONFIG_NO_EFFECT, .offset = LISTENER(max_connection_age_grace_ns), .initial = "30s", .high = DAY, .example = "\"30s\"",
-     .help = "How long its RPCs may still run after that."},
-    {"max_connection_idle", CONFIG_KEY_DURATION, .state = CONFIG_NO_EFFECT, .offset = LISTENER(max_connection_idle_ns), .initial = "0s", .high = 365 * DAY, .example = "\"15m\"",
+    {"max_connection_age", CONFIG_KEY_DURATION, .offset = LISTENER(max_connection_age_ns), .initial = "0s", .high = 365 * DAY, .example = "\"30m\"",
+     .help = "A client's connection older than this (+-10 %, so that those opened together don't return together) is told GOAWAY, in two steps; 0s: never."},
+    {"max_connection_age_grace", CONFIG_KEY_DURATION, .offset = LISTENER(max_connection_age_grace_ns), .initial = "30s", .high = DAY, .example = "\"30s\"",
+     .help = "How long its RPCs may still run after that, or after `max_connection_idle`; 0s: as long as they take."},
+    {"max_connection_idle", CONFIG_KEY_DURATION, .offset = LISTENER(max_connection_idle_ns), .initial = "0s", .high = 365 * DAY, .example = "\"15m\"",
      .help = "A client's connection without RPCs for this long is told GOAWAY; 0s: never."},
-    {"keepalive", CONFIG_KEY_GROUP, .state = CONFIG_NO_EFFECT, .offset = LISTENER(keepalive), .initial = "", .members = &listener_keepalive_table, .help = "PINGs between client and gateway."},
+    {"handshake_timeout", CONFIG_KEY_DURATION, .offset = LISTENER(handshake_timeout_ns), .initial = "10s", .high = H, .example = "\"10s\"",
+     .help = "Until a client's HTTP/2 preface and SETTINGS have come; then the connection is closed (SETTINGS_TIMEOUT); 0s: never."},
+    {"header_timeout", CONFIG_KEY_DURATION, .offset = LISTENER(header_timeout_ns), .initial = "10s", .high = H, .example = "\"10s\"",
+     .help = "Until a header block that a client has begun is whole; then the connection is closed (ENHANCE_YOUR_CALM); 0s: never. Messages have no such limit."},
+    {"keepalive", CONFIG_KEY_GROUP, .offset = LISTENER(keepalive), .initial = "", .members = &listener_keepalive_table, .help = "PINGs between client and gateway."},
     {"health_service", CONFIG_KEY_BOOL, .offset = LISTENER(health_service), .initial = "true", .example = "true",
      .help = "Answers grpc.health.v1 (Check and Watch) for each cluster by name (\"\": the gateway), unless a route names that path; `\"/\"` names none."},
     {"forwarded", CONFIG_KEY_WORD, .offset = LISTENER(forwarded), .initial = "append", .words = forwarded_words, .example = "\"append\"",
@@ -183,9 +189,9 @@ static const struct config_key cluster_keys[] = {
     {"connect_timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(connect_timeout_ns), .initial = "1s", .low = MS, .high = H, .example = "\"1s\"",
      .help = "Until the backend's SETTINGS have come."},
     {"connect_backoff", CONFIG_KEY_GROUP, .initial = "", .members = &backoff_table, .help = "The pause between attempts to connect."},
-    {"max_connection_age", CONFIG_KEY_DURATION, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(max_connection_age_ns), .initial = "0s", .high = 365 * DAY, .example = "\"1h\"",
+    {"max_connection_age", CONFIG_KEY_DURATION, .offset = CLUSTER(max_connection_age_ns), .initial = "0s", .high = 365 * DAY, .example = "\"1h\"",
      .help = "A backend connection older than this is replaced; 0s: never."},
-    {"keepalive", CONFIG_KEY_GROUP, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(keepalive), .initial = "", .members = &cluster_keepalive_table, .help = "PINGs from gateway to backend."},
+    {"keepalive", CONFIG_KEY_GROUP, .offset = CLUSTER(keepalive), .initial = "", .members = &cluster_keepalive_table, .help = "PINGs from gateway to backend."},
     LATER("health", "Active health checks by grpc.health.v1."),
     LATER("circuit", "Limits of streams and of waiting RPCs."),
     LATER("outlier", "Ejection of endpoints that fail."),

@@ -100,7 +100,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_TIMEOUTS,
                                                  STATS_TURNS,
                                                  STATS_TCP_SPURIOUS,
-                                                 STATS_TCP_SYN_COOKIES_KEPT,
+                                                STATS_TCP_SYN_COOKIES_KEPT,
+                                                STATS_TCP_PATH_MTU,
+                                                STATS_TCP_BLACK_HOLES,
                                                  STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};

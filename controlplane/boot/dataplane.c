@@ -111,6 +111,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
+    out->tcp.keepalive_ns = c->tcp.keepalive_ns;
     out->tcp.port_low = b->owners.port_low;
     out->tcp.port_high = b->owners.port_high;
     out->tcp.port_mask = b->owners.port_mask;

@@ -90,7 +90,8 @@ static void listener_fill(struct snapshot_listener *out, const struct config_lis
         .id = id, .present = true, .health_service = in->health_service, .forwarded = in->forwarded == CONFIG_FORWARDED_APPEND,
         .bind = in->bind, .max_concurrent_streams = in->max_concurrent_streams, .max_header_list_size = in->max_header_list_size,
         .max_connection_age_ns = in->max_connection_age_ns, .max_connection_age_grace_ns = in->max_connection_age_grace_ns,
-        .max_connection_idle_ns = in->max_connection_idle_ns, .keepalive = keepalive_of(&in->keepalive)};
+        .max_connection_idle_ns = in->max_connection_idle_ns, .handshake_timeout_ns = in->handshake_timeout_ns,
+        .header_timeout_ns = in->header_timeout_ns, .keepalive = keepalive_of(&in->keepalive)};
     snprintf(out->name, sizeof(out->name), "%s", in->name);
 }
 
@@ -176,6 +177,7 @@ struct publish_settings *publish_settings_create(struct publish *p)
     s->poll = c->idle == CONFIG_IDLE_POLL;
     s->rto_ns_min = c->tcp.rto_ns_min;
     s->user_timeout_ns = c->tcp.user_timeout_ns;
+    s->tcp_keepalive_ns = c->tcp.keepalive_ns;
     s->reno = c->tcp.congestion == CONFIG_RENO;
     if (s->texts == NULL || !listeners_fill(p, s, c)) { /* ids that were given stay so */
         publish_settings_release(s);

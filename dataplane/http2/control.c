@@ -53,6 +53,12 @@ void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code,
     c->goaway_pending = true;
 }
 
+void http2_end(struct http2_conn *c, enum http2_error code, const char *debug)
+{
+    http2_goaway(c, c->client ? 0 : http2_last_id(c), code, debug);
+    c->phase = PHASE_DEAD;
+}
+
 bool http2_ping(struct http2_conn *c, uint64_t opaque)
 {
     if (c->ping_out || c->ping_pending)
@@ -74,6 +80,11 @@ bool http2_control_pending(const struct http2_conn *c)
 {
     return c->preface_pending || c->settings_acks > 0 || c->ping_count > 0 || c->ping_pending || c->goaway_pending ||
            c->max_streams_pending || c->credit_pending || c->reset_first != NULL || !base_list_empty(&c->control);
+}
+
+bool http2_output_due(const struct http2_conn *c)
+{
+    return c->ping_count == PING_QUEUE || c->settings_acks == SETTINGS_ACK_QUEUE || c->reset_count == RESETS_QUEUE;
 }
 
 static uint8_t *put_preface(struct http2_conn *c, uint8_t *p)
@@ -103,15 +114,19 @@ static uint8_t *put_ping(uint8_t *p, uint32_t flags, uint64_t opaque)
     return p + 8;
 }
 
-static uint8_t *put_goaway(struct http2_conn *c, uint8_t *p)
+/* Its words are cut to the room that there is: better those lost than the whole frame. */
+static uint8_t *put_goaway(struct http2_conn *c, uint8_t *p, size_t room)
 {
-    p = frame_header(p, 8u + c->goaway_debug_len, FRAME_GOAWAY, 0, 0);
+    size_t words = room - (HTTP2_FRAME_HEADER + 8);
+    if (words > c->goaway_debug_len)
+        words = c->goaway_debug_len;
+    p = frame_header(p, (uint32_t)(8 + words), FRAME_GOAWAY, 0, 0);
     store_be32(p, c->goaway_last);
     store_be32(p + 4, c->goaway_code);
-    memcpy(p + 8, c->goaway_debug, c->goaway_debug_len);
+    memcpy(p + 8, c->goaway_debug, words);
     c->goaway_pending = false;
     c->goaway_sent = true;
-    return p + 8 + c->goaway_debug_len;
+    return p + 8 + words;
 }
 
 static uint8_t *put_word(uint8_t *p, enum frame_type type, uint32_t id, uint32_t value)
@@ -198,7 +213,7 @@ static uint8_t *put_next(struct http2_conn *c, uint8_t *p, size_t room)
     if (!base_list_empty(&c->control))
         return room >= WORD_FRAME ? put_stream(c, p) : NULL;
     if (c->goaway_pending)
-        return room >= PING_FRAME + (size_t)c->goaway_debug_len ? put_goaway(c, p) : NULL;
+        return room >= PING_FRAME ? put_goaway(c, p, room) : NULL;
     return NULL;
 }
 

@@ -167,6 +167,7 @@ static void ping(struct http2_conn *c, struct http2_event *ev)
         return;
     }
     c->pings[(c->ping_head + c->ping_count++) % PING_QUEUE] = opaque;
+    ev->type = HTTP2_EVENT_PING;
 }
 
 static void priority(struct http2_conn *c, struct http2_event *ev)
@@ -319,7 +320,11 @@ size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct htt
         h->spent = b->next;
         base_slab_free(&h->blocks, b);
     }
-    while (done < n && ev->type == HTTP2_EVENT_NONE)
+    /* PING and SETTINGS are events of their own: so this ends at the latest behind the frame that fills a queue of answers. */
+    while (done < n && ev->type == HTTP2_EVENT_NONE) {
         done += step(c, in + done, n - done, ev);
+        if (c->reset_count == RESETS_QUEUE)
+            break;
+    }
     return done;
 }

@@ -162,3 +162,8 @@ bool http2_settings_received(const struct http2_conn *c)
 {
     return c->peer_settings;
 }
+
+uint32_t http2_block_id(const struct http2_conn *c)
+{
+    return c->phase == PHASE_DEAD ? 0 : c->block_id;
+}

@@ -77,6 +77,7 @@ enum http2_event_type {
     HTTP2_EVENT_GOAWAY,   /* `last_id`, `code`, `debug`: streams of ours above last_id were not processed */
     HTTP2_EVENT_SETTINGS, /* the peer's settings changed (first or later); limits and windows may have grown */
     HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
+    HTTP2_EVENT_PING,     /* the peer's; its answer is pending */
     HTTP2_EVENT_PING_ACK, /* `opaque` */
     HTTP2_EVENT_FATAL     /* connection error `code`, `data`: words for people, `last_id`: the frame's stream; write the control output, then close */
 };
@@ -110,6 +111,9 @@ void *http2_conn_user(const struct http2_conn *c);
 size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
 
 bool http2_control_pending(const struct http2_conn *c);
+/* A queue of answers is full: http2_control_write() before more input, or the peer's next such frame ends the connection.  Input stops by itself
+ * where this becomes true. */
+bool http2_output_due(const struct http2_conn *c);
 /* Writes as many pending control frames as fit. Returns bytes. */
 size_t http2_control_write(struct http2_conn *c, uint8_t *out, size_t room);
 
@@ -142,6 +146,8 @@ void http2_stream_credit(struct http2_stream *s, uint32_t n);
 
 /* last_id 2^31-1 warns (section 6.8); http2_last_id() is the real one. debug: <= 64 bytes, copied. */
 void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code, const char *debug);
+/* GOAWAY, and nothing more: what arrives is not looked at, streams end without a word of their own. */
+void http2_end(struct http2_conn *c, enum http2_error code, const char *debug);
 uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
 /* False: one is on its way already. */
 bool http2_ping(struct http2_conn *c, uint64_t opaque);
@@ -154,6 +160,8 @@ uint32_t http2_streams_active(const struct http2_conn *c);
 bool http2_goaway_received(const struct http2_conn *c);
 bool http2_goaway_sent(const struct http2_conn *c);
 bool http2_settings_received(const struct http2_conn *c);
+/* The stream whose header block has come in part; 0: none. */
+uint32_t http2_block_id(const struct http2_conn *c);
 /* Walk: the stream after `s`, or the first for NULL. The current one may be released after its successor was taken. */
 struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream *s);
 

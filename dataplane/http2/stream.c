@@ -155,7 +155,8 @@ void http2_stream_reset(struct http2_stream *stream, enum http2_error code)
     struct stream *s = stream_of(stream);
     if (s->s.state == HTTP2_STREAM_CLOSED_STATE)
         return;
-    bool on_wire = s->s.state != HTTP2_STREAM_IDLE; /* section 6.4: never for an idle stream */
+    /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. */
+    bool on_wire = s->s.state != HTTP2_STREAM_IDLE && s->s.conn->phase != PHASE_DEAD;
     s->s.reset = true;
     if (on_wire) {
         s->flags |= STREAM_RST_PENDING;

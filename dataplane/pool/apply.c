@@ -87,6 +87,19 @@ static void take_settings(struct pool_slot *e, const struct snapshot_cluster *c)
         e->wanted_count = e->most_count;
 }
 
+static void take_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
+{
+    const struct snapshot_keepalive *k = &c->keepalive;
+    struct session_life life = {.time_ns = k->time_ns << e->calm,
+                                .timeout_ns = k->timeout_ns,
+                                .permit_without_stream = k->permit_without_stream,
+                                .age_ns = c->max_connection_age_ns};
+    if (memcmp(&life, &e->life, sizeof(life)) == 0)
+        return;
+    e->life = life;
+    pool_live(e, now);
+}
+
 static void begin(struct pool *p, struct pool_slot *e, const struct snapshot_endpoint *in)
 {
     assert(e->serial == 0 || e->gone_reported);
@@ -99,7 +112,7 @@ static void begin(struct pool *p, struct pool_slot *e, const struct snapshot_end
     __atomic_store_n(&st->serial, in->serial, __ATOMIC_RELEASE);
 }
 
-static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot)
+static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t slot, uint64_t now)
 {
     const struct snapshot_endpoint *in = snapshot_endpoint(s, slot);
     struct pool_slot *e = &p->slots[slot];
@@ -109,8 +122,11 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
         slot_init(p, e);
     if (e->serial != in->serial)
         begin(p, e, in);
-    if (s->cluster[in->cluster] != NULL)
-        take_settings(e, s->cluster[in->cluster]);
+    const struct snapshot_cluster *c = s->cluster[in->cluster];
+    if (c != NULL) {
+        take_settings(e, c);
+        take_life(e, c, now);
+    }
     bool known = in->flags & SNAPSHOT_PRESENT, was_known = e->known, mine = known && (in->spared >> p->worker & 1) == 0;
     bool was_mine = e->flags & SNAPSHOT_PRESENT;
     e->known = known;
@@ -133,7 +149,6 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
 
 void pool_apply(struct pool *p, const struct snapshot *s, uint64_t now)
 {
-    (void)now;
     p->generation = s->generation;
     for (uint32_t i = 0; i < s->page_count; i++) {
         const struct snapshot_page *page = s->page[i];
@@ -141,7 +156,7 @@ void pool_apply(struct pool *p, const struct snapshot *s, uint64_t now)
             continue;
         p->page_version[i] = page->version;
         for (uint32_t k = 0; k < SNAPSHOT_PAGE && i * SNAPSHOT_PAGE + k < p->slot_count; k++)
-            apply_endpoint(p, s, i * SNAPSHOT_PAGE + k);
+            apply_endpoint(p, s, i * SNAPSHOT_PAGE + k, now);
     }
 }
 

@@ -139,6 +139,7 @@ void pool_connecting(struct pool *p, uint32_t slot, struct session *s, uint64_t 
     s->slot = slot;
     s->serial = e->serial;
     s->kept = (uint8_t)i;
+    session_live(s, &e->life, now);
     if (e->state != MAILBOX_READY && e->state != MAILBOX_TRANSIENT_FAILURE)
         pool_state_set(p, e, MAILBOX_CONNECTING);
     arm(p, e, false, now + e->connect_timeout_ns);
@@ -221,6 +222,35 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
         backoff(p, e, now);
     else if (last && (e->flags & SNAPSHOT_PRESENT))
         pool_replacing_set(p, e, true);
+    pool_want_quietly(p, e);
+}
+
+void pool_live(struct pool_slot *e, uint64_t now)
+{
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->taken >> i & 1)
+            session_live(e->session[i], &e->life, now);
+}
+
+#define CALM_MAX 8 /* 256 times what the configuration asks for */
+
+void pool_calm(struct pool *p, struct session *s, uint64_t now)
+{
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || e->calm == CALM_MAX)
+        return;
+    e->calm++;
+    e->life.time_ns *= 2;
+    pool_live(e, now);
+}
+
+void pool_aged(struct pool *p, struct session *s, uint64_t now)
+{
+    (void)now;
+    struct pool_slot *e = slot_of(p, s);
+    if (e == NULL || (e->draining >> s->kept & 1))
+        return;
+    e->spent |= UINT32_C(1) << s->kept;
     pool_want_quietly(p, e);
 }
 

@@ -29,6 +29,15 @@ void session_break(struct session *s);
 void stream_free(struct session_stream *st);
 void stream_finish(struct session_stream *st);
 
+/* life.c */
+void life_begin(struct session *s, uint64_t now);
+void life_over(struct session *s);
+void life_pinged(struct session *s);
+void life_ping_answered(struct session *s, uint64_t opaque);
+void life_closing(struct session *s);
+/* At the end of what was read: the stream whose header block is half here, or 0. */
+void life_block(struct session *s, uint32_t id);
+
 /* write.c: false / short where the transport has no room now. */
 bool write_control(struct session *s);
 bool write_headers(struct session_stream *st, const struct base_headers *h, bool end);

@@ -55,6 +55,9 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->dirty);
     base_list_init(&ss->retry);
     base_list_init(&ss->broken);
+    base_list_init(&ss->aged);
+    ss->seed = c->seed;
+    base_wheel_init(&ss->wheel, 0);
     base_list_init(&ss->all[SESSION_DOWN]);
     base_list_init(&ss->all[SESSION_UP]);
     return ss;
@@ -69,7 +72,8 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
         transport_abort(&transport, now);
         return NULL;
     }
-    *s = (struct session){.transport = transport, .home = ss, .role = (uint8_t)role, .opened_ns = now};
+    *s = (struct session){.transport = transport, .home = ss, .role = (uint8_t)role};
+    life_begin(s, now);
     s->h2 = http2_conn_create(ss->http2, config, s);
     if (s->h2 == NULL) {
         stats_drop(ss->stats, STATS_DROP_SESSION_FULL);
@@ -82,6 +86,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->blocked);
     base_list_init(&s->waiting);
     base_list_init(&s->streams);
+    base_list_init(&s->age);
     base_list_push_back(&ss->all[role], &s->link);
     __atomic_store_n(&ss->count[role], ss->count[role] + 1, __ATOMIC_RELAXED);
     transport_user_set(&s->transport, s);
@@ -110,7 +115,7 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     }
     if (s->consume > 0 && s->transport.kind != TRANSPORT_NONE)
         transport_consume(&s->transport, s->consume);
-    if (graceful && !s->broken) {
+    if (graceful && (!s->broken || s->gently)) {
         write_control(s);
         /* Bytes left unread would make the close a reset (RFC 2525 section 2.17), and that the GOAWAY unread. */
         const uint8_t *in;
@@ -120,9 +125,11 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     } else {
         transport_abort(&s->transport, now);
     }
+    life_over(s);
     http2_conn_destroy(s->h2);
     base_list_remove(&s->dirty);
     base_list_remove(&s->link);
+    base_list_remove(&s->age);
     __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
     base_slab_free(&ss->session_slab, s);
 }
@@ -184,7 +191,8 @@ void stream_free(struct session_stream *st)
         st->h2->user = NULL;
     base_list_remove(&st->queue);
     base_list_remove(&st->link);
-    s->stream_count--;
+    if (--s->stream_count == 0)
+        s->idle_since_ns = s->home->now_ns;
     base_slab_free(&s->home->stream_slab, st);
 }
 
@@ -274,7 +282,12 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     *out = st;
     switch (ev->type) {
     case HTTP2_EVENT_NONE:
+        return false;
+    case HTTP2_EVENT_PING:
+        life_pinged(s);
+        return false;
     case HTTP2_EVENT_PING_ACK:
+        life_ping_answered(s, ev->opaque);
         return false;
     case HTTP2_EVENT_WINDOW:
         if (ev->stream != NULL && st != NULL && !base_list_empty(&st->queue))
@@ -341,6 +354,7 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
     const uint8_t *in;
     for (size_t n; (n = unread(s, &in)) > 0;) {
         size_t used = http2_input(s->h2, in + s->consume, n, ev);
+        s->heard_ns = s->home->now_ns;
         s->consume += (uint32_t)used;
         stats_count(s->home->stats, s->role == SESSION_DOWN ? STATS_DOWN_BYTES_IN : STATS_UP_BYTES_IN, used);
         bool tell = take_event(s, ev, stream);
@@ -348,8 +362,9 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
             session_mark(s);
         if (tell)
             return true;
-        if (used == 0 && ev->type == HTTP2_EVENT_NONE)
-            return false;
+        if (http2_output_due(s->h2))
+            write_control(s); /* a queue of answers is full: a peer that reads shall not fail for having sent much at once */
     }
+    life_block(s, s->broken ? 0 : http2_block_id(s->h2));
     return false;
 }

@@ -1,9 +1,9 @@
 /* session: one transport and one HTTP/2 connection, joined; and back-pressure between two of them.
  *
- * Owns:   sessions, their streams' send queues, header fields that wait to be sent.
+ * Owns:   sessions, their streams' send queues, header fields that wait to be sent; how long a session lives (life.c).
  * Uses:   base, stats, packet, transport, http2.  Knows no gRPC, no endpoint.
  * Thread: one struct sessions a worker.
- * Time:   `now` where a transport needs it.
+ * Time:   `now`, an argument; sessions_tick() says it for the turn.
  * Memory: slabs at start-up; queued DATA in packets from `pool`, at most one stream window (64 KiB) a stream.
  * Errors: false or NULL = refused, counted; a session that broke comes out of sessions_broken_next().
  *
@@ -15,6 +15,7 @@
 #ifndef SESSION_H
 #define SESSION_H
 
+#include "base/wheel.h"
 #include "http2/http2.h"
 #include "packet/packet.h"
 #include "transport/transport.h"
@@ -22,6 +23,18 @@
 struct sessions;
 
 enum session_role { SESSION_DOWN, SESSION_UP }; /* the client's side, the backend's side */
+
+/* How long a session may live, and on which conditions. 0: without limit. The user's memory, good as long as the session is; a change
+ * holds from session_live() on. */
+struct session_life {
+    uint64_t time_ns, timeout_ns;    /* keepalive: silent so long, a PING; no sign of life for timeout_ns after it: the end */
+    uint64_t min_time_ns;            /* down: more frequent PINGs of the client are not borne */
+    uint64_t permit_without_stream;  /* up: PINGs though no stream is open; down: the client may send such. As wide as the rest: no padding */
+    uint64_t age_ns, grace_ns;       /* older (+- 10 %): down: drained, and ended when grace is over; up: sessions_aged_next() */
+    uint64_t idle_ns;                /* down: without a stream so long: drained */
+    uint64_t handshake_ns;           /* down: until preface and SETTINGS have come */
+    uint64_t header_ns;              /* a header block that was begun has to be finished by then */
+};
 
 struct session {
     /* -- hot: every event and every write ------------------------------------------------ */
@@ -32,6 +45,7 @@ struct session {
     uint8_t role;     /* enum session_role */
     bool broken;
     bool closing;     /* final GOAWAY sent: closes when the last stream ends */
+    bool spoke;       /* HEADERS or DATA were sent since the peer's last PING */
     uint8_t kept;     /* the user's: index in its pool slot */
     struct base_list dirty; /* in sessions.dirty */
     /* -- streams ------------------------------------------------------------------------- */
@@ -44,8 +58,26 @@ struct session {
     uint32_t slot;   /* up: the endpoint's */
     uint32_t serial; /* up */
     uint16_t listener; /* down: id */
+    /* -- life.c's ----------------------------------------------------------------------------- */
+    uint64_t heard_ns; /* last octets */
+    uint32_t block_id; /* the stream whose header block is half here; 0: none */
+    const struct session_life *life;
+    struct base_timer timer;
     uint64_t opened_ns;
-    uint64_t drain_ns; /* down: when the final GOAWAY is due; 0: not draining */
+    uint64_t idle_since_ns;      /* the last stream ended */
+    uint64_t pinged_ns;          /* our PING is out; 0: none */
+    uint64_t peer_pinged_ns;     /* the peer's last PING */
+    uint64_t block_ns;           /* since when; 0: not */
+    uint64_t drain_ns, grace_ns; /* down: when the final GOAWAY is due (0: not draining), and the end */
+    uint64_t acked;
+    const char *why, *drain_why; /* it ended */
+    uint16_t jitter;
+    uint8_t strikes;
+    uint32_t pings_seen; /* of the peer */
+    bool gently; /* broken by session_end(): what is pending is written, and FIN */
+    bool aged;
+    struct base_list age; /* in sessions.aged */
+    /* -- the user's, cold ---------------------------------------------------------------------- */
     uint8_t client_len;    /* down: octets of client[]; 0: not asked for yet */
     char client[BASE_ADDR_TEXT]; /* down: the peer's address as text */
     struct base_list link; /* in sessions.all[role] */
@@ -75,6 +107,7 @@ struct sessions_config {
     uint32_t sessions;
     uint32_t streams; /* session streams: two for an RPC */
     uint32_t max_header_list_size; /* the largest of any listener */
+    uint64_t seed;
 };
 
 struct sessions {
@@ -87,7 +120,11 @@ struct sessions {
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
+    struct base_list aged;
     struct base_list all[2]; /* by role */
+    uint64_t now_ns;         /* of this turn */
+    uint64_t seed, draws;
+    struct base_wheel wheel;
     uint32_t count[2];
     uint8_t *scratch; /* one header block, encoded */
     size_t scratch_size;
@@ -168,9 +205,21 @@ const struct base_flow *session_flow(const struct session *s);
 /* Given up by its user (a connect timeout): comes out of sessions_broken_next(). */
 void session_abandon(struct session *s);
 
+/* Once a turn, before events: the time, and what is due by it. */
+void sessions_tick(struct sessions *ss, uint64_t now);
+/* From now on these limits. Without a call: none. */
+void session_live(struct session *s, const struct session_life *life, uint64_t now);
+/* Down: asks the client to go: GOAWAY in two steps (RFC 9113 section 6.8); the session ends with its last stream, or grace_ns from now
+ * (0: no limit).  why: a literal, told as debug data. */
+void session_drain(struct session *s, const char *why, uint64_t grace_ns, uint64_t now);
+/* GOAWAY with these words (a literal), then the end: it comes out of sessions_broken_next(), `why` says it. Counted. */
+void session_end(struct session *s, enum http2_error code, const char *why, enum stats_drop reason);
+/* Up: a session that has reached its age, once. It goes on until its user replaces it. NULL: none. */
+struct session *sessions_aged_next(struct sessions *ss);
+
 /* End of turn: writes what sessions have to write. */
 void sessions_flush(struct sessions *ss);
-/* A session whose transport or peer failed inside a write, or NULL. The user destroys it. */
+/* A session whose transport or peer failed inside a write, or that has ended (`gently`: nothing failed), or NULL. The user destroys it. */
 struct session *sessions_broken_next(struct sessions *ss);
 
 #endif

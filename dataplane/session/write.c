@@ -62,11 +62,13 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
         size_t n = encode(st, h, end, at, room);
         transport_commit(&s->transport, n);
         count_out(s, n);
+        s->spoke = true;
         return n > 0;
     }
     if (bound > s->home->scratch_size || transport_room(&s->transport) < bound || !affordable(s, bound))
         return false;
     size_t n = encode(st, h, end, s->home->scratch, s->home->scratch_size);
+    s->spoke = true;
     if (n > 0 && write_whole(s, s->home->scratch, n))
         count_out(s, n);
     return n > 0;
@@ -100,6 +102,7 @@ static bool write_data_frame(struct session_stream *st, const uint8_t *data, uin
             return false;
     }
     count_out(s, n + HTTP2_FRAME_HEADER);
+    s->spoke = true;
     return true;
 }
 
@@ -311,6 +314,8 @@ static void flush(struct session *s)
             again(s);
     } else if (!base_list_empty(&s->waiting) && http2_full(s->home->http2)) {
         again(s); /* the object that it waits for may become free on another connection */
+    } else if (s->closing) {
+        life_closing(s);
     }
 }
 

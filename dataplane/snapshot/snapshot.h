@@ -109,6 +109,7 @@ struct snapshot_listener {
     struct base_endpoint bind;
     uint32_t max_concurrent_streams, max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
+    uint64_t handshake_timeout_ns, header_timeout_ns;
     struct snapshot_keepalive keepalive;
     uint32_t route_count;
     const struct snapshot_route *routes; /* first match wins */
@@ -130,6 +131,7 @@ struct snapshot {
     uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
     bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
+    uint64_t tcp_keepalive_ns; /* 0: never */
     bool reno; /* of TCP; else CUBIC */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];

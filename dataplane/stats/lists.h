@@ -55,6 +55,7 @@
     X(TCP_BAD_RST, "tcp_bad_rst")                                                                                      \
     X(TCP_BAD_ACK, "tcp_bad_ack")                                                                                      \
     X(TCP_BAD_SYN, "tcp_bad_syn")                                                                                      \
+    X(TCP_BAD_ICMP, "tcp_bad_icmp")                                                                                    \
     X(TCP_OUT_OF_WINDOW, "tcp_out_of_window")                                                                          \
     X(TCP_PAWS, "tcp_paws")                                                                                            \
     X(TCP_DUPLICATE, "tcp_duplicate")                                                                                  \
@@ -65,6 +66,7 @@
     X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
+    X(TCP_MEMORY, "tcp_memory")                                                                                        \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
@@ -76,6 +78,11 @@
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
+    X(H2_TOO_MANY_PINGS, "h2_too_many_pings")                                                                          \
+    X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
+    X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
+    X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \
+    X(H2_GRACE_OVER, "h2_grace_over")                                                                                  \
     /* session and above */                                                                                            \
     X(SESSION_FULL, "session_full")                                                                                    \
     X(STREAM_FULL, "stream_full")                                                                                      \
@@ -114,6 +121,8 @@
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
     X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
+    X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
+    X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \

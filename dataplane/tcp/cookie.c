@@ -45,7 +45,8 @@ void tcp_cookie_reply(struct tcp *t, const struct base_flow *flow, const struct 
         best++;
     struct tcp_reply r = {.flow = *flow, .ack = s->seq + 1, .tsecr = s->tsval, .flags = TCP_SYN | TCP_ACK, .ts = s->has_ts, .mss = tcp_mss_ours(t, flow)};
     r.seq = cookie(t, flow, s->seq, (uint32_t)(now >> PERIOD_SHIFT), best);
-    r.wnd = (uint16_t)(t->config.rcvbuf < 0xffff ? t->config.rcvbuf : 0xffff);
+    uint32_t wnd = t->config.rcvbuf < t->config.rcvbuf_least ? t->config.rcvbuf : t->config.rcvbuf_least;
+    r.wnd = (uint16_t)(wnd < 0xffff ? wnd : 0xffff);
     r.wscale = TCP_NO_WSCALE;
     if (s->has_ts) { /* without timestamps there is no room for these */
         r.sack_ok = s->sack_ok && t->config.sack;

@@ -23,7 +23,7 @@ static void ts_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
 /* The peer's SYN: what it offers, and where its bytes begin. */
 static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
-    uint32_t rcvbuf = c->tcp->config.rcvbuf;
+    c->ts_recent_s = seconds(now);
     if (s->has_ts) {
         c->flags |= CONN_TS;
         ts_take(c, s, now);
@@ -40,7 +40,9 @@ static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t n
     tcp_cc_open(c);
     c->irs = s->seq;
     c->rcv_nxt = c->last_ack = s->seq + 1;
-    c->rcv_adv = c->rcv_nxt + (rcvbuf < 0xffff ? rcvbuf : 0xffff);
+    if (c->rcv_limit == 0)
+        tcp_rx_open(c);
+    c->rcv_adv = c->rcv_nxt + (c->rcv_limit < 0xffff ? c->rcv_limit : 0xffff);
     c->snd_wnd = c->max_wnd = s->wnd; /* not scaled in a SYN */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
@@ -406,7 +408,9 @@ static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet 
         challenge(c, now);
         return false;
     }
-    if (s->has_ts && tcp_has(c, CONN_TS) && base_seq_le(s->seq, c->last_ack) && ts_current(c, s, now))
+    if (!tcp_has(c, CONN_TS))
+        c->ts_recent_s = seconds(now);
+    else if (s->has_ts && base_seq_le(s->seq, c->last_ack) && ts_current(c, s, now))
         ts_take(c, s, now); /* RFC 7323 section 4.3 (2) */
     if (!(s->flags & TCP_ACK)) {
         stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
@@ -441,7 +445,9 @@ static bool predicted(const struct tcp_conn *c, const struct tcp_segment *s)
 
 static bool predicted_input(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p, uint64_t now)
 {
-    if (s->has_ts && base_seq_le(s->seq, c->last_ack))
+    if (!s->has_ts)
+        c->ts_recent_s = seconds(now);
+    else if (base_seq_le(s->seq, c->last_ack))
         ts_take(c, s, now);
     if (s->ack != c->snd_una)
         tcp_ack_new(c, s->ack, s, now);
@@ -474,31 +480,4 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
         taken = conn_input(c, &s, p, now);
     if (!taken)
         packet_free(p);
-}
-
-/* RFC 5927: only about what is in flight.  A hard error ends a connection that is not yet open (RFC 1122 section 4.2.3.9); later it is no
- * more than a hint, which the timeouts do not need. */
-void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now)
-{
-    struct tcp_conn *c = tcp_table_find(t, flow, base_flow_hash(&t->config.isn_key, flow));
-    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt))
-        return;
-    if (hard && c->state == TCP_SYN_SENT) {
-        tcp_conn_finish(c, TCP_UNREACHABLE);
-        return;
-    }
-    bool v4 = base_addr_is_v4(&flow->remote);
-    uint32_t least = v4 ? 576 : 1280; /* RFC 8201 section 4; below 576 an attack is likelier than a link (RFC 5927 section 7.2) */
-    if (mtu == 0 || c->state < TCP_ESTABLISHED)
-        return;
-    uint32_t mss = (mtu > least ? mtu : least) - (v4 ? 20 : 40) - TCP_HEADER - (tcp_has(c, CONN_TS) ? TCP_TS_OPTION : 0);
-    if (mss >= c->mss)
-        return;
-    c->mss = mss;
-    c->recover = c->snd_nxt;
-    c->dupacks = 0;
-    c->flags &= ~(uint32_t)CONN_RECOVERY;
-    c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
-    tcp_loss_mark_all(c);
-    tcp_timer_rexmit(c, now);
 }

@@ -6,6 +6,14 @@ struct transport transport_connect(struct tcp *t, const struct base_flow *flow, 
     return c != NULL ? transport_of_tcp(c) : (struct transport){.kind = TRANSPORT_NONE};
 }
 
+bool transport_acked(const struct transport *t, uint64_t *octets)
+{
+    struct tcp_info i;
+    tcp_conn_info(t->tcp, &i);
+    *octets = i.bytes_out;
+    return i.in_flight + i.unsent > 0;
+}
+
 void transport_close(struct transport *t, uint64_t now)
 {
     if (t->kind == TRANSPORT_TCP)

@@ -68,6 +68,9 @@ static inline const struct base_flow *transport_flow(const struct transport *t)
     return tcp_conn_flow(t->tcp);
 }
 
+/* Octets that the peer's TCP has acknowledged, ever. True: more are on their way or wait. */
+bool transport_acked(const struct transport *t, uint64_t *octets);
+
 /* Both give the handle up. */
 void transport_close(struct transport *t, uint64_t now);
 void transport_abort(struct transport *t, uint64_t now);

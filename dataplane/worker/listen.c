@@ -1,4 +1,4 @@
-/* Listeners as the generation in force has them, and the drain of their clients. */
+/* Listeners as the generation in force has them, and what holds for their clients. */
 #include "serve.h"
 
 static void unlisten(struct serve *v, uint32_t id)
@@ -9,52 +9,20 @@ static void unlisten(struct serve *v, uint32_t id)
     v->listening[id] = false;
 }
 
-/* GOAWAY in two steps (RFC 9113 section 6.8): a warning, and after time for requests in flight the real last id. */
-#define DRAIN_WARNING_NS 200000000ull
-#define DRAIN_CHECK_NS   5000000ull
-
-/* To the front of the list: drain_tick looks no further than the last of them. */
-static void drain_session(struct serve *v, struct session *s, uint64_t now)
+void worker_life_set(struct session_life *life, const struct snapshot_listener *l)
 {
-    if (s->drain_ns != 0)
-        return;
-    http2_goaway(s->h2, 0x7fffffff, HTTP2_NO_ERROR, "draining");
-    s->drain_ns = now + DRAIN_WARNING_NS;
-    session_mark(s);
-    base_list_remove(&s->link);
-    base_list_push_front(&v->sessions->all[SESSION_DOWN], &s->link);
-    v->leaving = true;
+    const struct snapshot_keepalive *k = &l->keepalive;
+    *life = (struct session_life){.time_ns = k->time_ns, .timeout_ns = k->timeout_ns, .min_time_ns = k->min_time_ns,
+                                  .permit_without_stream = k->permit_without_stream, .age_ns = l->max_connection_age_ns,
+                                  .grace_ns = l->max_connection_age_grace_ns, .idle_ns = l->max_connection_idle_ns,
+                                  .handshake_ns = l->handshake_timeout_ns, .header_ns = l->header_timeout_ns};
 }
 
-static void drain_step(struct serve *v, struct session *s, uint64_t now)
+void worker_serve_tick(struct serve *v, uint64_t now)
 {
-    if (!s->closing && now >= s->drain_ns) {
-        http2_goaway(s->h2, http2_last_id(s->h2), HTTP2_NO_ERROR, "draining");
-        s->closing = true;
-        session_mark(s);
-    } else if (s->closing && s->stream_count == 0 && !http2_control_pending(s->h2)) {
-        worker_session_end(v, s, true, now);
-    }
-}
-
-void worker_drain_tick(struct serve *v, uint64_t now)
-{
-    if ((!v->draining && !v->leaving) || now < v->drain_check_ns)
-        return;
-    v->drain_check_ns = now + DRAIN_CHECK_NS;
-    struct base_list *all = &v->sessions->all[SESSION_DOWN];
-    if (v->draining) /* those accepted in the last moment */
-        base_list_each_safe(l, all)
-            drain_session(v, base_container(l, struct session, link), now);
-    v->leaving = false;
-    base_list_each_safe(l, all)
-    {
-        struct session *s = base_container(l, struct session, link);
-        if (s->drain_ns == 0)
-            break;
-        v->leaving = true;
-        drain_step(v, s, now);
-    }
+    sessions_tick(v->sessions, now);
+    for (struct session *s; (s = sessions_aged_next(v->sessions)) != NULL;)
+        pool_aged(v->pool, s, now);
     if (v->draining && v->sessions->count[SESSION_DOWN] == 0 && !v->drained_told) {
         struct mailbox_message m = {.kind = MAILBOX_DRAINED, .worker = (uint16_t)v->worker};
         v->drained_told = mailbox_report(v->mailbox, &m);
@@ -84,7 +52,8 @@ static void listen_on(struct serve *v, uint32_t id, uint64_t now)
                     base_endpoint_format(&l->bind, text), l->name);
 }
 
-/* Clients of a listener that is gone, or has moved, are asked to go when they have finished; those of one whose limit has changed are told. */
+/* Clients of a listener that is gone, or has moved, are asked to go when they have finished; for those of one that has changed the new limits
+ * hold. */
 static void tell_clients(struct serve *v, uint32_t gone, uint32_t changed, uint64_t now)
 {
     if ((gone | changed) == 0)
@@ -93,9 +62,10 @@ static void tell_clients(struct serve *v, uint32_t gone, uint32_t changed, uint6
     {
         struct session *s = base_container(l, struct session, link);
         if (gone >> s->listener & 1) {
-            drain_session(v, s, now);
+            session_drain(s, "draining", 0, now);
         } else if (changed >> s->listener & 1) {
             http2_max_streams_set(s->h2, v->listener[s->listener].max_concurrent_streams);
+            session_live(s, &v->life[s->listener], now);
             session_mark(s);
         }
     }
@@ -117,9 +87,13 @@ static void apply_listeners(struct serve *v, const struct snapshot *s, uint64_t 
     }
     for (uint32_t id = 0; id < s->listener_count; id++) {
         const struct snapshot_listener *in = &s->listener[id];
-        if (v->listener[id].present && in->present && v->listener[id].max_concurrent_streams != in->max_concurrent_streams)
+        struct session_life life;
+        worker_life_set(&life, in);
+        if (v->listener[id].present && in->present &&
+            (v->listener[id].max_concurrent_streams != in->max_concurrent_streams || memcmp(&life, &v->life[id], sizeof(life)) != 0))
             changed |= UINT32_C(1) << id;
         v->listener[id] = *in;
+        v->life[id] = life;
         v->listener[id].routes = NULL; /* no pointer into a snapshot is kept */
         if (in->present && !v->listening[id])
             listen_on(v, id, now);
@@ -129,10 +103,11 @@ static void apply_listeners(struct serve *v, const struct snapshot *s, uint64_t 
 
 static void drain(struct serve *v, uint64_t now)
 {
-    v->draining = true;
-    v->drain_check_ns = 0;
+    v->draining = true; /* from now on those that are accepted are drained at once (serve.c) */
     for (uint32_t id = 0; id < SNAPSHOT_LISTENERS_MAX; id++)
         unlisten(v, id);
+    base_list_each(l, &v->sessions->all[SESSION_DOWN])
+        session_drain(base_container(l, struct session, link), "draining", 0, now);
     mailbox_log(v->mailbox, now, 2, "draining %u client connections", v->sessions->count[SESSION_DOWN]);
 }
 

@@ -26,9 +26,22 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
     c.max_concurrent_streams = l->max_concurrent_streams;
     c.max_header_list_size = l->max_header_list_size;
     struct session *s = session_create(v->sessions, t, SESSION_DOWN, &c, now);
-    if (s != NULL)
-        s->listener = (uint16_t)id;
+    if (s == NULL)
+        return NULL;
+    s->listener = (uint16_t)id;
+    session_live(s, &v->life[id], now);
+    if (v->draining)
+        session_drain(s, "draining", 0, now);
     return s;
+}
+
+/* gRFC A8: a backend that finds our PINGs too many gets half as many from now on. */
+static void backend_goes(struct serve *v, struct session *s, const struct http2_event *ev, uint64_t now)
+{
+    static const char words[] = "too_many_pings";
+    if (ev->code == HTTP2_ENHANCE_YOUR_CALM && ev->len == sizeof(words) - 1 && memcmp(ev->data, words, ev->len) == 0)
+        pool_calm(v->pool, s, now);
+    pool_goaway(v->pool, s, now);
 }
 
 /* False: the session is gone. */
@@ -54,7 +67,7 @@ static bool read_session(struct serve *v, struct session *s, uint64_t now)
         if (ev.type == HTTP2_EVENT_SETTINGS)
             pool_settings(v->pool, s, now);
         if (ev.type == HTTP2_EVENT_GOAWAY)
-            pool_goaway(v->pool, s, now);
+            backend_goes(v, s, &ev, now);
         proxy_up_event(v->proxy, s, st, &ev, now);
     }
     return true;
@@ -84,12 +97,24 @@ void worker_serve_events(struct serve *v, uint64_t now)
         serve(v, &ev, now);
 }
 
+static void log_end(struct serve *v, const struct session *s, uint64_t now)
+{
+    char text[BASE_ENDPOINT_TEXT];
+    const struct base_flow *f = transport_flow(&s->transport);
+    struct base_endpoint peer = {f->remote, f->remote_port};
+    mailbox_log(v->mailbox, now, 1, "%s %s: %s; connection closed", s->role == SESSION_DOWN ? "client" : "backend",
+                base_endpoint_format(&peer, text), s->why);
+}
+
 void worker_serve_finish(struct serve *v, uint64_t now)
 {
     proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions);
-    for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;)
-        worker_session_end(v, s, false, now);
+    for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;) {
+        if (s->why != NULL)
+            log_end(v, s, now);
+        worker_session_end(v, s, s->gently, now);
+    }
     proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions); /* what the end of those gave to others to say */
     for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {

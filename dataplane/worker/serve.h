@@ -1,7 +1,7 @@
 /* The part of a worker that knows no device and no IP: connections' and sessions' events, listeners, drain.  Tests run it over a network of
  * their own.
  *
- * A turn: worker_listeners_apply() after a new generation; tcp is fed; worker_drain_tick(); worker_serve_events(); the caller connects what
+ * A turn: worker_listeners_apply() after a new generation; tcp is fed; worker_serve_tick(); worker_serve_events(); the caller connects what
  * pool_connect_next() wants; worker_serve_finish(); what tcp has to send is sent. */
 #ifndef WORKER_SERVE_H
 #define WORKER_SERVE_H
@@ -19,16 +19,16 @@ struct serve {
     const struct snapshot *snapshot; /* of this turn */
     uint32_t worker;
     bool draining, drained_told;
-    bool leaving; /* some client has been told to go: such sessions stand first in sessions.all */
-    uint64_t drain_check_ns;
     /* -- what is in force ---------------------------------------------------------------------- */
     struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */
     bool listening[SNAPSHOT_LISTENERS_MAX];
+    struct session_life life[SNAPSHOT_LISTENERS_MAX]; /* of their clients */
 };
 
 /* listen.c */
 void worker_listeners_apply(struct serve *v, uint64_t now);
-void worker_drain_tick(struct serve *v, uint64_t now);
+void worker_serve_tick(struct serve *v, uint64_t now);
+void worker_life_set(struct session_life *life, const struct snapshot_listener *l);
 /* serve.c */
 void worker_serve_events(struct serve *v, uint64_t now);
 void worker_serve_finish(struct serve *v, uint64_t now);

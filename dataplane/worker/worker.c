@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)
@@ -126,7 +126,7 @@ static void tick(struct worker *w, uint64_t now)
     tcp_tick(w->serve.tcp, now);
     pool_tick(w->serve.pool, now);
     proxy_tick(w->serve.proxy, now);
-    worker_drain_tick(&w->serve, now);
+    worker_serve_tick(&w->serve, now);
 }
 
 static void obey(struct worker *w, uint64_t now)

@@ -115,7 +115,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     struct tcp_config tc;
     tcp_settings(&tc, l->tcp_connections, r->config.seed + index);
     struct http2_limits hl = {l->connections, 2 * l->streams, 64};
-    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000};
+    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
         n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams, 4, RIG_SLOTS);
@@ -315,7 +315,7 @@ static void gateway_turn(struct rig *r)
     tcp_tick(v->tcp, r->now);
     pool_tick(v->pool, r->now);
     proxy_tick(v->proxy, r->now);
-    worker_drain_tick(v, r->now);
+    worker_serve_tick(v, r->now);
     worker_serve_events(v, r->now);
     connect_wanted(r);
     worker_serve_finish(v, r->now);

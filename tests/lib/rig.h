@@ -115,6 +115,8 @@ struct rig_host {
     uint32_t muted_count;
     /* what it saw */
     uint32_t accepted, calls, open, open_max;
+    uint32_t goaways, goaway_code, goaway_last[4]; /* code: of the last one */
+    char goaway_debug[80];
 };
 
 struct rig_config {

@@ -556,6 +556,11 @@ static bool read_session(struct rig_host *h, struct session *s)
         }
         if (ev.type == HTTP2_EVENT_HEADERS && ev.opened)
             request_seen(h, st, &ev);
+        if (ev.type == HTTP2_EVENT_GOAWAY) {
+            h->goaway_last[h->goaways++ % 4] = ev.last_id;
+            h->goaway_code = ev.code;
+            snprintf(h->goaway_debug, sizeof(h->goaway_debug), "%.*s", (int)ev.len, (const char *)ev.data);
+        }
         struct rig_call *c = st != NULL ? st->user : NULL;
         if (c == NULL) {
             if (ev.type == HTTP2_EVENT_RESET && st != NULL)

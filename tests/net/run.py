@@ -22,7 +22,18 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "packets", "reload", "eyes", "rpc"],
+    "net": [
+        "balance",
+        "failures",
+        "life",
+        "workers",
+        "devices",
+        "packets",
+        "reload",
+        "eyes",
+        "rpc",
+        "generator",
+    ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "nic": ["nic"],
@@ -194,7 +205,7 @@ def main(arguments):
     held = [run_one(tier, check, options) for check in checks if (options.long or names or not check.get("long_only")) and prepared(check)]
     if not options.long:
         for check in checks:
-            if check.get("long_words"):
+            if check.get("long_words"):  # a check that is "long_only" runs in the short form if it is named
                 print(f"skipped {check['long_words']}: sudo tests/run --long {tier}", flush=True)
     return 0 if all(held) and checks else 1
 

@@ -205,7 +205,7 @@ struct quantiles {
     uint64_t count;
 };
 struct figures {
-    uint64_t rpcs, turns, interrupted, packets_in, packets_out, wrong, opened;
+    uint64_t rpcs, turns, stretches, interrupted, packets_in, packets_out, wrong, opened;
     double busy_cycles; /* interrupted turns count as a mean one of the others */
     double typical_cycles, quiet_cycles; /* an RPC: median and lower quartile over stretches of turns that ran undisturbed */
     double median_turn, driver_cycles, seconds, tsc_hz;
@@ -214,7 +214,8 @@ struct figures {
     uint64_t residence_interrupted, late;
     uint64_t handovers;
 };
-void figures_take(struct figures *f, struct turns *t);
+/* places: RPCs open at once. */
+void figures_take(struct figures *f, const struct turns *t, uint64_t places);
 struct quantiles figures_quantiles(const struct histogram *h, double scale);
 void report(const struct figures *f, const struct arguments *a);
 void report_machine(void); /* a JSON object */

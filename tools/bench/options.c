@@ -241,7 +241,7 @@ static bool judge(struct arguments *a)
     if (o->kind == CALL_UNARY)
         o->messages = 1;
     /* What an idle connection takes can be told where nothing else moves. */
-    o->memory = o->link == LINK_RING && o->lockstep && o->kind == CALL_UNARY && o->churn == 0 && o->size <= 1024;
+    o->memory = o->link == LINK_RING && o->lockstep && o->kind == CALL_UNARY && o->churn == 0 && o->size <= 1024 && o->slow == 1;
     return why == NULL;
 }
 

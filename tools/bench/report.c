@@ -1,6 +1,7 @@
 /* Figures, for people and for machines. */
 #include "bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,28 +29,29 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-#define STRETCH     48 /* turns: requests and answers come in waves, so that single turns are of several kinds */
+#define STRETCH 8 /* turns, at least; requests and answers come in waves, so a stretch also holds an answer for every place */
 
 /* Stretches of turns that ran undisturbed, in cycles an RPC. */
-static void stretches(const struct turns *t, double longest, struct figures *f)
+static void stretches(const struct turns *t, double longest, uint64_t places, struct figures *f)
 {
-    double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch));
-    uint64_t n = 0;
-    for (uint64_t i = 0; stretch != NULL && i + STRETCH < t->count; i += STRETCH) {
-        double cycles = 0;
-        bool whole = true;
-        for (uint64_t k = i + 1; k <= i + STRETCH; k++) {
-            cycles += t->turn[k].cycles;
-            whole &= t->turn[k].whole && t->turn[k].cycles <= longest;
-        }
-        uint32_t rpcs = t->turn[i + STRETCH].rpcs - t->turn[i].rpcs;
-        if (whole && rpcs > 0)
+    double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch)), cycles = 0;
+    uint64_t n = 0, from = 0;
+    for (uint64_t i = 1; stretch != NULL && i < t->count; i++) {
+        cycles += t->turn[i].cycles;
+        uint32_t rpcs = t->turn[i].rpcs - t->turn[from].rpcs;
+        bool whole = t->turn[i].whole && t->turn[i].cycles <= longest, full = i - from >= STRETCH && rpcs > 0 && rpcs >= places;
+        if (whole && !full)
+            continue;
+        if (whole)
             stretch[n++] = cycles / rpcs;
+        from = i;
+        cycles = 0;
     }
     if (n > 0)
         qsort(stretch, n, sizeof(*stretch), by_value);
-    f->quiet_cycles = (n > 0 ? stretch[n / 4] : 0) + f->driver_cycles / (double)f->rpcs;
-    f->typical_cycles = (n > 0 ? stretch[n / 2] : 0) + f->driver_cycles / (double)f->rpcs;
+    f->stretches = n;
+    f->quiet_cycles = (n > 0 ? stretch[n / 4] + f->driver_cycles / (double)f->rpcs : f->busy_cycles / (double)f->rpcs);
+    f->typical_cycles = (n > 0 ? stretch[n / 2] + f->driver_cycles / (double)f->rpcs : f->busy_cycles / (double)f->rpcs);
     free(stretch);
 }
 
@@ -65,7 +67,7 @@ double turns_median(const struct turns *t)
     return m;
 }
 
-void figures_take(struct figures *f, struct turns *t)
+void figures_take(struct figures *f, const struct turns *t, uint64_t places)
 {
     f->turns = t->count;
     if (t->count == 0 || f->rpcs == 0)
@@ -81,7 +83,7 @@ void figures_take(struct figures *f, struct turns *t)
     }
     if (good > 0) /* an interrupted turn counts as a mean one of the others */
         f->busy_cycles = own / (double)good * (double)t->count + f->driver_cycles;
-    stretches(t, longest, f);
+    stretches(t, longest, places, f);
 }
 
 /* The first line of a file that begins with `key`, behind its colon. */
@@ -125,7 +127,9 @@ struct out { /* figures one after the other */
 
 static void put(struct out *o, const char *id, double value, const char *unit)
 {
-    printf("%s{\"id\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"}", o->first ? "" : ",", id, value, unit);
+    char text[32];
+    snprintf(text, sizeof(text), isfinite(value) ? "%.6g" : "null", value); /* JSON knows no infinity */
+    printf("%s{\"id\":\"%s\",\"value\":%s,\"unit\":\"%s\"}", o->first ? "" : ",", id, text, unit);
     o->first = false;
 }
 
@@ -158,6 +162,7 @@ static void put_cycles(struct out *out, const struct figures *f, const struct op
     if (o->lockstep) {
         put(out, "cycles_per_rpc_typical", f->typical_cycles, "cycles");
         put(out, "cycles_per_rpc_quiet", f->quiet_cycles, "cycles");
+        put(out, "stretches", (double)f->stretches, "");
         put(out, "driver_cycles_per_rpc", f->driver_cycles / rpcs, "cycles");
         put(out, "batch", (double)f->packets_in / (double)f->turns, "packets");
         put(out, "turns", (double)f->turns, "");
@@ -217,7 +222,7 @@ static void text_gateway(const struct figures *f, const struct options *o)
     snprintf(text, sizeof(text), "of them for the device's buffers %.0f", f->driver_cycles / rpcs);
     line("busy cycles per RPC", cycles, "%.0f", text);
     if (o->lockstep) {
-        snprintf(text, sizeof(text), "median over stretches of %d undisturbed turns", STRETCH);
+        snprintf(text, sizeof(text), "median over %llu stretches of at least %d undisturbed turns", (unsigned long long)f->stretches, STRETCH);
         line("  in the typical stretch", f->typical_cycles, "%.0f", text);
         line("  in quiet stretches", f->quiet_cycles, "%.0f", "their lower quartile");
     }

@@ -126,12 +126,21 @@ static void settle(struct run *r, uint64_t ms)
         turn(r);
 }
 
+/* What is under way arrives: in lockstep that takes no time, only turns. */
+static void quiesce(struct run *r)
+{
+    if (!r->o->lockstep)
+        settle(r, 300);
+    for (r->idle = 0; r->o->lockstep && r->idle < 100;)
+        turn(r);
+}
+
 static bool connect_backends(struct run *r)
 {
     struct peer *p = &r->lab.peer;
     if (!reach(r, "backends connected", NULL, &p->accepted, p->options.endpoints * (r->lab.workers > 0 ? r->lab.workers : 1), r->o->wait_seconds))
         return false;
-    settle(r, r->o->link == LINK_RING ? 50 : 300); /* SETTINGS both ways */
+    quiesce(r); /* SETTINGS both ways */
     return true;
 }
 
@@ -202,7 +211,7 @@ static void measured(struct run *r, struct figures *f, const struct figures *bef
     f->residence_interrupted = p->residence_interrupted;
     f->late = p->late;
     f->opened = p->opened;
-    figures_take(f, &r->turns);
+    figures_take(f, &r->turns, (uint64_t)r->o->connections * r->o->streams);
     if (!r->o->lockstep && r->lab.workers > 0) /* the gateway's own clock */
         f->busy_cycles = (double)(lab_counter(&r->lab, STATS_BUSY_NS) - (uint64_t)before->busy_cycles) * f->tsc_hz / 1e9 + f->driver_cycles;
 }
