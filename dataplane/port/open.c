@@ -16,6 +16,7 @@
 #define TX_DESCRIPTORS 512
 #define LINK_POLL_MS   20
 #define ETHERNET_HEAD  18 /* with one VLAN tag */
+#define JOINED_MAX     40 /* of ordinary segments less than 64 KiB, with the headers */
 
 /* What a device is opened with; the sentence about what failed goes through it. */
 struct opening {
@@ -56,12 +57,16 @@ static bool is_pci(const char *name)
 
 /* ---- finding ---- */
 
-static bool check_interface(struct opening *o)
+static void interface_of(const struct opening *o, char interface[IF_NAMESIZE])
 {
     const char *at = strstr(o->config->device, "iface=");
-    char interface[IF_NAMESIZE] = "";
-    if (at != NULL)
-        snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(at + 6, ","), at + 6);
+    snprintf(interface, IF_NAMESIZE, "%.*s", at != NULL ? (int)strcspn(at + 6, ",") : 0, at != NULL ? at + 6 : "");
+}
+
+static bool check_interface(struct opening *o)
+{
+    char interface[IF_NAMESIZE];
+    interface_of(o, interface);
     if (interface[0] == '\0')
         return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
     if (if_nametoindex(interface) == 0)
@@ -117,7 +122,9 @@ static bool find(struct opening *o)
         return true; /* the EAL plugged it in, or the application made it */
     if (!check_before(o))
         return false;
-    int rc = rte_dev_probe(o->config->device);
+    char arguments[512];
+    port_arguments(o->config->device, o->config->mtu, arguments, sizeof(arguments));
+    int rc = rte_dev_probe(arguments);
     if (rc != 0)
         return explain_probe(o, rc);
     o->ours = true;
@@ -150,11 +157,28 @@ static uint32_t buffer_room(const struct port_config *c, uint16_t queues)
     return least - RTE_PKTMBUF_HEADROOM;
 }
 
+/* Cutting needs checksums, and buffers in a row.  A device that has no checksum of IPv4's header to offer (virtio) leaves that of segments to
+ * whoever cuts them. */
+static uint32_t choose_tso(struct opening *o)
+{
+    uint64_t want = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    bool there = (o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0 &&
+                 ((o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0 || starts(o->dev.driver_name, "net_virtio"));
+    if (!there || o->queues < o->config->queues) /* who has no queue sends by way of another worker: one packet at a time */
+        return 0;
+    o->conf.txmode.offloads |= want & o->dev.tx_offload_capa;
+    return PORT_TX_TSO;
+}
+
 static uint32_t choose_offloads(struct opening *o)
 {
     uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM, tx = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     uint32_t used = 0;
+    /* Devices reckon receive buffers in KiB: a frame that fills ours to the last may come in two, which are made one. */
+    if (o->config->mtu + (uint32_t)ETHERNET_HEAD > buffer_room(o->config, o->queues) / 1024 * 1024)
+        o->conf.rxmode.offloads |= o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
     if (use_offloads(o)) {
+        rx &= o->dev.rx_offload_capa | RTE_ETH_RX_OFFLOAD_TCP_CKSUM; /* of IPv4's header we make sure anyway */
         if ((o->dev.rx_offload_capa & rx) == rx) {
             o->conf.rxmode.offloads |= rx;
             used |= PORT_RX_CSUM;
@@ -162,26 +186,28 @@ static uint32_t choose_offloads(struct opening *o)
         /* i40e and others want the IP checksum offload in the same breath. */
         if ((o->dev.tx_offload_capa & tx) == tx) {
             o->conf.txmode.offloads |= tx | (o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
-            used |= PORT_TX_TCP_CSUM;
+            used |= PORT_TX_TCP_CSUM | choose_tso(o);
         }
     }
     /* Never RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE: buffers are reference-counted. */
     return used;
 }
 
-static void choose_rss(struct opening *o)
+/* What ethdev is told: see jumbo.c. */
+static uint16_t told_mtu(const struct opening *o)
 {
-    uint64_t want = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
-    if (o->queues < 2 || (want & o->dev.flow_type_rss_offloads) == 0)
-        return;
-    o->conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    o->conf.rx_adv_conf.rss_conf.rss_hf = want & o->dev.flow_type_rss_offloads;
-    o->conf.rxmode.offloads |= o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
+    return port_understates(o->name) ? RTE_MIN(o->config->mtu, RTE_ETHER_MTU) : o->config->mtu;
 }
 
 static bool set_mtu(struct opening *o)
 {
     uint16_t mtu = o->config->mtu, now = 0;
+    if (told_mtu(o) < mtu) {
+        char interface[IF_NAMESIZE];
+        interface_of(o, interface);
+        int rc = interface[0] != '\0' ? port_interface_mtu(interface, mtu) : 0;
+        return rc == 0 || fail(o, "the kernel's interface \"%s\" takes no MTU of %u: %s; lower ports[].mtu", interface, mtu, strerror(-rc));
+    }
     if (rte_eth_dev_set_mtu(o->device, mtu) == 0)
         return true;
     /* A driver without that call carries what its buffers hold: an ordinary frame it can. */
@@ -203,6 +229,8 @@ static uint32_t largest_mtu(const struct opening *o)
     uint32_t frame = o->dev.max_rx_pktlen, head = ETHERNET_HEAD;
     if (o->dev.max_mtu != UINT16_MAX && frame > o->dev.max_mtu)
         head = frame - o->dev.max_mtu;
+    if (port_understates(o->name))
+        return port_largest_mtu(o->config->device, o->config->mtu);
     if (starts(o->name, "net_af_xdp")) /* says 3 KiB and more, but what is beyond an ordinary frame does not arrive */
         return RTE_ETHER_MTU;
     return frame == 0 ? UINT16_MAX : frame > head ? frame - head : 0;
@@ -225,9 +253,9 @@ static bool configure(struct opening *o, struct port_info *info)
     if (buffer_room(c, o->queues) < c->mtu + (uint32_t)ETHERNET_HEAD)
         return fail(o, "an MTU of %u needs receive buffers of %u bytes, the pool's hold %u; lower ports[].mtu", c->mtu,
                     c->mtu + ETHERNET_HEAD, buffer_room(c, o->queues));
-    o->conf.rxmode.mtu = c->mtu;
+    o->conf.rxmode.mtu = told_mtu(o);
     info->offloads = choose_offloads(o);
-    choose_rss(o);
+    port_rss_choose(&o->dev, o->queues, c->rss_key, &o->conf);
     int rc = rte_eth_dev_configure(o->device, o->queues, o->queues, &o->conf);
     if (rc != 0)
         return fail(o, "refuses %u queues with these offloads: %s", o->queues, strerror(-rc));
@@ -292,7 +320,9 @@ static void queue_init(struct port *port, uint16_t index, struct packet_pool *po
     q->device = port->device;
     q->index = index;
     q->pool = pool;
-    q->cleanup = rte_eth_tx_done_cleanup(port->device, index, 0) != -ENOTSUP;
+    /* Not where frames take several descriptors: igb's (DPDK 22.11 and later) then forgets which of them a packet ended at, and waits for ever
+     * for one that the device never marks as done. */
+    q->cleanup = (port->info.offloads & PORT_TX_TSO) == 0 && rte_eth_tx_done_cleanup(port->device, index, 0) != -ENOTSUP;
     q->prepare = (port->info.offloads & PORT_TX_TCP_CSUM) != 0;
 }
 
@@ -314,8 +344,14 @@ static struct port *make(struct opening *o, const struct port_info *info)
     (void)rte_eth_dev_get_name_by_port(o->device, port->info.name);
     snprintf(port->info.driver, sizeof(port->info.driver), "%s", o->dev.driver_name);
     port->info.queues = o->queues;
+    port->info.joined = o->dev.tx_desc_lim.nb_seg_max != 0 ? RTE_MIN(o->dev.tx_desc_lim.nb_seg_max, JOINED_MAX) : JOINED_MAX;
     port->info.mtu = c->mtu;
     port->info.socket = rte_eth_dev_socket_id(o->device);
+    const char *why = port_rss_verify(o->device, &o->dev, o->queues, c->rss_key, &port->steer);
+    if (why == NULL && o->queues < c->queues)
+        why = "fewer queues than workers";
+    port->info.steer = why == NULL ? &port->steer : NULL;
+    port->info.steer_not = why;
     for (uint16_t i = 0; i < o->queues; i++)
         queue_init(port, i, c->rx_pools[i]);
     return port;
@@ -356,6 +392,19 @@ void port_close(struct port *port)
 void port_info(const struct port *port, struct port_info *info)
 {
     *info = port->info;
+}
+
+void port_offloads_text(const struct port_info *info, char *text, size_t n)
+{
+    static const struct {
+        uint32_t bit;
+        const char *words;
+    } known[] = {{PORT_RX_CSUM, "checksums in"}, {PORT_TX_TCP_CSUM, "checksums out"}, {PORT_TX_TSO, "TSO"}};
+    snprintf(text, n, "none");
+    size_t used = 0;
+    for (unsigned i = 0; i < sizeof(known) / sizeof(*known) && used < n; i++)
+        if (info->offloads & known[i].bit)
+            used += (size_t)snprintf(text + used, n - used, "%s%s", used > 0 ? ", " : "", known[i].words);
 }
 
 bool port_link_up(const struct port *port)
