@@ -105,7 +105,8 @@ struct config_cluster {
     enum config_format format;
     enum config_policy policy;
     char *lb_weights; /* lb_config.weights: "" or "registry" */
-    char *service_config;
+    char *service_config; /* as written */
+    char *service_text;   /* the JSON: itself, or what the file holds; NULL: none */
     enum config_no_ready { CONFIG_NO_READY_FAIL, CONFIG_NO_READY_QUEUE } no_ready;
     uint32_t no_ready_max;
     uint64_t no_ready_timeout_ns;

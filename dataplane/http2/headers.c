@@ -92,7 +92,7 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
         c->gap_high = c->id;
     }
     c->last_seen = c->id;
-    if (c->goaway_sent && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
+    if ((c->goaway_sent || c->goaway_pending) && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
         stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
         return;
     }

@@ -204,10 +204,12 @@ void pool_settings(struct pool *p, struct session *s, uint64_t now)
 }
 
 /* A backend that greets and leaves is not tried in a tight loop. */
-static bool left_soon(const struct pool_slot *e, const struct session *s, uint64_t now)
+static bool left_soon(const struct session *s, uint64_t soon_ns, uint64_t now)
 {
-    return now - s->opened_ns < e->backoff_base_ns;
+    return now - s->opened_ns < soon_ns;
 }
+
+#define POLITE 8 /* who says GOAWAY may do so this much sooner than who just hangs up: a max_connection_age of a second is no fault */
 
 void pool_goaway(struct pool *p, struct session *s, uint64_t now)
 {
@@ -216,7 +218,7 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
         return;
     bool last = usable(e) == UINT32_C(1) << s->kept;
     retire(p, e, s->kept);
-    if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
+    if (!base_timer_armed(&e->timer) && left_soon(s, e->backoff_base_ns / POLITE, now))
         backoff(p, e, now);
     else if (last && (e->flags & SNAPSHOT_PRESENT))
         pool_replacing_set(p, e, true);
@@ -259,7 +261,7 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
         pool_queue(&p->reports, &e->report);
         return;
     }
-    if (!was_draining && (!was_ready || left_soon(e, s, now))) {
+    if (!was_draining && (!was_ready || left_soon(s, e->backoff_base_ns, now))) {
         failed(p, e, now);
         return;
     }

@@ -171,6 +171,12 @@ void session_reset(struct session_stream *st, enum http2_error code);
  * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
 void session_release(struct session_stream *st);
 
+/* Nothing of this request has been on the wire. */
+static inline bool session_unsent(const struct session_stream *st)
+{
+    return st->h2 == NULL || st->h2->state == HTTP2_STREAM_IDLE;
+}
+
 /* Of what sessions send and keep. */
 static inline struct packet_pool *sessions_pool(const struct sessions *ss)
 {

@@ -51,6 +51,23 @@ struct snapshot_keepalive {
     bool permit_without_stream;
 };
 
+/* retryPolicy of a gRPC service config (gRFC A6). */
+struct snapshot_retry {
+    uint64_t initial_ns, max_ns;
+    uint32_t factor_x1024;
+    uint32_t codes;    /* bit n: grpc-status n is retried */
+    uint32_t attempts; /* the first included, 2 to 5; 0: no policy */
+};
+
+/* methodConfig: those named exactly first, then services, then all. */
+struct snapshot_method {
+    uint8_t match; /* enum snapshot_match: EXACT, PREFIX ("/pkg.Service/"), ANY */
+    uint16_t path_len;
+    const char *path;
+    uint64_t timeout_ns; /* cap; 0 = none */
+    struct snapshot_retry retry;
+};
+
 /* Frames that cost a client nothing, a second. */
 struct snapshot_bounds {
     uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
@@ -70,6 +87,10 @@ struct snapshot_cluster {
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns, max_connection_age_ns;
     uint32_t backoff_factor_x1024; /* 1.6 -> 1638 */
     struct snapshot_keepalive keepalive;
+    uint32_t throttle_max, throttle_ratio; /* retryThrottling, in thousandths of a token; 0: none */
+    uint64_t service; /* differs whenever methods do */
+    uint32_t method_count;
+    const struct snapshot_method *methods; /* first match wins */
     uint32_t slot_count;
     const uint32_t *slots; /* of the endpoints with SNAPSHOT_PRESENT, in order of address */
     char name[64];
