@@ -54,6 +54,12 @@ struct config_keepalive {
     bool permit_without_stream;
 };
 
+/* Frames that cost a client nothing, a second; see docs/design/http2.md. */
+struct config_bounds {
+    uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
+    uint32_t continuation_frames, header_fields;
+};
+
 struct config_route {
     char *authority; /* "*" = any; "*.example.com" = suffix; else exact, port of the request ignored */
     char *path;      /* "/" everything, "/pkg.Service/" prefix, "/pkg.Service/Method" exact */
@@ -70,6 +76,7 @@ struct config_listener {
     uint32_t max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
     uint64_t handshake_timeout_ns, header_timeout_ns;
+    struct config_bounds bounds;
     struct config_keepalive keepalive;
     bool health_service;
     enum config_forwarded { CONFIG_FORWARDED_APPEND, CONFIG_FORWARDED_OFF } forwarded;
@@ -123,6 +130,7 @@ struct config {
         uint64_t memory;
         uint32_t connections;
         uint32_t streams;
+        uint32_t high_water; /* percent */
     } limits;
     struct config_port ports[CONFIG_PORTS_MAX];
     unsigned port_count;

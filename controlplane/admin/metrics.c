@@ -103,7 +103,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_SYN_COOKIES_KEPT,
                                                 STATS_TCP_PATH_MTU,
                                                 STATS_TCP_BLACK_HOLES,
-                                                 STATS_HANDOVERS_SENT};
+                                                 STATS_HANDOVERS_SENT,
+                                                 STATS_OWNERS_BY_DEVICE,
+                                                 STATS_PORT_TX_SUPERS};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];

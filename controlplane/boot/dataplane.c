@@ -104,6 +104,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->connections = c->limits.connections / b->workers + 64;
     out->streams = c->limits.streams / b->workers + 64;
     out->max_header_list_size = max_header_list(c);
+    out->high_water = c->limits.high_water;
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;
@@ -171,6 +172,36 @@ static bool budget(struct boot *b, size_t heap_bytes, char *error, size_t error_
     return true;
 }
 
+/* The NUMA node of the first port that has one, -1: none has. */
+static int numa_node(const struct config *c)
+{
+    for (unsigned i = 0; i < c->port_count; i++) {
+        const char *device = c->ports[i].device;
+        char path[128];
+        int node = -1;
+        snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s%.*s/numa_node", strchr(device, ':') != strrchr(device, ':') ? "" : "0000:",
+                 (int)strcspn(device, ","), device);
+        FILE *f = strncmp(device, "net_", 4) != 0 ? fopen(path, "r") : NULL;
+        if (f != NULL) {
+            if (fscanf(f, "%d", &node) != 1)
+                node = -1;
+            fclose(f);
+        }
+        if (node >= 0)
+            return node;
+    }
+    return -1;
+}
+
+/* Elsewhere where the node has no memory left: slower, not wrong. */
+static struct packet_pool *pool_make(const struct boot *b, const char *kind, unsigned worker, uint32_t count, uint32_t room)
+{
+    char name[24];
+    snprintf(name, sizeof(name), "%s%u", kind, worker);
+    struct packet_pool *pool = packet_pool_create(name, count, room, b->heap.socket);
+    return pool == NULL && b->heap.base == NULL && b->heap.socket >= 0 ? packet_pool_create(name, count, room, -1) : pool;
+}
+
 static bool create_pools(struct boot *b, char *error, size_t error_len)
 {
     const struct config *c = b->config;
@@ -181,17 +212,16 @@ static bool create_pools(struct boot *b, char *error, size_t error_len)
     uint32_t hoard = (b->workers - 1) * PORT_HANDOVER_HOARD;
     uint32_t rx = RX_BUFFERS * c->port_count + hoard, tx = pool_buffers(c, b->workers, room) + ip.reassemblies + hoard;
     size_t bytes = (packet_pool_footprint(rx, room) + packet_pool_footprint(tx, room)) * b->workers;
-    if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, -1, error, error_len))
+    if (!budget(b, bytes, error, error_len) || !port_heap_open(&b->heap, "penstock", bytes, numa_node(c), error, error_len))
         return false;
     b->heap_open = true;
     for (unsigned w = 0; w < b->workers; w++) {
-        char name[24];
-        snprintf(name, sizeof(name), "rx%u", w);
-        b->rx_pool[w] = packet_pool_create(name, rx, room, b->heap.socket);
-        snprintf(name, sizeof(name), "tx%u", w);
-        b->pool[w] = packet_pool_create(name, tx, room, b->heap.socket);
+        b->rx_pool[w] = pool_make(b, "rx", w, rx, room);
+        b->pool[w] = pool_make(b, "tx", w, tx, room);
         if (b->rx_pool[w] == NULL || b->pool[w] == NULL) {
-            snprintf(error, error_len, "no memory for packet buffers (%zu MiB)", bytes >> 20);
+            snprintf(error, error_len, b->heap.base != NULL ? "no memory for packet buffers (%zu MiB)" :
+                     "the free hugepages do not hold the packet buffers (%zu MiB); reserve more, or lower limits.memory, or leave hugepages alone with "
+                     "dpdk.eal = [ \"--no-huge\", \"-m\", \"128\" ]", bytes >> 20);
             return false;
         }
     }
@@ -208,13 +238,22 @@ static bool open_handover(struct boot *b, char *error, size_t error_len)
     return b->handover != NULL;
 }
 
-static void tell_queues(const struct boot *b, unsigned i)
+/* What an operator wants to know of a port before he wonders about its speed. */
+static void tell_port(const struct boot *b, unsigned i)
 {
     struct port_info info;
     port_info(b->port[i], &info);
+    const char *name = b->config->ports[i].name;
+    char rss[128] = "", offloads[128];
+    if (b->workers > 1)
+        snprintf(rss, sizeof(rss), "; RSS: %s%s", info.steer != NULL ? "key and table are ours, read back: flows come to their worker" : "not used, ",
+                 info.steer != NULL ? "" : info.steer_not);
+    port_offloads_text(&info, offloads, sizeof(offloads));
+    loop_log(LOOP_LOG_INFO, "port \"%s\": %s, %u queue%s, MTU %u; offloads: %s%s", name, info.driver, info.queues, info.queues == 1 ? "" : "s", info.mtu,
+             offloads, rss);
     if (info.queues < b->workers)
-        loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", b->config->ports[i].name,
-                 info.driver, info.queues, info.queues == 1 ? "" : "s", b->workers);
+        loop_log(LOOP_LOG_INFO, "port \"%s\": %s has %u queue%s for %u workers; the others are reached by hand-over", name, info.driver, info.queues,
+                 info.queues == 1 ? "" : "s", b->workers);
 }
 
 static uint64_t dropped(const struct boot *b, enum stats_drop why)
@@ -246,18 +285,25 @@ void boot_watch_devices(struct boot *b)
 
 static bool open_ports(struct boot *b, char *error, size_t error_len)
 {
+    if (getrandom(b->rss_key, sizeof(b->rss_key), 0) != sizeof(b->rss_key))
+        abort();
     for (unsigned i = 0; i < b->config->port_count; i++) {
         const struct config_port *p = &b->config->ports[i];
         struct port_config pc = {.device = p->device, .queues = (uint16_t)b->workers, .mtu = (uint16_t)p->mtu,
-                                 .rx_descriptors = RX_DESCRIPTORS, .tx_descriptors = RX_DESCRIPTORS, .rx_pools = b->rx_pool};
+                                 .rx_descriptors = RX_DESCRIPTORS, .tx_descriptors = RX_DESCRIPTORS, .rss_key = b->rss_key,
+                                 .rx_pools = b->rx_pool};
         char why[512];
         b->port[i] = port_open(&pc, why, sizeof(why));
         if (b->port[i] == NULL) {
             snprintf(error, error_len, "port \"%s\": %s", p->name, why);
             return false;
         }
-        tell_queues(b, i);
+        tell_port(b, i);
         b->ports++;
+        struct port_info info;
+        port_info(b->port[i], &info);
+        b->owners.steer[i] = info.steer;
+        b->owners.unverified[i] = IP_OWNER_VERIFY;
     }
     return true;
 }

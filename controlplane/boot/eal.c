@@ -53,6 +53,18 @@ static bool pci_wanted(const struct config *c)
     return false;
 }
 
+/* Of all that is bound to a driver for user space, what the configuration names and nothing else. */
+static void add_devices(struct args *a, const struct config *c)
+{
+    if (has(a, "-a") || has(a, "--allow") || has(a, "-b") || has(a, "--block") || has(a, "--no-pci"))
+        return;
+    for (unsigned i = 0; i < c->port_count; i++)
+        if (strncmp(c->ports[i].device, "net_", 4) != 0) {
+            add(a, "-a");
+            add(a, c->ports[i].device);
+        }
+}
+
 static void cpus_allowed(char *out, size_t n)
 {
     cpu_set_t set;
@@ -106,6 +118,7 @@ bool boot_eal_start(struct boot *b, const char *program, char *error, size_t err
     add(&a, program);
     for (unsigned i = 0; i < b->config->eal_count; i++)
         add(&a, b->config->eal[i]);
+    add_devices(&a, b->config);
     if (b->config->eal_count == 0) {
         if (hugepages_free() < 64) {
             add(&a, "--no-huge");

@@ -35,6 +35,7 @@ struct boot {
     bool heap_open;
     struct port_handover *handover; /* NULL: one worker */
     struct ip_owners owners;
+    uint8_t rss_key[BASE_STEER_KEY];
     bool offloads_told;
     struct port *port[SNAPSHOT_PORTS_MAX];
     unsigned ports;

@@ -48,7 +48,7 @@ struct path {
     uint16_t port;
     uint8_t head_len; /* bytes of head in use */
     bool v6;
-    bool device_csum;
+    bool device_csum, device_tso;
     uint8_t l2_len;
     uint16_t pseudo; /* sum of addresses and protocol */
     uint16_t ip_sum; /* IPv4: of the header without total length */

@@ -57,6 +57,7 @@ struct ip_prefix {
 
 enum {
     IP_TX_TCP_CSUM = 1, /* the device computes the TCP checksum */
+    IP_TX_TSO = 4,      /* and cuts what is joined into segments of the size of its first */
     IP_RX_CSUM = 2, /* the device's verdict on received checksums is used; the first ones are verified, see input.c */
 };
 
@@ -110,6 +111,8 @@ void ip_learn(struct ip *ip, uint16_t port, struct packet *p, uint64_t now);
  * ip kept it, or dropped and counted it. Only the headroom and the checksum field are written; another holder of the
  * buffer must not rely on where its data starts. */
 bool ip_output(struct ip *ip, const struct base_flow *flow, struct packet *p, uint64_t now);
+/* May a join (packet_join) go this way now: the port's device cuts it up (IP_TX_TSO), and the way is known, so that ip_output() gives it back? */
+bool ip_takes_joined(const struct ip *ip, const struct base_flow *flow);
 /* Frames of ip's own, and those whose neighbour has answered: the caller's, to be sent on *port.  NULL: no more. */
 struct packet *ip_output_next(struct ip *ip, uint16_t *port);
 /* Segments given up because the next hop does not answer: flow, seq, hard.  False: no more. */

@@ -16,13 +16,22 @@ static inline bool path_is(const struct path *path, const struct base_flow *f, u
            base_addr_eq(&path->local, &f->local);
 }
 
+static __attribute__((noinline)) void offload_joined(const struct path *path, struct packet *p, uint32_t header, uint32_t first)
+{
+    uint32_t family = path->v6 ? PACKET_TX_IPV6 : PACKET_TX_IP_CSUM; /* IPv4's total length differs from segment to segment */
+    packet_tx_offload(p, PACKET_TX_TSO | PACKET_TX_TCP_CSUM | family, path->l2_len, path->head_len - path->l2_len, header);
+    packet_tx_segment(p, first - header);
+}
+
 /* Checksum and headers.  64 bytes are copied whatever the header's length: one store or two, and no branch. */
 static inline void frame_finish(const struct path *path, struct packet *p)
 {
-    uint32_t len = packet_len(p);
+    uint32_t len = packet_total(p), first = packet_len(p);
     uint8_t *tcp = packet_data(p);
     uint64_t sum = path->pseudo + (uint64_t)__builtin_bswap16((uint16_t)len);
-    if (path->device_csum)
+    if (unlikely(len != first))
+        store16_raw(tcp + 16, path->pseudo); /* each segment's length is the device's to add */
+    else if (path->device_csum)
         store16_raw(tcp + 16, ip_sum_fold(sum)); /* what devices want to find there */
     else
         store16_raw(tcp + 16, (uint16_t)~ip_sum_fold(sum + ip_sum(tcp, len)));
@@ -36,7 +45,9 @@ static inline void frame_finish(const struct path *path, struct packet *p)
         store16_raw(head + IP_HEADROOM - IP4_LEN + 10, (uint16_t)~ip_sum_fold((uint64_t)path->ip_sum + total));
     }
     packet_adj(p, IP_HEADROOM - path->head_len);
-    if (path->device_csum)
+    if (unlikely(len != first))
+        offload_joined(path, p, (uint32_t)(tcp[12] >> 4) * 4, first);
+    else if (path->device_csum)
         packet_tx_offload(p, PACKET_TX_TCP_CSUM | (path->v6 ? PACKET_TX_IPV6 : 0), path->l2_len,
                           path->head_len - path->l2_len, (uint32_t)(tcp[12] >> 4) * 4);
     else
@@ -96,6 +107,7 @@ static void path_make(struct path *path, const struct ip *ip, const struct base_
     path->l2_len = port->l2_len;
     path->v6 = v6;
     path->device_csum = (port->c.flags & IP_TX_TCP_CSUM) != 0;
+    path->device_tso = (port->c.flags & IP_TX_TSO) != 0;
     uint64_t addresses;
     if (v6) {
         write6(h, &f->local, &f->remote, PROTO_TCP, 64, 0);
@@ -176,6 +188,12 @@ bool ip_output(struct ip *ip, const struct base_flow *f, struct packet *p, uint6
         return output_slow(ip, f, p, now);
     frame_finish(path, p);
     return true;
+}
+
+bool ip_takes_joined(const struct ip *ip, const struct base_flow *f)
+{
+    const struct path *path = &ip->paths[path_slot(f)];
+    return path_is(path, f, ip->epoch) && path->device_tso;
 }
 
 /* ---- frames of our own ---- */

@@ -20,7 +20,9 @@ struct packet {
     uint32_t rx_flags, hash;
     uint16_t vlan;
     uint32_t tx_flags;
-    uint16_t l2_len, l3_len, l4_len;
+    uint16_t l2_len, l3_len, l4_len, segment;
+    struct packet *next; /* in a join; head: and what the others add to it */
+    uint32_t more, joined;
     _Alignas(8) uint8_t scratch[PACKET_SCRATCH];
     uint8_t *bytes;
 };
@@ -117,6 +119,31 @@ static inline void packet_reset(struct packet *p)
     p->len = 0;
     p->rx_flags = 0;
     p->tx_flags = 0;
+    p->next = NULL;
+    p->more = 0;
+    p->joined = 0;
+}
+
+static inline void packet_join(struct packet *head, struct packet *last, struct packet *next)
+{
+    last->next = next;
+    head->more += next->len;
+    head->joined++;
+}
+
+static inline uint32_t packet_total(const struct packet *p)
+{
+    return p->len + p->more;
+}
+
+static inline uint32_t packet_joined(const struct packet *p)
+{
+    return 1 + p->joined;
+}
+
+static inline struct packet *packet_next(const struct packet *p)
+{
+    return p->next;
 }
 
 static inline void *packet_scratch(struct packet *p)
@@ -145,6 +172,11 @@ static inline void packet_tx_offload(struct packet *p, uint32_t flags, uint32_t 
     p->l2_len = (uint16_t)l2_len;
     p->l3_len = (uint16_t)l3_len;
     p->l4_len = (uint16_t)l4_len;
+}
+
+static inline void packet_tx_segment(struct packet *p, uint32_t payload)
+{
+    p->segment = (uint16_t)payload;
 }
 
 static inline struct packet_pool *packet_pool_of(const struct packet *p)

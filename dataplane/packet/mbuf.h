@@ -15,9 +15,10 @@ static inline struct packet *packet_alloc(struct packet_pool *pool)
     return (struct packet *)rte_pktmbuf_alloc((struct rte_mempool *)pool);
 }
 
+/* This buffer alone: a join belongs to the device. */
 static inline void packet_free(struct packet *p)
 {
-    rte_pktmbuf_free(packet_mbuf(p));
+    rte_pktmbuf_free_seg(packet_mbuf(p));
 }
 
 static inline void packet_ref(struct packet *p)
@@ -95,6 +96,31 @@ static inline void packet_reset(struct packet *p)
     m->data_len = 0;
     m->pkt_len = 0;
     m->ol_flags = 0;
+    m->nb_segs = 1;
+    m->next = NULL;
+}
+
+static inline void packet_join(struct packet *head, struct packet *last, struct packet *next)
+{
+    struct rte_mbuf *h = packet_mbuf(head), *n = packet_mbuf(next);
+    packet_mbuf(last)->next = n;
+    h->nb_segs++;
+    h->pkt_len += n->data_len;
+}
+
+static inline uint32_t packet_total(const struct packet *p)
+{
+    return packet_mbuf(p)->pkt_len;
+}
+
+static inline uint32_t packet_joined(const struct packet *p)
+{
+    return packet_mbuf(p)->nb_segs;
+}
+
+static inline struct packet *packet_next(const struct packet *p)
+{
+    return (struct packet *)packet_mbuf(p)->next;
 }
 
 static inline void *packet_scratch(struct packet *p)
@@ -111,6 +137,7 @@ static inline uint32_t packet_rx_flags(const struct packet *p)
     r |= ip == RTE_MBUF_F_RX_IP_CKSUM_BAD ? PACKET_RX_IP_BAD : 0;
     r |= l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD ? PACKET_RX_L4_GOOD : 0;
     r |= l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD ? PACKET_RX_L4_BAD : 0;
+    r |= l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE ? PACKET_RX_L4_PARTIAL : 0;
     r |= (f & RTE_MBUF_F_RX_VLAN_STRIPPED) ? PACKET_RX_VLAN : 0;
     r |= (f & RTE_MBUF_F_RX_RSS_HASH) ? PACKET_RX_HASH : 0;
     return r;
@@ -134,11 +161,17 @@ static inline void packet_tx_offload(struct packet *p, uint32_t flags, uint32_t 
         f |= flags & PACKET_TX_IPV6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
     f |= flags & PACKET_TX_IP_CSUM ? RTE_MBUF_F_TX_IP_CKSUM : 0;
     f |= flags & PACKET_TX_TCP_CSUM ? RTE_MBUF_F_TX_TCP_CKSUM : 0;
+    f |= flags & PACKET_TX_TSO ? RTE_MBUF_F_TX_TCP_SEG : 0;
     m->ol_flags = f;
     m->tx_offload = 0;
     m->l2_len = l2_len & 0x7f;
     m->l3_len = l3_len & 0x1ff;
     m->l4_len = l4_len & 0xff;
+}
+
+static inline void packet_tx_segment(struct packet *p, uint32_t payload)
+{
+    packet_mbuf(p)->tso_segsz = payload & 0xffff;
 }
 
 static inline struct packet_pool *packet_pool_of(const struct packet *p)

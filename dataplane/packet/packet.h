@@ -4,6 +4,9 @@
  * that belongs to whichever room holds the packet.  Frames that a device delivers in several segments are
  * made linear by port before anybody else sees them.
  *
+ * On the way out several packets may be joined to one frame, for a device that cuts it into segments itself.  A join is the device's view of
+ * them: each stays a packet with its own references, and packet_reset() of one that nobody else holds any more takes it out of its join.
+ *
  * Owns:   buffers and pools.  Two back ends behind this header: rte_mbuf (the only room that knows it), and,
  *         with -DPACKET_MALLOC, one malloc'd object a buffer, so that sanitizers see every overrun and every use after free.
  * Uses:   base, stats; rte_mbuf, rte_mempool.
@@ -31,12 +34,14 @@ enum {
     PACKET_RX_L4_BAD = 8, /* neither good nor bad: not checked, software must */
     PACKET_RX_VLAN = 16,  /* the tag was stripped, packet_vlan() has it */
     PACKET_RX_HASH = 32,  /* packet_hash() has the device's RSS hash */
+    PACKET_RX_L4_PARTIAL = 64, /* the sender is on this machine and vouches for the data: the field holds the pseudo-header's sum alone */
 };
 /* and as ip sets them on transmit: */
 enum {
     PACKET_TX_IP_CSUM = 1,
     PACKET_TX_TCP_CSUM = 2,
     PACKET_TX_IPV6 = 4,
+    PACKET_TX_TSO = 8, /* cut into segments of packet_tx_segment() bytes of payload */
 };
 
 #ifdef PACKET_MALLOC
@@ -63,6 +68,10 @@ enum {
  *   uint32_t       packet_rx_flags(const struct packet *)
  *   uint16_t       packet_vlan(const struct packet *);  uint32_t packet_hash(const struct packet *)
  *   void           packet_tx_offload(struct packet *, uint32_t flags, l2_len, l3_len, l4_len)
+ *   void           packet_tx_segment(struct packet *, uint32_t payload)  after it, with PACKET_TX_TSO
+ *   void           packet_join(struct packet *head, struct packet *last, struct packet *next)  next comes behind last, the last of head's join so far
+ *   uint32_t       packet_total(const struct packet *), packet_joined(const struct packet *)  of head: bytes, and packets, of the join
+ *   struct packet *packet_next(const struct packet *)           in the join; NULL: the last
  *   struct packet_pool *packet_pool_create(name, count, room, socket)     start-up only; room: data bytes a buffer
  *   void           packet_pool_destroy(struct packet_pool *)
  *   size_t         packet_pool_footprint(count, room)           bytes of memory that such a pool takes, rounded up

@@ -29,15 +29,19 @@ struct packet_tap *packet_tap_create(void *memory, uint32_t frames, uint32_t sna
     return rc == 0 ? t : NULL;
 }
 
-static bool keep(struct packet_tap *t, const uint8_t *data, uint32_t n, uint16_t device, bool out)
+static bool keep(struct packet_tap *t, struct packet *p, uint16_t device, bool out)
 {
+    uint32_t n = packet_total(p), kept = n < t->snaplen ? n : t->snaplen;
     struct rte_ring_zc_data zc;
     if (rte_ring_enqueue_zc_bulk_elem_start(t->ring, t->element, 1, &zc, NULL) == 0)
         return false;
     struct packet_tap_frame *f = zc.ptr1;
-    uint32_t kept = n < t->snaplen ? n : t->snaplen;
     *f = (struct packet_tap_frame){.tsc = t->tsc, .length = n, .kept = kept, .device = device, .out = out};
-    memcpy(f->data, data, kept);
+    for (uint32_t at = 0; at < kept; p = packet_next(p)) {
+        uint32_t some = packet_len(p) < kept - at ? packet_len(p) : kept - at;
+        memcpy(f->data + at, packet_data(p), some);
+        at += some;
+    }
     rte_ring_enqueue_zc_elem_finish(t->ring, 1);
     return true;
 }
@@ -51,12 +55,10 @@ uint32_t packet_tap_see(struct packet_tap *t, struct packet *const *packets, uin
 {
     uint32_t matched = 0, lost = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const uint8_t *data = packet_data(packets[i]);
-        uint32_t length = packet_len(packets[i]);
-        if (t->filter != NULL && bpf_filter(t->filter, data, length, length) == 0)
-            continue;
+        if (t->filter != NULL && bpf_filter(t->filter, packet_data(packets[i]), packet_total(packets[i]), packet_len(packets[i])) == 0)
+            continue; /* headers lie in the first buffer of a join */
         matched++;
-        lost += !keep(t, data, length, device, out);
+        lost += !keep(t, packets[i], device, out);
     }
     count(&t->seen, n);
     count(&t->matched, matched);

@@ -223,13 +223,6 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
     pool_want_quietly(p, e);
 }
 
-void pool_live(struct pool_slot *e, uint64_t now)
-{
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        if (e->taken >> i & 1)
-            session_live(e->session[i], &e->life, now);
-}
-
 #define CALM_MAX 8 /* 256 times what the configuration asks for */
 
 void pool_calm(struct pool *p, struct session *s, uint64_t now)
@@ -242,9 +235,8 @@ void pool_calm(struct pool *p, struct session *s, uint64_t now)
     pool_live(e, now);
 }
 
-void pool_aged(struct pool *p, struct session *s, uint64_t now)
+void pool_aged(struct pool *p, struct session *s)
 {
-    (void)now;
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || (e->draining >> s->kept & 1))
         return;

@@ -78,12 +78,16 @@ static uint32_t send_some(struct port_queue *q, struct rte_mbuf **m, uint32_t n)
             return 1;
         }
     }
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < ready; i++)
+    uint64_t bytes = 0, supers = 0;
+    for (uint32_t i = 0; i < ready; i++) {
         bytes += m[i]->pkt_len;
+        supers += m[i]->nb_segs > 1;
+    }
     uint32_t sent = rte_eth_tx_burst(q->device, q->index, m, (uint16_t)ready);
     for (uint32_t i = sent; i < ready; i++)
         bytes -= m[i]->pkt_len;
+    if (supers > 0)
+        stats_count(q->stats, STATS_PORT_TX_SUPERS, supers);
     stats_count(q->stats, STATS_PORT_TX_PACKETS, sent);
     stats_count(q->stats, STATS_PORT_TX_BYTES, bytes);
     return sent;

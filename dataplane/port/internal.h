@@ -25,11 +25,17 @@ struct port_queue {
     _Alignas(BASE_CACHE_LINE) struct packet *tx[PORT_BURST];
 };
 
+/* steer.c.  key: BASE_STEER_KEY bytes, or NULL. */
+void port_rss_choose(const struct rte_eth_dev_info *dev, uint16_t queues, const uint8_t *key, struct rte_eth_conf *conf);
+/* Of a started device.  NULL: key and table were set and read back, and `steer` computes what the device does; else why not. */
+const char *port_rss_verify(uint16_t device, const struct rte_eth_dev_info *dev, uint16_t queues, const uint8_t *key, struct base_steer *steer);
+
 struct port {
     uint16_t device;
     bool ours; /* probed by us: removed at the end */
     struct port_info info;
     struct rte_device *bus_device;
+    struct base_steer steer;
     struct port_queue queues[];
 };
 

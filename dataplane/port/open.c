@@ -16,6 +16,7 @@
 #define TX_DESCRIPTORS 512
 #define LINK_POLL_MS   20
 #define ETHERNET_HEAD  18 /* with one VLAN tag */
+#define JOINED_MAX     40 /* of ordinary segments less than 64 KiB, with the headers */
 
 /* What a device is opened with; the sentence about what failed goes through it. */
 struct opening {
@@ -156,11 +157,28 @@ static uint32_t buffer_room(const struct port_config *c, uint16_t queues)
     return least - RTE_PKTMBUF_HEADROOM;
 }
 
+/* Cutting needs checksums, and buffers in a row.  A device that has no checksum of IPv4's header to offer (virtio) leaves that of segments to
+ * whoever cuts them. */
+static uint32_t choose_tso(struct opening *o)
+{
+    uint64_t want = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    bool there = (o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0 &&
+                 ((o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0 || starts(o->dev.driver_name, "net_virtio"));
+    if (!there || o->queues < o->config->queues) /* who has no queue sends by way of another worker: one packet at a time */
+        return 0;
+    o->conf.txmode.offloads |= want & o->dev.tx_offload_capa;
+    return PORT_TX_TSO;
+}
+
 static uint32_t choose_offloads(struct opening *o)
 {
     uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM, tx = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     uint32_t used = 0;
+    /* Devices reckon receive buffers in KiB: a frame that fills ours to the last may come in two, which are made one. */
+    if (o->config->mtu + (uint32_t)ETHERNET_HEAD > buffer_room(o->config, o->queues) / 1024 * 1024)
+        o->conf.rxmode.offloads |= o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
     if (use_offloads(o)) {
+        rx &= o->dev.rx_offload_capa | RTE_ETH_RX_OFFLOAD_TCP_CKSUM; /* of IPv4's header we make sure anyway */
         if ((o->dev.rx_offload_capa & rx) == rx) {
             o->conf.rxmode.offloads |= rx;
             used |= PORT_RX_CSUM;
@@ -168,21 +186,11 @@ static uint32_t choose_offloads(struct opening *o)
         /* i40e and others want the IP checksum offload in the same breath. */
         if ((o->dev.tx_offload_capa & tx) == tx) {
             o->conf.txmode.offloads |= tx | (o->dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
-            used |= PORT_TX_TCP_CSUM;
+            used |= PORT_TX_TCP_CSUM | choose_tso(o);
         }
     }
     /* Never RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE: buffers are reference-counted. */
     return used;
-}
-
-static void choose_rss(struct opening *o)
-{
-    uint64_t want = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
-    if (o->queues < 2 || (want & o->dev.flow_type_rss_offloads) == 0)
-        return;
-    o->conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    o->conf.rx_adv_conf.rss_conf.rss_hf = want & o->dev.flow_type_rss_offloads;
-    o->conf.rxmode.offloads |= o->dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 }
 
 /* What ethdev is told: see jumbo.c. */
@@ -247,7 +255,7 @@ static bool configure(struct opening *o, struct port_info *info)
                     c->mtu + ETHERNET_HEAD, buffer_room(c, o->queues));
     o->conf.rxmode.mtu = told_mtu(o);
     info->offloads = choose_offloads(o);
-    choose_rss(o);
+    port_rss_choose(&o->dev, o->queues, c->rss_key, &o->conf);
     int rc = rte_eth_dev_configure(o->device, o->queues, o->queues, &o->conf);
     if (rc != 0)
         return fail(o, "refuses %u queues with these offloads: %s", o->queues, strerror(-rc));
@@ -312,7 +320,9 @@ static void queue_init(struct port *port, uint16_t index, struct packet_pool *po
     q->device = port->device;
     q->index = index;
     q->pool = pool;
-    q->cleanup = rte_eth_tx_done_cleanup(port->device, index, 0) != -ENOTSUP;
+    /* Not where frames take several descriptors: igb's (DPDK 22.11 and later) then forgets which of them a packet ended at, and waits for ever
+     * for one that the device never marks as done. */
+    q->cleanup = (port->info.offloads & PORT_TX_TSO) == 0 && rte_eth_tx_done_cleanup(port->device, index, 0) != -ENOTSUP;
     q->prepare = (port->info.offloads & PORT_TX_TCP_CSUM) != 0;
 }
 
@@ -334,8 +344,14 @@ static struct port *make(struct opening *o, const struct port_info *info)
     (void)rte_eth_dev_get_name_by_port(o->device, port->info.name);
     snprintf(port->info.driver, sizeof(port->info.driver), "%s", o->dev.driver_name);
     port->info.queues = o->queues;
+    port->info.joined = o->dev.tx_desc_lim.nb_seg_max != 0 ? RTE_MIN(o->dev.tx_desc_lim.nb_seg_max, JOINED_MAX) : JOINED_MAX;
     port->info.mtu = c->mtu;
     port->info.socket = rte_eth_dev_socket_id(o->device);
+    const char *why = port_rss_verify(o->device, &o->dev, o->queues, c->rss_key, &port->steer);
+    if (why == NULL && o->queues < c->queues)
+        why = "fewer queues than workers";
+    port->info.steer = why == NULL ? &port->steer : NULL;
+    port->info.steer_not = why;
     for (uint16_t i = 0; i < o->queues; i++)
         queue_init(port, i, c->rx_pools[i]);
     return port;
@@ -376,6 +392,19 @@ void port_close(struct port *port)
 void port_info(const struct port *port, struct port_info *info)
 {
     *info = port->info;
+}
+
+void port_offloads_text(const struct port_info *info, char *text, size_t n)
+{
+    static const struct {
+        uint32_t bit;
+        const char *words;
+    } known[] = {{PORT_RX_CSUM, "checksums in"}, {PORT_TX_TCP_CSUM, "checksums out"}, {PORT_TX_TSO, "TSO"}};
+    snprintf(text, n, "none");
+    size_t used = 0;
+    for (unsigned i = 0; i < sizeof(known) / sizeof(*known) && used < n; i++)
+        if (info->offloads & known[i].bit)
+            used += (size_t)snprintf(text + used, n - used, "%s%s", used > 0 ? ", " : "", known[i].words);
 }
 
 bool port_link_up(const struct port *port)

@@ -14,6 +14,7 @@
 
 #include "packet/packet.h"
 #include "packet/tap.h"
+#include "base/steer.h"
 #include "stats/stats.h"
 
 #include "handover.h"
@@ -27,6 +28,7 @@ struct port_queue;
 /* What ip leaves to the device. */
 enum {
     PORT_TX_TCP_CSUM = 1, /* computes the TCP checksum, pseudo-header sum in the field */
+    PORT_TX_TSO = 4,      /* cuts a join (packet_join) into segments */
     PORT_RX_CSUM = 2,     /* tells good from bad on receive (packet_rx_flags) */
 };
 
@@ -44,6 +46,7 @@ struct port_config {
     uint16_t rx_descriptors, tx_descriptors; /* a queue; 0: what the device likes */
     uint32_t link_wait_ms;                   /* 0: do not wait */
     enum port_offload offload;
+    const uint8_t *rss_key; /* BASE_STEER_KEY bytes, secret, the same for all ports; NULL: as the device has it */
     struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: port_buffer_room() */
 };
 
@@ -55,7 +58,10 @@ struct port_info {
     uint16_t queues;
     uint16_t rx_descriptors, tx_descriptors; /* as granted */
     int socket;                              /* NUMA node, -1: any */
-    uint32_t offloads;                       /* PORT_TX_TCP_CSUM, PORT_RX_CSUM: in use */
+    uint32_t offloads;                       /* PORT_TX_TCP_CSUM and the others, in use */
+    uint16_t joined;                         /* packets in a frame for PORT_TX_TSO, at most */
+    const struct base_steer *steer;          /* what the device's RSS does, where that is ours and verified; lives as long as the port */
+    const char *steer_not;                   /* else why it is not */
 };
 
 #define PORT_BUFFER_SPARE 64 /* bytes beyond the MTU: Ethernet, a tag, and to spare */
@@ -67,6 +73,8 @@ struct port *port_open(const struct port_config *config, char *error, size_t err
 /* Stops the device and gives it back.  Frames still buffered are freed. */
 void port_close(struct port *port);
 void port_info(const struct port *port, struct port_info *info);
+/* The offloads in use, in words. */
+void port_offloads_text(const struct port_info *info, char *text, size_t n);
 bool port_link_up(const struct port *port);
 
 /* Queue `index`, whose frames are counted in `stats` from now on. */

@@ -51,6 +51,12 @@ struct snapshot_keepalive {
     bool permit_without_stream;
 };
 
+/* Frames that cost a client nothing, a second. */
+struct snapshot_bounds {
+    uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
+    uint32_t continuation_frames, header_fields;
+};
+
 struct snapshot_cluster {
     uint64_t version; /* differs whenever anything below or any endpoint of the cluster differs */
     uint32_t refs;    /* writer's: shared between versions when unchanged */
@@ -89,6 +95,7 @@ struct snapshot_listener {
     uint32_t max_concurrent_streams, max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
     uint64_t handshake_timeout_ns, header_timeout_ns;
+    struct snapshot_bounds bounds;
     struct snapshot_keepalive keepalive;
     uint32_t route_count;
     const struct snapshot_route *routes; /* first match wins */

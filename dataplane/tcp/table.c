@@ -126,20 +126,34 @@ uint64_t tcp_random(struct tcp *t)
     return base_siphash(&t->config.isn_key, &t->random, sizeof(t->random));
 }
 
-/* RFC 6056 section 3.3.3 (algorithm 3), over the ports that name their owner. */
+/* By the queue of its owner? */
+static bool comes_back(const struct tcp *t, const struct base_flow *flow)
+{
+    const struct base_steer *steer = t->config.steer != NULL ? t->config.steer[flow->port] : NULL;
+    return steer == NULL || base_steer_queue(steer, flow) == t->config.port_owner;
+}
+
+/* RFC 6056 section 3.3.3 (algorithm 3), over the ports that name their owner; of these the first by which segments come back to him, else,
+ * where there is none (all such are in use), any: what lands elsewhere is handed over. */
 bool tcp_port_choose(struct tcp *t, struct base_flow *flow)
 {
     const struct tcp_config *k = &t->config;
     uint32_t step = (uint32_t)k->port_mask + 1;
     uint32_t first = k->port_low + (((uint32_t)k->port_owner - k->port_low) & k->port_mask);
+    uint16_t other = 0;
     if (first > k->port_high)
         return false;
     uint32_t count = (k->port_high - first) / step + 1;
     uint32_t at = (uint32_t)((flow_secret(t, flow, 0, flow->remote_port, PURPOSE_PORT) + t->random++) % count);
     for (uint32_t i = 0; i < count; i++, at = at + 1 == count ? 0 : at + 1) {
         flow->local_port = (uint16_t)(first + at * step);
-        if (tcp_table_find(t, flow, base_flow_hash(&k->isn_key, flow)) == NULL && tcp_timewait_find(t, flow) == NULL)
+        bool back = comes_back(t, flow);
+        if ((!back && other != 0) || tcp_table_find(t, flow, base_flow_hash(&k->isn_key, flow)) != NULL || tcp_timewait_find(t, flow) != NULL)
+            continue;
+        if (back)
             return true;
+        other = flow->local_port;
     }
-    return false;
+    flow->local_port = other;
+    return other != 0;
 }

@@ -19,6 +19,7 @@
 #define TCP_H
 
 #include "packet/packet.h"
+#include "base/steer.h"
 #include "stats/stats.h"
 
 struct tcp;
@@ -52,6 +53,8 @@ struct tcp_config {
     struct base_hash_key isn_key; /* RFC 6528: secret, random at start-up */
     uint16_t port_low, port_high; /* ephemeral ports, inclusive; never a listener's */
     uint16_t port_mask, port_owner; /* only local ports with (port & mask) == owner: a flow names its worker */
+    /* By flow.port: where not NULL, what comes back on the flow shall come by queue port_owner as well.  Outlives the tcp. */
+    const struct base_steer *const *steer; /* NULL: none */
 };
 
 /* Sane values for all but keys, counts and mtu. */
@@ -115,6 +118,9 @@ void tcp_tick(struct tcp *t, uint64_t now);
 bool tcp_next_event(struct tcp *t, struct tcp_event *ev);
 /* Up to max segments; 0: nothing to send. The caller owns the packets. */
 uint32_t tcp_output(struct tcp *t, struct tcp_out *out, uint32_t max, uint64_t now);
+/* How many of what tcp_output() gave, from out[0] on, are now one: segments of one connection that a device could have made by cutting up a
+ * larger one.  The others are joined to out[0].packet (packet_join), without their headers; at most `bytes` of payload and `packets` of them. */
+uint32_t tcp_join(struct tcp_out *out, uint32_t n, uint32_t bytes, uint32_t packets);
 
 /* In-order bytes: *data is the first contiguous range, the result its length; 0: none now. */
 size_t tcp_read_peek(struct tcp_conn *c, const uint8_t **data);

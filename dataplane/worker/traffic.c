@@ -19,7 +19,7 @@ static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now
     enum ip_verdict v = ip_input(w->ip, port, p, now, &r);
     if (v == IP_WHOLE) { /* its fragments met where (source, destination, identification) sends them, its flow may live elsewhere */
         p = r.whole;
-        if (w->handover != NULL && handed_over(w, port, p, ip_owner(&w->owners, p)))
+        if (w->handover != NULL && handed_over(w, port, p, ip_owner(&w->owners, port, p)))
             return;
         v = ip_input(w->ip, port, p, now, &r);
     }
@@ -32,7 +32,7 @@ static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now
 
 static void steer(struct worker *w, uint16_t port, struct packet *p, uint32_t *news, uint64_t now)
 {
-    uint32_t owner = ip_owner(&w->owners, p);
+    uint32_t owner = ip_owner(&w->owners, port, p);
     if (handed_over(w, port, p, owner))
         return;
     if (owner == IP_OWNER_ALL && ++*news <= NEWS_A_TURN)
@@ -102,15 +102,28 @@ static void send(struct worker *w, uint16_t port, struct packet *p)
         port_handover_send(w->handover, w->via[port], p, port);
 }
 
+#define JOIN_LEAST 1024 /* bytes in the first of two segments that are worth it */
+#define JOIN_BYTES 65000
+
+/* What a device can cut up goes to it in one piece. */
+static inline uint32_t joined(const struct worker *w, struct tcp_out *out, uint32_t n)
+{
+    if (n < 2 || packet_len(out[0].packet) < JOIN_LEAST || !ip_takes_joined(w->ip, &out[0].flow))
+        return 1;
+    return tcp_join(out, n, JOIN_BYTES, w->info[out[0].flow.port].joined);
+}
+
 uint32_t worker_transmit(struct worker *w, uint64_t now)
 {
     struct tcp_out out[64];
     uint32_t total = 0;
     for (uint32_t n; (n = tcp_output(w->serve.tcp, out, 64, now)) > 0;) {
         total += n;
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0, k; i < n; i += k) {
+            k = joined(w, &out[i], n - i);
             if (ip_output(w->ip, &out[i].flow, out[i].packet, now))
                 send(w, out[i].flow.port, out[i].packet);
+        }
     }
     uint16_t port;
     for (struct packet *p; (p = ip_output_next(w->ip, &port)) != NULL; total++)

@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed, c->high_water};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)
@@ -73,7 +73,10 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     struct http2_limits hl = http2_limits(c);
     w->stats = stats_create(arena, c->slots, c->clusters);
     w->ip = ip_create(arena, &c->ip, w->stats, c->pool, now);
-    w->serve.tcp = tcp_create(arena, &c->tcp, w->stats, c->pool, now);
+    w->owners.stats = w->stats;
+    struct tcp_config tcp = c->tcp;
+    tcp.steer = w->owners.steer;
+    w->serve.tcp = tcp_create(arena, &tcp, w->stats, c->pool, now);
     struct http2 *http2 = http2_create(arena, &hl, w->stats);
     w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
@@ -218,6 +221,7 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->serve.sessions->all[role])
             worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
+    sessions_linger_end(w->serve.sessions, now);
     worker_transmit(w, now);
     ip_destroy(w->ip);
 }

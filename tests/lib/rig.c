@@ -115,7 +115,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     struct tcp_config tc;
     tcp_settings(&tc, l->tcp_connections, r->config.seed + index);
     struct http2_limits hl = {l->connections, 2 * l->streams, 64};
-    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed};
+    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
         n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams, 4, RIG_SLOTS);

@@ -117,6 +117,7 @@ struct rig_config {
     uint32_t session_streams;      /* 0: 2 * streams */
     uint32_t tcp_connections;
     uint32_t packets;
+    uint32_t high_water;           /* percent of packets; 0: no overload */
     uint64_t delay_ns, jitter_ns;  /* a hop */
     uint32_t loss_ppm;
 };

@@ -126,7 +126,7 @@ class Guest:
         netdev, device = self.KINDS[nic]
         tap = ["ip", "tuntap", "add", "pen0", "mode", "tap"] + (["multi_queue"] if "queues=" in netdev else [])
         subprocess.run(tap, check=True)
-        words = f"console=ttyS0 panic=-1 quiet mitigations=off hugepages={hugepages} intel_iommu=on"
+        words = f"console=ttyS0 panic=-1 quiet mitigations=off no_timer_check nohz=off tsc=reliable hugepages={hugepages} intel_iommu=on"
         command = ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768",
                    "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", f"{kernel}/vmlinuz", "-initrd", image,
                    "-append", words, "-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
@@ -138,6 +138,11 @@ class Guest:
 
     def poll(self):
         return self.process.poll()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        subprocess.run(["ip", "link", "del", "pen0"], check=True)
 
     def monitor(self, command, **arguments):
         with socket.socket(socket.AF_UNIX) as connection:

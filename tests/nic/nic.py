@@ -17,7 +17,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = f"{TOP}/build-nic"
 HUGEPAGES = 96
 
-CASES = ["1 MiB", "unary, 16 MiB", "1000 B", "status ", "metadata", "deadline", "cancelled", "calls at once"]  # the quick form's: all but the largest
+CASES = ["1 MiB", "unary, 16 MiB", "1000 B", "status OK", "metadata", "calls at once"]  # the quick form's
 
 CHANGES = (
     ('dpdk: { eal = [ "--no-huge", "-m", "512", "--no-pci" ]; };', 'limits: { memory = "512MiB"; connections = 2000; streams = 8000; };'),
@@ -37,11 +37,23 @@ class GuestLab(Lab):
             self.config = self.config.replace(old, new)
 
     def start_gateway(self):
-        self.gateway = Guest(self.work, f"{BUILD}/penstock", f"{BUILD}/kernel", self.nic, self.config, HUGEPAGES, self.log)
-        run("ip", "addr", "add", "198.18.0.1/24", "dev", "pen0")
-        run("ip", "-6", "addr", "add", "2001:db8::1/64", "dev", "pen0", "nodad")
-        run("ip", "link", "set", "pen0", "up")
-        wait_for(60, f"the gateway runs in its guest (its words: {tail(self.log, 5)})", lambda: self.gateway_gone() or self.http("/healthz")[0] == 200)
+        for attempt in range(3):
+            self.gateway = Guest(self.work, f"{BUILD}/penstock", f"{BUILD}/kernel", self.nic, self.config, HUGEPAGES, self.log)
+            run("ip", "addr", "add", "198.18.0.1/24", "dev", "pen0")
+            run("ip", "-6", "addr", "add", "2001:db8::1/64", "dev", "pen0", "nodad")
+            run("ip", "link", "set", "pen0", "up")
+            if self.booted():
+                break
+            self.gateway.end()  # a kernel under emulation that loses its timer on a busy machine never comes up
+        wait_for(30, f"the gateway runs in its guest (its words: {tail(self.log, 5)})", lambda: self.gateway_gone() or self.http("/healthz")[0] == 200)
+
+    def booted(self, seconds=25):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.gateway.poll() is None:
+            if self.log_lines("guest: hugepages"):
+                return True
+            time.sleep(0.1)
+        return False
 
     def gateway_gone(self):
         ended = self.log_lines("guest: penstock ended") or self.gateway.poll() is not None
@@ -62,12 +74,15 @@ def event(lab, name):
 
 
 def load_spread(report, lab, words):
-    """Connections of clients on both families and of both workers to three backends: what lands where."""
-    loads = [Load(lab, "--channels", 1, "--rate", 25, "--size", 200, target=target).flowing() for target in 4 * [GATEWAY4] + 4 * [GATEWAY6]]
-    before = lab.metric("penstock_handovers_total") or 0
+    """Connections of clients on both families, and of both workers to three backends: whose is what, and does it come to him?"""
+    lines = lab.log_lines('port "front"', "2 queues", "key and table are ours, read back")
+    expect(lines, f"RSS is not ours: {lab.log_lines('port ')}")
+    loads = [Load(lab, "--channels", 1, "--rate", 25, "--size", 200, target=target).flowing() for target in 6 * [GATEWAY4] + 6 * [GATEWAY6]]
+    before = {name: lab.metric(name) or 0 for name in ("penstock_handovers_total", "penstock_drops_total")}
+    by_device = event(lab, "owners_by_device_hash")
     for load in loads:
         load.window()
-    time.sleep(4)
+    time.sleep(3)
     for load in loads:
         load.window()
     counts = {}
@@ -75,8 +90,19 @@ def load_spread(report, lab, words):
         for name, n in load.result(1)["backends"].items():
             counts[name] = counts.get(name, 0) + n
     total = sum(counts.values())
-    expect(len(counts) == 3 and all(abs(n - total / 3) <= 0.05 * total / 3 + len(loads) for n in counts.values()), f"shares of {total}: {counts}")
-    return loads, (lab.metric("penstock_handovers_total") or 0) - before, counts
+    expect(len(counts) == 3 and all(abs(n - total / 3) <= 0.02 * total / 3 + 2 for n in counts.values()), f"shares of {total}: {counts}")
+    workers = by_worker(lab)
+    expect(all(w["connections"]["client"] > 0 for w in workers), f"clients by worker: {workers}")
+    handed = (lab.metric("penstock_handovers_total") or 0) - before["penstock_handovers_total"]
+    hashes = event(lab, "owners_by_device_hash") - by_device
+    lied = lab.metric("penstock_drops_total", reason="device_hash_lied") or 0
+    expect(lied == 0, "the device's hash is not ours")
+    expect(handed == 0, f"{handed} segments were handed over: {workers}, {lab.http('/api/v1/connections')[1]}")
+    if lab.nic == "igb":  # virtio leaves none
+        expect(hashes > total, f"{hashes} owners were found by the device's hash for {total} calls")
+    report.ok(f"{words}: RSS key and table read back; {total} calls of {len(loads)} connections as {counts}, clients by worker "
+              f"{[w['connections']['client'] for w in workers]}, no hand-over, {hashes:.0f} owners by the device's hash")
+    return loads
 
 
 def end_loads(loads):
@@ -118,24 +144,39 @@ def all_calls(report, lab, words):
         lab.wait_ready(0)
 
 
+def offloads(report, lab, words):
+    """What the device was asked to do, it did, and did right: the kernel outside checks every segment."""
+    expect(lab.log_lines('port "front"', "offloads: checksums in, checksums out, TSO"), f"offloads: {lab.log_lines('port ')}")
+    supers, sent = event(lab, "port_tx_tso"), event(lab, "port_tx_packets")
+    expect(supers > 100, f"{supers} frames of {sent} were for the device to cut up")
+    wrong = {reason: lab.metric("penstock_drops_total", reason=reason) or 0 for reason in ("l4_checksum", "l4_partial_checksum", "ip_checksum", "device_checksum_lied",
+                                                                                           "device_hash_lied", "port_tx_refused", "port_rx_scattered")}
+    expect(not any(wrong.values()), f"{wrong}")
+    with open("/proc/net/snmp") as file:
+        rows = [line.split() for line in file if line.startswith("Tcp:")]
+    outside = dict(zip(rows[0], rows[1]))["InCsumErrors"]
+    expect(outside == "0", f"the kernel outside saw {outside} wrong checksums")
+    report.ok(f"{words}: checksums by the device in both directions, {supers:.0f} frames cut up by it (of {sent:.0f}), none wrong")
+
+
 def whole(nic, words):
     def check(report, work, build, asan):
+        if nic not in subprocess.run(["qemu-system-x86_64", "-device", "help"], capture_output=True, text=True).stdout:
+            report.skipped(f"{words} (this QEMU does not emulate it; version 8 does)", "sudo tests/run nic")
+            return
         lab = GuestLab(work, build, nic)
         began = time.monotonic()
         lab.start(backends=3)
+        expect(lab.log_lines(f"hugepages {HUGEPAGES}, ") and lab.log_lines("bound to vfio-pci"), f"{tail(lab.log)}")
         report.note(f"{words}: serves {time.monotonic() - began:.1f} s after the start")
-        loads, handed, counts = load_spread(report, lab, words)
-        report.note(f"{words}: {counts}, {handed:.0f} hand-overs, {by_worker(lab)}")
+        loads = load_spread(report, lab, words)
         link(report, lab, words, loads)
         end_loads(loads)
         all_calls(report, lab, words)
+        offloads(report, lab, words)
         status = lab.end_gateway()
         expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
     return check
-
-
-def emulated():
-    return subprocess.run(["qemu-system-x86_64", "-device", "help"], capture_output=True, text=True).stdout
 
 
 CHECKS = [

@@ -93,7 +93,7 @@ void link_send(struct link *l, struct packet **frames, uint32_t n)
     for (uint32_t w = 0; w < l->workers; w++) {
         uint32_t k = 0;
         for (uint32_t i = 0; i < n; i++) {
-            uint32_t owner = ip_owner(&l->owners, frames[i]);
+            uint32_t owner = ip_owner(&l->owners, 0, frames[i]);
             if ((owner < l->workers ? owner : 0) == w)
                 mine[k++] = frames[i];
         }

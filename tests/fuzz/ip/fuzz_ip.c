@@ -91,13 +91,13 @@ static void frame_in(struct world *w, const uint8_t *bytes, uint32_t n, unsigned
     memcpy(packet_append(p, n), bytes, n);
     if (how & 1)
         repair(packet_data(p), n, (how & 2) != 0);
-    static const struct ip_owners owners = {.workers = 61, .port_low = 40000, .port_high = 49999, .port_mask = 63, .key = {{0x1234567890abcdef, 0xfedcba0987654321}}};
+    static struct ip_owners owners = {.workers = 61, .port_low = 40000, .port_high = 49999, .port_mask = 63, .key = {{0x1234567890abcdef, 0xfedcba0987654321}}};
     struct ip_result r;
-    uint32_t owner = ip_owner(&owners, p);
+    uint32_t owner = ip_owner(&owners, 0, p);
     enum ip_verdict v = ip_input(w->ip, 0, p, w->now, &r);
     if (v == IP_WHOLE) {
         p = r.whole;
-        owner = ip_owner(&owners, p);
+        owner = ip_owner(&owners, 0, p);
         v = ip_input(w->ip, 0, p, w->now, &r);
         if (v == IP_WHOLE)
             __builtin_trap();

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/base.h"
+#include "base/steer.h"
 
 static void endpoints_are_read_and_written(void **state)
 {
@@ -224,6 +225,70 @@ static void a_timer_cancelled_between_two_pulls_does_not_fire(void **state)
     assert_ptr_equal(base_wheel_expire(&w, 20000000), &a);
 }
 
+/* The vectors of "Verifying the RSS Hash Calculation" (Microsoft), which NICs are tested against. */
+static const uint8_t rss_key[BASE_STEER_KEY_MIN] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
+                                                    0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
+                                                    0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+
+static void the_hash_of_devices_is_computed_as_they_do(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *remote, *local;
+        uint16_t remote_port, local_port;
+        uint32_t hash;
+    } known[] = {{"66.9.149.187", "161.142.100.80", 2794, 1766, 0x51ccc178},
+                 {"199.92.111.2", "65.69.140.83", 14230, 4739, 0xc626b0ea},
+                 {"24.19.198.95", "12.22.207.184", 12898, 38024, 0x5c2b394a},
+                 {"38.27.205.30", "209.142.163.6", 48228, 2217, 0xafc7327f},
+                 {"153.39.163.191", "202.188.127.2", 44251, 1303, 0x10e828a2},
+                 {"3ffe:2501:200:1fff::7", "3ffe:2501:200:3::1", 2794, 1766, 0x40207d3d},
+                 {"3ffe:501:8::260:97ff:fe40:efab", "ff02::1", 14230, 4739, 0xdde51bbf},
+                 {"3ffe:1900:4545:3:200:f8ff:fe21:67cf", "fe80::200:f8ff:fe21:67cf", 44251, 38024, 0x02d1feef}};
+    struct base_steer s;
+    base_steer_init(&s, rss_key, 128, 3);
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        struct base_flow f = {.remote_port = known[i].remote_port, .local_port = known[i].local_port};
+        assert_true(base_addr_parse(known[i].remote, &f.remote) && base_addr_parse(known[i].local, &f.local));
+        assert_int_equal(base_steer_hash(&s, &f), known[i].hash);
+        assert_int_equal(base_steer_queue(&s, &f), s.queue[known[i].hash % 128]);
+    }
+}
+
+/* Ports in a row, and every other one, as kernels give them to one client: each queue gets its share. */
+static void steered_flows_are_spread(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {2, 3, 8};
+    struct base_steer s;
+    uint32_t uneven = 0;
+    for (unsigned seed = 0; seed < 200; seed++)
+        for (unsigned c = 0; c < 3; c++) {
+            uint8_t key[BASE_STEER_KEY_MIN];
+            uint32_t of[8] = {0}, entries[8] = {0}, queues = counts[c];
+            struct base_hash_key random = {{seed, c}};
+            for (uint8_t i = 0; i < sizeof(key); i++)
+                key[i] = (uint8_t)base_siphash(&random, &i, 1);
+            base_steer_init(&s, key, 128, queues);
+            struct base_flow f = {.local_port = 50051};
+            base_addr_parse("198.18.0.1", &f.remote);
+            base_addr_parse("198.18.0.2", &f.local);
+            for (uint32_t i = 0; i < 128; i++)
+                entries[s.queue[i]]++;
+            for (uint32_t i = 0; i < 256; i++) {
+                f.remote_port = (uint16_t)(40000 + 2 * i);
+                of[base_steer_queue(&s, &f)]++;
+            }
+            uint32_t least = 256;
+            for (uint32_t q = 0; q < queues; q++) {
+                assert_in_range(entries[q], 128 / queues, (128 + queues - 1) / queues);
+                least = of[q] < least ? of[q] : least;
+            }
+            uneven += least < 256 / queues / 3;
+        }
+    assert_true(uneven < 30); /* of 600 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +297,7 @@ int main(void)
         cmocka_unit_test(slab_knows_the_index_of_every_object),
         cmocka_unit_test(tokens_name_themselves), cmocka_unit_test(lists_keep_their_order),
         cmocka_unit_test(sequence_numbers_wrap), cmocka_unit_test(prefixes_are_of_their_own_family),
-        cmocka_unit_test(header_lists_are_bounded), cmocka_unit_test(a_timer_cancelled_between_two_pulls_does_not_fire)};
+        cmocka_unit_test(header_lists_are_bounded), cmocka_unit_test(a_timer_cancelled_between_two_pulls_does_not_fire),
+        cmocka_unit_test(the_hash_of_devices_is_computed_as_they_do), cmocka_unit_test(steered_flows_are_spread)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,7 +86,7 @@ uint32_t host_discard(struct host *h)
 }
 
 /* As an odd number of workers would have it, so that a wrong tuple is hardly ever right by chance. */
-const struct ip_owners owners = {.workers = 61, .port_low = 40000, .port_high = 49999, .port_mask = 63, .key = {{0x1234567890abcdef, 0xfedcba0987654321}}};
+struct ip_owners owners = {.workers = 61, .port_low = 40000, .port_high = 49999, .port_mask = 63, .key = {{0x1234567890abcdef, 0xfedcba0987654321}}};
 
 enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n)
 {
@@ -98,12 +98,12 @@ enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n)
     if (h->segment != NULL)
         packet_free(h->segment);
     h->segment = NULL;
-    uint32_t owner = ip_owner(&owners, p);
+    uint32_t owner = ip_owner(&owners, 0, p);
     enum ip_verdict v = ip_input(h->ip, 0, p, h->now, &h->result);
     if (v == IP_WHOLE) {
         h->wholes++;
         p = h->result.whole;
-        owner = ip_owner(&owners, p);
+        owner = ip_owner(&owners, 0, p);
         v = ip_input(h->ip, 0, p, h->now, &h->result);
         assert_int_not_equal(v, IP_WHOLE);
     }

@@ -45,7 +45,7 @@ void host_configure(struct host *h);
 uint32_t host_discard(struct host *h);
 
 /* In force wherever a frame is fed. */
-extern const struct ip_owners owners;
+extern struct ip_owners owners;
 
 /* Feeds bytes in a buffer that ends where they end, so that an over-read is seen; and, as the worker does, what was put together of fragments. */
 enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n);

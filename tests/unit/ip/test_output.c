@@ -112,6 +112,56 @@ static void vlan_and_device_checksums_are_used(void **state)
     host_close(&h);
 }
 
+/* What a device cuts up: lengths of the whole, no length in the checksum's start, and where to cut. */
+static void joined_segments_leave_as_one_frame(void **state)
+{
+    (void)state;
+    struct host h;
+    host_open(&h, 16, 16);
+    h.port.flags = IP_TX_TCP_CSUM | IP_TX_TSO;
+    host_configure(&h);
+    host_discard(&h);
+    resolve(&h);
+    for (int v6 = 0; v6 < 2; v6++) {
+        const char *local = v6 ? "2001:db8::2" : "198.18.0.2", *remote = v6 ? "2001:db8::1" : "198.18.0.1";
+        struct base_flow flow = {.local = addr(local), .remote = addr(remote), .local_port = 50051, .remote_port = 40000};
+        struct packet *p;
+        ip_configure(h.ip, 0, &h.port, h.now);
+        assert_true(send_to(&h, local, remote, 10, &p)); /* now the way is known */
+        packet_free(p);
+        assert_true(ip_takes_joined(h.ip, &flow));
+        struct packet *head = segment_make(&h, 1000), *tail = segment_make(&h, 600);
+        packet_adj(tail, 20);
+        packet_join(head, head, tail);
+        assert_true(ip_output(h.ip, &flow, head, h.now));
+        uint32_t l3 = v6 ? 40 : 20, total = 20 + 1000 + 600;
+        const uint8_t *b = packet_data(head);
+        assert_int_equal(packet_len(head), 14 + l3 + 1020);
+        assert_int_equal(packet_total(head), 14 + l3 + total);
+        assert_int_equal(head->tx_flags, PACKET_TX_TSO | PACKET_TX_TCP_CSUM | (v6 ? PACKET_TX_IPV6 : PACKET_TX_IP_CSUM));
+        assert_true(head->l2_len == 14 && head->l3_len == l3 && head->l4_len == 20 && head->segment == 1000);
+        assert_int_equal(v6 ? b[18] << 8 | b[19] : b[16] << 8 | b[17], v6 ? total : total + 20);
+        uint8_t pseudo[40] = {0};
+        uint32_t n = v6 ? 32 : 8;
+        memcpy(pseudo, b + 14 + (v6 ? 8 : 12), n);
+        pseudo[n + 3] = 6;
+        assert_int_equal(b[14 + l3 + 16] << 8 | b[14 + l3 + 17], naive_sum(pseudo, n + 4, 0));
+        packet_free(tail);
+        packet_free(head);
+        flow.remote = addr(v6 ? "2001:db8::77" : "198.18.0.77"); /* a way that has to be found first */
+        assert_false(ip_takes_joined(h.ip, &flow));
+    }
+    h.port.flags = IP_TX_TCP_CSUM;
+    host_configure(&h);
+    struct packet *p;
+    assert_true(send_to(&h, "198.18.0.2", "198.18.0.1", 10, &p));
+    packet_free(p);
+    struct base_flow flow = {.local = addr("198.18.0.2"), .remote = addr("198.18.0.1")};
+    assert_false(ip_takes_joined(h.ip, &flow));
+    host_discard(&h);
+    host_close(&h);
+}
+
 static void nobody_reaches_where_no_route_leads(void **state)
 {
     (void)state;
@@ -374,6 +424,7 @@ const struct CMUnitTest output_tests[] = {
     cmocka_unit_test(sums_agree_with_a_naive_twin),
     cmocka_unit_test(frames_are_right_to_the_byte),
     cmocka_unit_test(vlan_and_device_checksums_are_used),
+    cmocka_unit_test(joined_segments_leave_as_one_frame),
     cmocka_unit_test(nobody_reaches_where_no_route_leads),
     cmocka_unit_test(sources_are_chosen_by_prefix_then_gateway),
     cmocka_unit_test(addresses_come_and_go),

@@ -2,12 +2,12 @@
  * the owner found before is asserted in feed(), for every frame of every test of this room. */
 #include "frames.h"
 
-static uint32_t owner_of(const struct ip_owners *o, const void *bytes, uint32_t n)
+static uint32_t owner_of(struct ip_owners *o, const void *bytes, uint32_t n)
 {
     struct packet_pool *exact = packet_pool_create("owner", 1, n, 0);
     struct packet *p = packet_alloc(exact);
     memcpy(packet_append(p, n), bytes, n);
-    uint32_t owner = ip_owner(o, p);
+    uint32_t owner = ip_owner(o, 0, p);
     packet_free(p);
     packet_pool_destroy(exact);
     return owner;
@@ -263,6 +263,113 @@ static void copies_of_news_are_learnt_from_and_not_answered(void **state)
     }
 }
 
+/* ---- a device that is steered ---- */
+
+static void steer_make(struct base_steer *s, uint32_t queues)
+{
+    uint8_t key[BASE_STEER_KEY_MIN];
+    for (int i = 0; i < BASE_STEER_KEY_MIN; i++)
+        key[i] = (uint8_t)(151 * i + 7);
+    base_steer_init(s, key, 128, queues);
+}
+
+/* As owner_of(), with the hash that a device has left. */
+static uint32_t owner_by_hash(struct ip_owners *o, const struct frame_bytes *f, uint32_t hash)
+{
+    struct packet_pool *exact = packet_pool_create("owner", 1, f->n, 0);
+    struct packet *p = packet_alloc(exact);
+    memcpy(packet_append(p, f->n), f->b, f->n);
+    p->rx_flags = PACKET_RX_HASH;
+    p->hash = hash;
+    uint32_t owner = ip_owner(o, 3, p);
+    packet_free(p);
+    packet_pool_destroy(exact);
+    return owner;
+}
+
+/* Both kinds of listener's frames, of a client port. */
+static struct base_flow client(struct frame_bytes *f, int v6, uint16_t port)
+{
+    (v6 ? frame_tcp6 : frame_tcp4)(f, 20);
+    uint32_t at = v6 ? 54 : 34;
+    f->b[at] = (uint8_t)(port >> 8);
+    f->b[at + 1] = (uint8_t)port;
+    struct base_flow flow = flow_of(v6 ? "2001:db8::2" : "198.18.0.2", (uint16_t)(f->b[at + 2] << 8 | f->b[at + 3]), v6 ? "2001:db8::1" : "198.18.0.1", port);
+    flow.port = 3;
+    return flow;
+}
+
+static void accepted_connections_go_where_the_device_sends_them(void **state)
+{
+    (void)state;
+    struct base_steer steer;
+    steer_make(&steer, 5);
+    struct ip_owners o = owners;
+    o.workers = 5;
+    o.steer[3] = &steer;
+    uint32_t differs = 0;
+    for (uint16_t port = 1; port < 300; port++) {
+        struct frame_bytes f;
+        struct base_flow flow = client(&f, port & 1, port);
+        struct packet_pool *exact = packet_pool_create("owner", 1, f.n, 0);
+        struct packet *p = packet_alloc(exact);
+        memcpy(packet_append(p, f.n), f.b, f.n);
+        assert_int_equal(ip_owner(&o, 3, p), base_steer_queue(&steer, &flow)); /* no hash in it: computed */
+        differs += ip_owner(&o, 2, p) != base_steer_queue(&steer, &flow);     /* on another port: by our own hash */
+        packet_free(p);
+        packet_pool_destroy(exact);
+        flow.local_port = 40000; /* one that we opened: by its port, steered or not */
+        assert_int_equal(ip_owner_flow(&o, &flow), 40000 & o.port_mask);
+    }
+    assert_true(differs > 200);
+}
+
+static void a_devices_hash_is_believed_once_proven(void **state)
+{
+    (void)state;
+    struct base_steer steer;
+    steer_make(&steer, 2);
+    for (int v6 = 0; v6 < 2; v6++) {
+        struct ip_owners o = owners;
+        struct frame_bytes f;
+        o.workers = 2;
+        o.steer[3] = &steer;
+        o.unverified[3] = IP_OWNER_VERIFY;
+        for (uint16_t port = 1; port <= IP_OWNER_VERIFY; port++) {
+            struct base_flow flow = client(&f, v6, port);
+            assert_int_equal(owner_by_hash(&o, &f, base_steer_hash(&steer, &flow)), base_steer_queue(&steer, &flow));
+        }
+        assert_int_equal(o.unverified[3], 0);
+        struct base_flow flow = client(&f, v6, 9);
+        uint32_t right = base_steer_hash(&steer, &flow);
+        assert_int_equal(owner_by_hash(&o, &f, right ^ 1), base_steer_queue(&steer, &flow) ^ 1); /* taken by its word */
+        if (!v6) { /* what a device makes of options is its own affair */
+            f.b[14] = 0x46;
+            memmove(f.b + 38, f.b + 34, f.n - 34);
+            f.n += 4;
+            assert_int_equal(owner_by_hash(&o, &f, right ^ 1), base_steer_queue(&steer, &flow));
+        }
+    }
+}
+
+static void a_device_whose_hash_is_wrong_once_is_never_believed(void **state)
+{
+    (void)state;
+    struct base_steer steer;
+    steer_make(&steer, 2);
+    struct ip_owners o = owners;
+    struct frame_bytes f;
+    o.workers = 2;
+    o.steer[3] = &steer;
+    o.unverified[3] = IP_OWNER_VERIFY;
+    for (uint16_t port = 1; port < 1000; port++) {
+        struct base_flow flow = client(&f, port & 1, port);
+        uint32_t right = base_steer_hash(&steer, &flow);
+        assert_int_equal(owner_by_hash(&o, &f, port == 20 || port > 200 ? right ^ 1 : right), base_steer_queue(&steer, &flow));
+        assert_int_equal(o.unverified[3] == IP_OWNER_LIED, port >= 20);
+    }
+}
+
 const struct CMUnitTest owner_tests[] = {
     cmocka_unit_test(a_port_that_we_opened_names_its_worker),
     cmocka_unit_test(accepted_connections_are_spread_evenly),
@@ -273,5 +380,8 @@ const struct CMUnitTest owner_tests[] = {
     cmocka_unit_test(fragments_of_one_packet_meet),
     cmocka_unit_test(cut_off_frames_have_an_owner_or_none),
     cmocka_unit_test(copies_of_news_are_learnt_from_and_not_answered),
+    cmocka_unit_test(accepted_connections_go_where_the_device_sends_them),
+    cmocka_unit_test(a_devices_hash_is_believed_once_proven),
+    cmocka_unit_test(a_device_whose_hash_is_wrong_once_is_never_believed),
 };
 const size_t owner_test_count = sizeof(owner_tests) / sizeof(*owner_tests);

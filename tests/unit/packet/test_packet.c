@@ -152,6 +152,44 @@ static void copies_have_bytes_and_scratch(void **state)
     packet_pool_destroy(small);
 }
 
+/* A join is a view: each packet is freed by itself, and one that is reset is out of it. */
+static void joined_packets_stay_their_own(void **state)
+{
+    (void)state;
+    struct packet_pool *pool = pool_of(4, 64);
+    struct packet *p[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        p[i] = packet_alloc(pool);
+        packet_append(p[i], 10 + i);
+        packet_ref(p[i]); /* one holder sends, another keeps */
+    }
+    assert_true(packet_joined(p[0]) == 1 && packet_total(p[0]) == 10 && packet_next(p[0]) == NULL);
+    packet_join(p[0], p[0], p[1]);
+    packet_join(p[0], p[1], p[2]);
+    packet_prepend(p[0], 7);
+    assert_true(packet_joined(p[0]) == 3 && packet_total(p[0]) == 7 + 10 + 11 + 12 && packet_len(p[0]) == 17);
+    assert_true(packet_next(p[0]) == p[1] && packet_next(p[1]) == p[2] && packet_next(p[2]) == NULL);
+    packet_free(p[1]); /* the keeper of the middle one */
+    packet_free(p[0]);
+    assert_int_equal(packet_pool_in_use(pool), 3);
+    for (struct packet *at = p[0], *next; at != NULL; at = next) { /* sent */
+        next = packet_next(at);
+        packet_free(at);
+    }
+    assert_int_equal(packet_pool_in_use(pool), 1);
+    assert_false(packet_shared(p[2]));
+    packet_reset(p[2]);
+    packet_append(p[2], 5);
+    assert_true(packet_joined(p[2]) == 1 && packet_total(p[2]) == 5 && packet_next(p[2]) == NULL);
+    packet_free(p[2]);
+    for (uint32_t i = 0; i < 4; i++) { /* what the pool gives out again is in no join */
+        struct packet *again = packet_alloc(pool);
+        assert_true(packet_joined(again) == 1 && packet_total(again) == 0 && packet_next(again) == NULL);
+        packet_free(again);
+    }
+    packet_pool_destroy(pool);
+}
+
 static void kept_packets_leave_three_quarters_of_a_pool(void **state)
 {
     (void)state;
@@ -198,7 +236,7 @@ static void device_flags_are_translated(void **state)
     m->ol_flags = RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD;
     assert_int_equal(packet_rx_flags(p), PACKET_RX_IP_BAD | PACKET_RX_L4_BAD);
     m->ol_flags = RTE_MBUF_F_RX_IP_CKSUM_NONE | RTE_MBUF_F_RX_L4_CKSUM_NONE; /* both bits set: neither */
-    assert_int_equal(packet_rx_flags(p), 0);
+    assert_int_equal(packet_rx_flags(p), PACKET_RX_L4_PARTIAL);
     m->ol_flags = RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_RSS_HASH;
     m->vlan_tci = 7;
     m->hash.rss = 0xfeed;
@@ -211,6 +249,10 @@ static void device_flags_are_translated(void **state)
     assert_true(m->l2_len == 18 && m->l3_len == 40 && m->l4_len == 32);
     packet_tx_offload(p, PACKET_TX_TCP_CSUM, 14, 20, 20);
     assert_true(m->ol_flags == (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM));
+    assert_int_equal(rte_validate_tx_offload(m), 0);
+    packet_tx_offload(p, PACKET_TX_TCP_CSUM | PACKET_TX_IP_CSUM | PACKET_TX_TSO, 14, 20, 20);
+    packet_tx_segment(p, 9);
+    assert_true(m->ol_flags == (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_TCP_SEG) && m->tso_segsz == 9);
     assert_int_equal(rte_validate_tx_offload(m), 0);
     packet_tx_offload(p, 0, 0, 0, 0);
     assert_true(m->ol_flags == 0 && m->tx_offload == 0);
@@ -296,6 +338,7 @@ int main(void)
         cmocka_unit_test(data_grows_and_shrinks_at_both_ends),
         cmocka_unit_test(the_last_reference_frees),
         cmocka_unit_test(copies_have_bytes_and_scratch),
+        cmocka_unit_test(joined_packets_stay_their_own),
         cmocka_unit_test(a_tap_keeps_what_fits_and_counts_the_rest),
         cmocka_unit_test(a_filter_decides_before_the_copy),
         cmocka_unit_test(kept_packets_leave_three_quarters_of_a_pool),

@@ -82,6 +82,29 @@ static void send_all(struct pair *p, int from, const uint8_t *data, size_t n, un
     assert_int_equal(got, n);
 }
 
+static void receive_all(struct pair *p, int to, const uint8_t *data, size_t n, unsigned ms)
+{
+    size_t got = 0;
+    for (unsigned t = 0; t < ms && got < n; t++) {
+        const uint8_t *at;
+        run(p, 1);
+        for (size_t k; (k = tcp_read_peek(p->conn[to], &at)) > 0; got += k) {
+            assert_memory_equal(at, data + got, k);
+            tcp_read_consume(p->conn[to], k);
+        }
+    }
+    assert_int_equal(got, n);
+}
+
+static void close_both(struct pair *p)
+{
+    for (int h = 0; h < 2; h++) {
+        tcp_close(p->conn[h], p->net.now);
+        tcp_net_flush(&p->net, h);
+        run(p, 30);
+    }
+}
+
 static uint8_t *pattern(size_t n)
 {
     uint8_t *p = malloc(n);
@@ -130,6 +153,125 @@ static void bytes_survive_loss(void **state)
     finish(&pair, 5000);
 }
 
+/* ---- segments joined for a device that cuts them up ---- */
+
+#define SEGMENTS 64
+
+struct segment_bytes {
+    uint8_t b[2048];
+    uint32_t n;
+};
+
+/* A device's work: header copied, numbers counted on, PSH and FIN on the last alone. */
+static uint32_t cut(struct packet *head, struct segment_bytes *out)
+{
+    uint32_t header = (uint32_t)(packet_data(head)[12] >> 4) * 4, size = packet_len(head) - header, n = 0, at = 0, left = packet_total(head) - header;
+    static uint8_t all[70000];
+    for (struct packet *p = head; p != NULL; at += packet_len(p), p = packet_next(p))
+        memcpy(all + at, packet_data(p), packet_len(p));
+    uint32_t seq = (uint32_t)all[4] << 24 | (uint32_t)all[5] << 16 | (uint32_t)all[6] << 8 | all[7];
+    for (at = header; left > 0; n++) {
+        uint32_t some = left < size ? left : size;
+        struct segment_bytes *o = &out[n];
+        memcpy(o->b, all, header);
+        memcpy(o->b + header, all + at, some);
+        for (int i = 0; i < 4; i++)
+            o->b[4 + i] = (uint8_t)(seq >> (24 - 8 * i));
+        if (left > some)
+            o->b[13] &= (uint8_t)~9;
+        o->n = header + some;
+        at += some;
+        seq += some;
+        left -= some;
+    }
+    return n;
+}
+
+static void free_joined(struct packet *p)
+{
+    for (struct packet *next; p != NULL; p = next) {
+        next = packet_next(p);
+        packet_free(p);
+    }
+}
+
+/* What was joined and cut up again is what it was; a burst that is lost on the way is sent again, buffer by buffer. */
+static void joined_segments_are_cut_to_what_they_were(void **state)
+{
+    (void)state;
+    static struct segment_bytes before[SEGMENTS], after[SEGMENTS];
+    static uint8_t text[200000];
+    for (uint32_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)(i * 2654435761u >> 13);
+    open_pair(&pair, false);
+    struct tcp *t = pair.net.host[0].tcp;
+    uint32_t most = 0, limits[] = {40, 3, 1, 40};
+    for (uint32_t round = 0; round < 4; round++) {
+        struct tcp_out out[SEGMENTS];
+        send_all(&pair, 0, text, 150000, 30000); /* the window of congestion grows */
+        uint32_t bytes = 20001, written = (uint32_t)tcp_write(pair.conn[0], text, bytes), n = tcp_output(t, out, SEGMENTS, pair.net.now), k, cuts = 0;
+        assert_true(written == bytes && n > 1);
+        for (uint32_t i = 0; i < n; i++) {
+            before[i].n = packet_len(out[i].packet);
+            memcpy(before[i].b, packet_data(out[i].packet), before[i].n);
+        }
+        for (uint32_t i = 0; i < n; i += k) {
+            k = tcp_join(&out[i], n - i, round == 3 ? 4000 : 65000, limits[round]);
+            assert_true(k >= 1 && k <= limits[round] && packet_joined(out[i].packet) == k && (round != 3 || packet_total(out[i].packet) <= 4060));
+            most = k > most ? k : most;
+            cuts += k == 1 ? 0 : cut(out[i].packet, after + i) - k; /* as many as there were */
+            if (k == 1) {
+                after[i].n = packet_len(out[i].packet);
+                memcpy(after[i].b, packet_data(out[i].packet), after[i].n);
+            }
+            free_joined(out[i].packet); /* and lost */
+        }
+        assert_int_equal(cuts, 0);
+        for (uint32_t i = 0; i < n; i++) {
+            assert_int_equal(after[i].n, before[i].n);
+            assert_memory_equal(after[i].b, before[i].b, before[i].n);
+        }
+        receive_all(&pair, 1, text, bytes, 30000);
+    }
+    assert_true(most > 5);
+    close_both(&pair);
+    finish(&pair, 5000);
+}
+
+/* Two segments that differ in one respect are not one. */
+static void what_differs_is_not_joined(void **state)
+{
+    (void)state;
+    struct packet_pool *pool = packet_pool_create("join", 8, 2048, 0);
+    static const struct {
+        uint32_t at;
+        bool joins;
+    } changes[] = {{0, true}, {7, false}, {8, false}, {11, false}, {12, false}, {13, false}, {14, false}, {15, false}, {18, false}, {20, false}, {31, false}};
+    for (uint32_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
+        struct tcp_out out[2];
+        for (uint32_t k = 0; k < 2; k++) {
+            struct packet *p = packet_alloc(pool);
+            uint8_t *h = packet_append(p, 32 + 100);
+            memset(h, 0, 132);
+            h[7] = (uint8_t)(100 * k);
+            h[12] = 0x80;
+            h[13] = 0x10;
+            if (k == 1 && i > 0)
+                h[changes[i].at] ^= changes[i].at == 12 ? 0x10 : 0x04;
+            out[k] = (struct tcp_out){.packet = p, .flow = {.local_port = 1}};
+        }
+        assert_int_equal(tcp_join(out, 2, 65000, 40), changes[i].joins ? 2 : 1);
+        if (changes[i].joins)
+            packet_free(out[1].packet);
+        else
+            assert_int_equal(packet_len(out[1].packet), 132);
+        packet_free(out[0].packet);
+        if (!changes[i].joins)
+            packet_free(out[1].packet);
+    }
+    packet_pool_destroy(pool);
+}
+
 static void ports_name_their_owner_and_run_out(void **state)
 {
     (void)state;
@@ -160,6 +302,54 @@ static void ports_name_their_owner_and_run_out(void **state)
     for (struct tcp_conn *k; (k = tcp_conn_next(h.tcp, NULL)) != NULL;)
         tcp_abort(k, 0);
     tcp_net_host_fini(&h);
+}
+
+/* Of the owner's ports those come first by which a steered device brings segments back to him; when they are in use, any of his. */
+static void ports_bring_segments_back_to_their_owner(void **state)
+{
+    (void)state;
+    for (int v6 = 0; v6 < 2; v6++) {
+        struct tcp_config c;
+        struct tcp_net_host h;
+        struct base_steer steer;
+        uint8_t key[BASE_STEER_KEY_MIN];
+        const struct base_steer *const by_port[2] = {NULL, &steer};
+        for (int i = 0; i < BASE_STEER_KEY_MIN; i++)
+            key[i] = (uint8_t)(17 * i + 5);
+        base_steer_init(&steer, key, 128, 4);
+        tcp_net_config(&c, 9);
+        c.connections = 64;
+        c.port_low = 50000;
+        c.port_high = 50127;
+        c.port_mask = 3;
+        c.port_owner = 2;
+        c.steer = by_port;
+        tcp_net_host_init(&h, &c, 0);
+        struct base_flow f = {.remote_port = 80, .port = 1};
+        base_addr_parse(v6 ? "2001:db8::1" : "198.18.0.1", &f.local);
+        base_addr_parse(v6 ? "2001:db8::2" : "198.18.0.2", &f.remote);
+        uint32_t back = 0, all = 0;
+        for (f.local_port = 50002; f.local_port < 50128; f.local_port += 4)
+            back += base_steer_queue(&steer, &f) == 2;
+        assert_true(back > 0 && back < 32);
+        f.local_port = 0;
+        for (struct tcp_conn *k; (k = tcp_connect(h.tcp, &f, 0, 0)) != NULL; all++) {
+            assert_int_equal(tcp_conn_flow(k)->local_port & 3, 2);
+            assert_int_equal(base_steer_queue(&steer, tcp_conn_flow(k)) == 2, all < back);
+        }
+        assert_int_equal(all, 32);
+        f.port = 0; /* a device that nobody steers: no port is better than another */
+        f.remote_port = 81;
+        for (all = 0, back = 0; all < 32; all++) {
+            struct tcp_conn *k = tcp_connect(h.tcp, &f, 0, 0);
+            assert_non_null(k);
+            back += base_steer_queue(&steer, tcp_conn_flow(k)) == 2;
+        }
+        assert_true(back < 32);
+        for (struct tcp_conn *k; (k = tcp_conn_next(h.tcp, NULL)) != NULL;)
+            tcp_abort(k, 0);
+        tcp_net_host_fini(&h);
+    }
 }
 
 static void full_tables_refuse_and_are_counted(void **state)
@@ -300,7 +490,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_travel_both_ways_and_both_close),
         cmocka_unit_test(bytes_survive_loss),
-        cmocka_unit_test(ports_name_their_owner_and_run_out),
+        cmocka_unit_test(joined_segments_are_cut_to_what_they_were), cmocka_unit_test(what_differs_is_not_joined),
+        cmocka_unit_test(ports_name_their_owner_and_run_out), cmocka_unit_test(ports_bring_segments_back_to_their_owner),
         cmocka_unit_test(full_tables_refuse_and_are_counted),
         cmocka_unit_test(time_wait_recycles_its_oldest),
         cmocka_unit_test(challenge_acks_are_bounded),
