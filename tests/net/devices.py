@@ -150,11 +150,11 @@ def tagged(config):
 # ---- memif: dpdk-testpmd carries frames between a memif and a tap ----
 
 def testpmd(work, other="net_tap0,iface=pen0", memif="", *more, link="pen0"):
-    command = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--file-prefix", f"penstock-pmd-{os.getpid()}", "--log-level=error",
+    command = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--file-prefix", f"penstock-pmd-{os.path.basename(work)}", "--log-level=error",
                "--vdev", f"net_memif0,role=server,socket={work}/memif.sock,socket-abstract=no{memif}", "--vdev", other, "-l", "0,1",
                "--", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=8192", "--no-mlockall", *more]
     subprocess.Popen(command, stdin=subprocess.PIPE, stdout=open(f"{work}/testpmd.log", "wb"), stderr=subprocess.STDOUT)
-    wait_for(20, f"testpmd makes {link} ({tail(work + '/testpmd.log')})", lambda: link_exists(link))
+    wait_for(60, f"testpmd makes {link} ({tail(work + '/testpmd.log')})", lambda: link_exists(link))
 
 
 # ---- tempers ----
