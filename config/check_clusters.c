@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define STATIC_MAX      4096
-#define CONNECTIONS_NOW 4 /* of a worker to an endpoint: what pool keeps in this version */
+#define STATIC_MAX 4096
 
 static void target_etcd(struct config_report *r, int line, struct config_cluster *cl, const char *rest)
 {
@@ -108,10 +107,6 @@ static void check_cluster(struct config_report *r, const config_setting_t *s, co
         config_fail(r, config_line(s, "connections_per_endpoint"),
                     "`max_connections_per_endpoint` = %u is less than `connections_per_endpoint` = %u",
                     cl->max_connections_per_endpoint, cl->connections_per_endpoint);
-    if (cl->connections_per_endpoint > CONNECTIONS_NOW)
-        config_warn(r, config_line(s, "connections_per_endpoint"),
-                    "`connections_per_endpoint` = %u: more than %d have no effect yet; a later version brings it",
-                    cl->connections_per_endpoint, CONNECTIONS_NOW);
     if (cl->lb_weights[0] != '\0' && cl->policy != CONFIG_WEIGHTED_ROUND_ROBIN)
         config_warn(r, config_line(s, "lb_config"),
                     "`lb_config.weights` says nothing to %s; it is a key of weighted_round_robin",

@@ -37,6 +37,7 @@ struct config_tcp {
     enum config_congestion { CONFIG_CUBIC, CONFIG_RENO } congestion;
     uint64_t rto_ns_min;
     uint64_t user_timeout_ns;
+    uint64_t keepalive_ns;
 };
 
 struct config_etcd {

@@ -59,6 +59,8 @@ static const struct config_key tcp_keys[] = {
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",
      .help = "A connection whose data stays unacknowledged this long is given up."},
+    {"keepalive", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.keepalive_ns), .initial = "2h", .high = DAY, .example = "\"10m\"",
+     .help = "A peer that was not heard for so long is asked whether it is there, and given up after eight questions without an answer, a quarter of this and at most 75s apart; `\"0s\"`: never."},
 };
 static const struct config_table tcp_table = {KEYS(tcp_keys)};
 
@@ -171,10 +173,10 @@ static const struct config_table lb_table = {KEYS(lb_keys)};
 
 static const char *const no_ready_words[] = {"fail", "queue", NULL};
 static const struct config_key no_ready_keys[] = {
-    {"action", CONFIG_KEY_WORD, .offset = CLUSTER(no_ready), .initial = "fail", .words = no_ready_words, .later = 2, .example = "\"fail\"",
-     .help = "An RPC for which no endpoint is READY fails with UNAVAILABLE, or waits."},
-    {"max", CONFIG_KEY_INT, .offset = CLUSTER(no_ready_max), .initial = "1024", .low = 1, .high = 1048576, .example = "1024", .help = "How many may wait."},
-    {"timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(no_ready_timeout_ns), .initial = "5s", .low = MS, .high = H, .example = "\"5s\"", .help = "How long one may wait."},
+    {"action", CONFIG_KEY_WORD, .offset = CLUSTER(no_ready), .initial = "fail", .words = no_ready_words, .example = "\"fail\"",
+     .help = "An RPC for which no endpoint is READY fails with UNAVAILABLE, or waits (queue), in order, until one is."},
+    {"max", CONFIG_KEY_INT, .offset = CLUSTER(no_ready_max), .initial = "1024", .low = 1, .high = 1048576, .example = "1024", .help = "How many may wait, on each worker."},
+    {"timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(no_ready_timeout_ns), .initial = "5s", .low = MS, .high = H, .example = "\"5s\"", .help = "How long one may wait; its own deadline may end it sooner."},
 };
 static const struct config_table no_ready_table = {KEYS(no_ready_keys)};
 
@@ -201,11 +203,11 @@ static const struct config_key cluster_keys[] = {
     {"service_config", CONFIG_KEY_STRING, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(service_config), .initial = "", .example = "\"@/etc/penstock/echo.json\"",
      .help = "gRPC service config in JSON, or `@FILE`; what it says overrides the keys here."},
     {"no_ready", CONFIG_KEY_GROUP, .initial = "", .members = &no_ready_table, .help = "What happens while no endpoint is READY."},
-    {"connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(connections_per_endpoint), .initial = "1", .low = 1, .high = 64, .example = "1", .help = "Of each worker."},
-    {"max_connections_per_endpoint", CONFIG_KEY_INT, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(max_connections_per_endpoint), .initial = "4", .low = 1, .high = 64, .example = "4",
-     .help = "Of each worker, when the endpoint's MAX_CONCURRENT_STREAMS is used up."},
-    {"subset_size", CONFIG_KEY_INT, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(subset_size), .initial = "0", .high = 16384, .example = "20",
-     .help = "How many endpoints each worker connects to; 0: all."},
+    {"connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(connections_per_endpoint), .initial = "1", .low = 1, .high = 16, .example = "1", .help = "Of each worker, kept open."},
+    {"max_connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(max_connections_per_endpoint), .initial = "4", .low = 1, .high = 16, .example = "4",
+     .help = "Of each worker: further ones are opened while the endpoint's MAX_CONCURRENT_STREAMS is used up; with all of them full RPCs wait."},
+    {"subset_size", CONFIG_KEY_INT, .offset = CLUSTER(subset_size), .initial = "0", .high = 16384, .example = "20",
+     .help = "How many endpoints each worker connects to, chosen so that all are held evenly; 0: all. Log and `penstock_connection_budget` state the sum."},
     {"connect_timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(connect_timeout_ns), .initial = "1s", .low = MS, .high = H, .example = "\"1s\"",
      .help = "Until the backend's SETTINGS have come."},
     {"connect_backoff", CONFIG_KEY_GROUP, .initial = "", .members = &backoff_table, .help = "The pause between attempts to connect."},

@@ -88,6 +88,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_ND_SOLICITS,
                                                 STATS_ND_ADVERTS,
                                                 STATS_ICMP_ECHOES,
+                                                STATS_ICMP_ERRORS,
+                                                STATS_ICMP_ERRORS_HELD,
+                                                STATS_IP_REASSEMBLED,
                                                 STATS_TCP_ACTIVE_OPENS,
                                                 STATS_TCP_PASSIVE_OPENS,
                                                 STATS_TCP_PROBES,
@@ -97,6 +100,9 @@ static void add_events(const struct admin *a, struct admin_text *t)
                                                 STATS_TCP_TIMEOUTS,
                                                  STATS_TURNS,
                                                  STATS_TCP_SPURIOUS,
+                                                STATS_TCP_SYN_COOKIES_KEPT,
+                                                STATS_TCP_PATH_MTU,
+                                                STATS_TCP_BLACK_HOLES,
                                                  STATS_HANDOVERS_SENT};
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
@@ -273,6 +279,49 @@ static void add_pick_failures(const struct admin *a, struct admin_text *t)
     }
 }
 
+/* RPCs that wait, or have waited, for an endpoint; and those that went to one once more. */
+static void add_waits(const struct admin *a, struct admin_text *t)
+{
+    struct admin_family now = {"rpcs_waiting", "gauge", "RPCs that wait for an endpoint to be READY."};
+    struct admin_family over = {"rpcs_waited_total", "counter", "RPCs that waited for an endpoint, by how that ended."};
+    struct admin_family again = {"retries_total", "counter",
+                                 "RPCs that went to an endpoint once more, or were to and did not, by kind."};
+    char labels[128];
+    each_cluster(c, a)
+    {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < STATS_WAIT_COUNT; i++)
+            sum += ADMIN_COUNT(a, c->id, waits, i);
+        snprintf(labels, sizeof(labels), "cluster=\"%s\"", c->name);
+        uint64_t waiting = ADMIN_COUNT(a, c->id, waiting, 0);
+        if (sum + waiting > 0)
+            sample(t, &now, labels, waiting);
+    }
+    each_cluster(c, a) for (unsigned i = 0; i < STATS_WAIT_COUNT; i++)
+    {
+        snprintf(labels, sizeof(labels), "cluster=\"%s\",outcome=\"%s\"", c->name, stats_wait_labels[i]);
+        moved(t, &over, labels, ADMIN_COUNT(a, c->id, waits, i));
+    }
+    each_cluster(c, a) for (unsigned i = 0; i < STATS_RETRY_COUNT; i++)
+    {
+        snprintf(labels, sizeof(labels), "cluster=\"%s\",kind=\"%s\"", c->name, stats_retry_labels[i]);
+        moved(t, &again, labels, ADMIN_COUNT(a, c->id, retries, i));
+    }
+}
+
+/* What the set of endpoints takes in connections (subset_size, connections_per_endpoint). */
+static void add_budgets(const struct admin *a, struct admin_text *t)
+{
+    struct admin_family f = {"connection_budget", "gauge", "Connections to backends that all workers keep together, when every endpoint is READY."};
+    char labels[128];
+    each_cluster(c, a)
+    {
+        snprintf(labels, sizeof(labels), "cluster=\"%s\"", c->name);
+        if (c->configured)
+            sample(t, &f, labels, publish_budget(a->view.publish, (uint16_t)c_id).connections);
+    }
+}
+
 static void add_states(struct admin *a, struct admin_text *t)
 {
     struct admin_family f = {"endpoints", "gauge", "Endpoints by state."};
@@ -341,7 +390,9 @@ char *admin_metrics_text(struct admin *a)
     each_cluster(c, a) add_durations(a, &t, &durations, c);
     add_residence(a, &t);
     add_pick_failures(a, &t);
+    add_waits(a, &t);
     add_states(a, &t);
+    add_budgets(a, &t);
     add_membership(a, &t);
     add_bad_values(a, &t);
     add_connections(a, &t);

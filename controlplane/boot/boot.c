@@ -109,6 +109,25 @@ static void watch_workers(struct boot *b, uint64_t now)
     }
 }
 
+/* What subset_size makes of workers x endpoints: told when it changes by more than a quarter, or leaves endpoints out. */
+static void tell_budgets(struct boot *b)
+{
+    for (uint32_t i = 0; i < membership_cluster_count(b->membership); i++) {
+        const struct membership_cluster *c = membership_cluster(b->membership, (uint16_t)i);
+        struct policy_budget n = publish_budget(b->publish, (uint16_t)i);
+        uint64_t key = (n.connections + c->present) * 2 + (n.unheld > 0) + 1, told = b->budget_told[i];
+        if (n.connections == 0 || (told != 0 && (key & 1) == (told & 1) && key <= told + told / 4 && key + key / 4 >= told))
+            continue;
+        b->budget_told[i] = key;
+        if (n.unheld > 0)
+            loop_log(LOOP_LOG_WARN, "cluster %s: %u endpoints, %llu connections of %u workers: subset_size leaves %u endpoints without any", c->name,
+                     c->present, (unsigned long long)n.connections, b->workers, n.unheld);
+        else
+            loop_log(LOOP_LOG_INFO, "cluster %s: %u endpoints, %llu connections of %u workers (%llu at most), each endpoint held by %u to %u of them",
+                     c->name, c->present, (unsigned long long)n.connections, b->workers, (unsigned long long)n.at_most, n.held_least, n.held_most);
+    }
+}
+
 static void beat(void *user)
 {
     struct boot *b = user;
@@ -117,6 +136,7 @@ static void beat(void *user)
     boot_reload_tick(b, now);
     publish_turn(b->publish, now);
     admin_observe(b->admin);
+    tell_budgets(b);
     drain_logs(b);
     watch_workers(b, now);
     boot_watch_devices(b);

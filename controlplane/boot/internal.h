@@ -61,6 +61,7 @@ struct boot {
     unsigned terms; /* SIGTERMs seen */
     bool draining;
     uint64_t drain_until_ns;
+    uint64_t budget_told[SNAPSHOT_CLUSTERS_MAX]; /* what was last told of a cluster's connections, as one number; 0: nothing */
     uint64_t turns[SNAPSHOT_WORKERS_MAX], turned_ns[SNAPSHOT_WORKERS_MAX], stuck_told_ns[SNAPSHOT_WORKERS_MAX]; /* the watchdog's */
 };
 

@@ -264,6 +264,7 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     s->poll = settings->poll;
     s->rto_ns_min = settings->rto_ns_min;
     s->user_timeout_ns = settings->user_timeout_ns;
+    s->tcp_keepalive_ns = settings->tcp_keepalive_ns;
     s->reno = settings->reno;
     s->draining = b->p->draining;
 }

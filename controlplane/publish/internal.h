@@ -20,6 +20,7 @@ struct publish_settings {
     uint32_t holder[SNAPSHOT_CLUSTERS_MAX]; /* of the clusters that routes name by id */
     bool poll;
     uint64_t rto_ns_min, user_timeout_ns;
+    uint64_t tcp_keepalive_ns;
     bool reno;
 };
 

@@ -187,6 +187,14 @@ uint64_t publish_applied(const struct publish *p)
     return least;
 }
 
+struct policy_budget publish_budget(const struct publish *p, uint16_t cluster)
+{
+    const struct membership_cluster *c = membership_cluster(p->membership, cluster);
+    if (p->by_id[cluster] == NULL || c == NULL)
+        return (struct policy_budget){0};
+    return policy_budget(p->by_id[cluster], c->present, p->workers);
+}
+
 bool publish_current(const struct publish *p)
 {
     return !changed(p) && publish_applied(p) >= p->generation;

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "mailbox/mailbox.h"
 #include "membership/membership.h"
+#include "policy/policy.h"
 #include "snapshot/snapshot.h"
 
 struct publish;
@@ -29,6 +30,8 @@ const char *publish_listener_name(const struct publish *p, uint32_t id);
 /* The generation that holds every change made so far, published or about to be; and the one that every worker has in force. */
 uint64_t publish_promised(const struct publish *p);
 uint64_t publish_applied(const struct publish *p);
+/* What a cluster takes in connections. */
+struct policy_budget publish_budget(const struct publish *p, uint16_t cluster);
 /* Nothing waits to be published, and every worker has what is. */
 bool publish_current(const struct publish *p);
 void publish_drain(struct publish *p); /* snapshot.draining */

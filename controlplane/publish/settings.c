@@ -184,6 +184,7 @@ struct publish_settings *publish_settings_create(struct publish *p)
     s->poll = c->idle == CONFIG_IDLE_POLL;
     s->rto_ns_min = c->tcp.rto_ns_min;
     s->user_timeout_ns = c->tcp.user_timeout_ns;
+    s->tcp_keepalive_ns = c->tcp.keepalive_ns;
     s->reno = c->tcp.congestion == CONFIG_RENO;
     if (s->texts == NULL || !listeners_fill(p, s, c)) { /* ids that were given stay so */
         publish_settings_release(s);

@@ -1,17 +1,16 @@
-/* ICMP (RFC 792, 1122) and ICMPv6 (RFC 4443): echo is answered, errors about our TCP segments are read. */
+/* ICMP (RFC 792, 1122) and ICMPv6 (RFC 4443): echo is answered, errors about our TCP segments are read, redirects are not believed. */
 #include "internal.h"
 
 #define NS_PER_TOKEN 1000000000ull
 
-/* Echo replies: `echo_rate` a second, as many at once. */
-static bool echo_allowed(struct ip *ip, uint64_t now)
+bool icmp_bucket_take(struct icmp_bucket *b, uint64_t rate, uint64_t now)
 {
-    uint64_t rate = ip->config.echo_rate, passed = now > ip->echo_last_ns ? now - ip->echo_last_ns : 0;
-    ip->echo_tokens = min64(rate * NS_PER_TOKEN, ip->echo_tokens + min64(passed, NS_PER_TOKEN) * rate);
-    ip->echo_last_ns = now;
-    if (ip->echo_tokens < NS_PER_TOKEN)
+    uint64_t passed = now > b->last_ns ? now - b->last_ns : 0;
+    b->tokens = min64(rate * NS_PER_TOKEN, b->tokens + min64(passed, NS_PER_TOKEN) * rate);
+    b->last_ns = now;
+    if (b->tokens < NS_PER_TOKEN)
         return false;
-    ip->echo_tokens -= NS_PER_TOKEN;
+    b->tokens -= NS_PER_TOKEN;
     return true;
 }
 
@@ -21,10 +20,13 @@ static bool echo_allowed(struct ip *ip, uint64_t now)
 static enum ip_verdict echo_reply(struct ip *ip, struct frame *f, const struct datagram *d, bool v6)
 {
     struct packet *p = f->packet;
-    if (!echo_allowed(ip, f->now))
-        return drop(ip, p, STATS_DROP_ICMP_RATE);
     struct base_addr to = d->source, from = d->target;
-    uint32_t before = (uint32_t)(d->payload - packet_data(p)), len = d->len;
+    uint32_t before = (uint32_t)(d->payload - packet_data(p)), len = d->len, most = f->port->c.mtu - (v6 ? IP6_LEN : IP4_LEN);
+    if (len > most && v6) /* put together from fragments; RFC 4443 section 4.2 wants all of it back */
+        return drop(ip, p, STATS_DROP_ICMP_TOO_LARGE);
+    len = len < most ? len : most; /* RFC 1122 section 3.2.2.6: who does not fragment cuts it off */
+    if (!icmp_bucket_take(&ip->echoes, ip->config.echo_rate, f->now))
+        return drop(ip, p, STATS_DROP_ICMP_RATE);
     packet_adj(p, before);
     packet_trim(p, packet_len(p) - len);
     uint8_t *m = packet_data(p);
@@ -136,7 +138,8 @@ enum ip_verdict icmp4_input(struct ip *ip, struct frame *f, const struct datagra
         return echo_reply(ip, f, d, false);
     if (m[0] == ICMP_UNREACHABLE || m[0] == ICMP_TIME_EXCEEDED || m[0] == ICMP_PARAMETER)
         return error4(ip, f, d);
-    return drop(ip, f->packet, STATS_DROP_ICMP_IGNORED);
+    /* The gateway's routes are the operator's (RFC 1122 section 3.2.2.2 would have a host believe). */
+    return drop(ip, f->packet, m[0] == ICMP_REDIRECT ? STATS_DROP_ICMP_REDIRECT : STATS_DROP_ICMP_IGNORED);
 }
 
 enum ip_verdict icmp6_input(struct ip *ip, struct frame *f, const struct datagram *d)
@@ -146,8 +149,12 @@ enum ip_verdict icmp6_input(struct ip *ip, struct frame *f, const struct datagra
         return drop(ip, f->packet, STATS_DROP_ICMP_MALFORMED);
     if (ip_sum_fold(d->pseudo + pseudo_tail(PROTO_ICMP6, d->len) + ip_sum(m, d->len)) != 0xffff)
         return drop(ip, f->packet, STATS_DROP_L4_CHECKSUM);
+    if (m[0] >= ICMP6_ROUTER_SOLICIT && m[0] <= ICMP6_REDIRECT && f->fragmented) /* RFC 6980 section 5 */
+        return drop(ip, f->packet, STATS_DROP_ND_MALFORMED);
     if (m[0] == ICMP6_SOLICIT || m[0] == ICMP6_ADVERT)
         return nd_input(ip, f, d);
+    if (m[0] == ICMP6_REDIRECT)
+        return drop(ip, f->packet, STATS_DROP_ICMP_REDIRECT);
     /* All else must come from one host to one address of ours. DEVIATION: multicast echo (RFC 4443 section 4.2 MAY) is
      * not answered. */
     if (base_addr_is_zero(&d->source) || is_multicast6(&d->target))

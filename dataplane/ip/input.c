@@ -65,14 +65,12 @@ static inline bool source4_ok(const struct port_state *port, uint32_t raw, const
     return first != 0 && first != 127 && first < 224 && !ip_port_owns(port, a);
 }
 
-static __attribute__((noinline)) enum ip_verdict other4(struct ip *ip, struct frame *f, uint32_t at, uint32_t len,
-                                                        uint8_t protocol, const struct ip_result *r)
+static __attribute__((noinline)) enum ip_verdict other4(struct ip *ip, struct frame *f, uint32_t at, uint32_t head,
+                                                        uint32_t len, uint8_t protocol, const struct ip_result *r)
 {
-    if (protocol != PROTO_ICMP)
-        return drop(ip, f->packet, STATS_DROP_IP_UNKNOWN_PROTOCOL);
-    struct datagram d = {
-        .source = r->flow.remote, .target = r->flow.local, .payload = packet_data(f->packet) + at, .len = len};
-    return icmp4_input(ip, f, &d);
+    uint8_t *payload = packet_data(f->packet) + at;
+    struct datagram d = {.source = r->flow.remote, .target = r->flow.local, .head = payload - head, .payload = payload, .len = len};
+    return protocol == PROTO_ICMP ? icmp4_input(ip, f, &d) : protocol4_unknown(ip, f, &d, protocol);
 }
 
 static inline enum ip_verdict input4(struct ip *ip, struct frame *f, uint32_t at)
@@ -100,9 +98,9 @@ static inline enum ip_verdict input4(struct ip *ip, struct frame *f, uint32_t at
     if (unlikely(!source4_ok(f->port, source, &r->flow.remote)))
         return drop(ip, p, STATS_DROP_IP_BAD_SOURCE);
     if (unlikely((load16(h + 6) & 0x3fff) != 0))
-        return drop(ip, p, STATS_DROP_IP_FRAGMENT);
+        return fragment4_input(ip, f, h, head, total);
     if (unlikely(h[9] != PROTO_TCP))
-        return other4(ip, f, at + head, total - head, h[9], r);
+        return other4(ip, f, at + head, head, total - head, h[9], r);
     return segment(ip, f->port, f->index, p, at + head, total - head, (uint64_t)source + target, r);
 }
 
@@ -171,6 +169,32 @@ __attribute__((noinline)) bool ip_skip_extensions(const uint8_t *h, uint32_t end
     return true;
 }
 
+uint32_t ip_next_field(const uint8_t *h, uint32_t at)
+{
+    uint32_t field = 6;
+    for (uint32_t i = IP6_LEN; i < at;) {
+        uint32_t len = h[field] == PROTO_FRAGMENT ? FRAGMENT_LEN : (h[i + 1] + 1u) * 8;
+        field = i;
+        i += len;
+    }
+    return field;
+}
+
+/* As ip_skip_extensions(); notes an atomic fragment. */
+static bool extensions6(struct frame *f, const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at, enum stats_drop *why)
+{
+    if (!ip_skip_extensions(h, end, next, at, why))
+        return false;
+    uint8_t kind = h[6];
+    for (uint32_t i = IP6_LEN; i < *at;) {
+        f->fragmented |= kind == PROTO_FRAGMENT;
+        uint32_t len = kind == PROTO_FRAGMENT ? FRAGMENT_LEN : (h[i + 1] + 1u) * 8;
+        kind = h[i];
+        i += len;
+    }
+    return true;
+}
+
 /* A group that we listen to: all nodes, and the solicited-node groups of our addresses. */
 static bool in_group(const struct port_state *port, const struct base_addr *group)
 {
@@ -186,19 +210,23 @@ static bool in_group(const struct port_state *port, const struct base_addr *grou
     return in;
 }
 
-static __attribute__((noinline)) enum ip_verdict other6(struct ip *ip, struct frame *f, uint32_t at, uint32_t len,
-                                                        uint8_t next, uint8_t hop_limit, uint64_t pseudo,
+static __attribute__((noinline)) enum ip_verdict other6(struct ip *ip, struct frame *f, uint32_t at, uint32_t skip,
+                                                        uint32_t len, uint8_t next, uint8_t hop_limit, uint64_t pseudo,
                                                         const struct ip_result *r)
 {
-    if (next != PROTO_ICMP6)
-        return drop(ip, f->packet, STATS_DROP_IP_UNKNOWN_PROTOCOL);
+    uint8_t *payload = packet_data(f->packet) + at;
     struct datagram d = {.source = r->flow.remote,
                          .target = r->flow.local,
-                         .payload = packet_data(f->packet) + at,
+                         .head = payload - skip,
+                         .payload = payload,
                          .len = len,
                          .hop_limit = hop_limit,
                          .pseudo = pseudo};
-    return icmp6_input(ip, f, &d);
+    if (next == PROTO_ICMP6)
+        return icmp6_input(ip, f, &d);
+    if (is_multicast6(&d.target)) /* RFC 4443 section 2.4 (e.3) */
+        return drop(ip, f->packet, STATS_DROP_IP_UNKNOWN_PROTOCOL);
+    return protocol6_unknown(ip, f, &d, next);
 }
 
 static inline bool source6_ok(const struct port_state *port, const struct base_addr *a)
@@ -232,11 +260,11 @@ static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at
     if (unlikely(!source6_ok(f->port, &r->flow.remote)))
         return drop(ip, p, STATS_DROP_IP_BAD_SOURCE);
     enum stats_drop why;
-    if (unlikely(is_extension(next)) && !ip_skip_extensions(h, end, &next, &skip, &why))
-        return drop(ip, p, why);
+    if (unlikely(is_extension(next)) && !extensions6(f, h, end, &next, &skip, &why))
+        return why == STATS_DROP_IP_FRAGMENT ? fragment6_input(ip, f, h, skip, end) : drop(ip, p, why);
     uint64_t pseudo = addr_sum(&r->flow.local) + addr_sum(&r->flow.remote);
     if (unlikely(next != PROTO_TCP))
-        return other6(ip, f, at + skip, end - skip, next, h[7], pseudo, r);
+        return other6(ip, f, at + skip, skip, end - skip, next, h[7], pseudo, r);
     if (unlikely(!ours || base_addr_is_zero(&r->flow.remote)))
         return drop(ip, p, STATS_DROP_IP_NOT_FOR_US);
     return segment(ip, f->port, f->index, p, at + skip, end - skip, pseudo, r);
@@ -296,6 +324,7 @@ enum ip_verdict ip_input(struct ip *ip, uint16_t index, struct packet *p, uint64
 void ip_learn(struct ip *ip, uint16_t index, struct packet *p, uint64_t now)
 {
     struct ip_result r;
-    if (input(ip, index, p, now, &r, false) == IP_TCP) /* no news: nobody gives us such a one */
-        packet_free(p);
+    enum ip_verdict v = input(ip, index, p, now, &r, false);
+    if (v == IP_TCP || v == IP_WHOLE) /* no news: nobody gives us such a one */
+        packet_free(v == IP_TCP ? p : r.whole);
 }

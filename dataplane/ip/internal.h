@@ -1,6 +1,7 @@
 /* What the files of the ip room share.
  *
  *   input.c -> icmp.c, arp.c, nd.c -> neighbour.c -> output.c (out_push: frames of our own)
+ *   input.c -> fragment.c -> reassembly.c;  input.c, reassembly.c -> error.c -> output.c
  *   output.c -> neighbour.c: whom to send to
  */
 #ifndef IP_INTERNAL_H
@@ -70,6 +71,20 @@ struct port_state {
     struct base_timer announce;
 };
 
+/* As many at once as in a second; 1 token = 1e9. */
+struct icmp_bucket {
+    uint64_t tokens, last_ns;
+};
+
+/* Datagrams of which some fragments are here (reassembly.c). */
+struct reassembler {
+    struct base_slab slab;
+    struct base_list age; /* the oldest first */
+    struct base_list *buckets;
+    uint32_t bucket_mask;
+    uint32_t words; /* of a bitmap */
+};
+
 struct ip {
     struct stats *stats;
     struct packet_pool *pool;
@@ -82,7 +97,8 @@ struct ip {
     uint32_t unknown_count;
     struct base_list out, failed; /* struct waiting */
     uint64_t draws;
-    uint64_t echo_tokens, echo_last_ns; /* token bucket: 1 token = 1e9 */
+    struct icmp_bucket echoes, errors;
+    struct reassembler reassembler;
     struct ip_config config;
     struct base_wheel wheel;
     struct port_state ports[IP_PORTS_MAX];
@@ -95,6 +111,7 @@ struct frame {
     uint16_t index;
     bool group;        /* sent to a group of stations, not to us alone */
     bool answers;      /* false: another worker answers it, we only learn */
+    bool fragmented;   /* an atomic fragment (RFC 6946) */
     uint8_t source[6]; /* MAC address of the sender */
     uint64_t now;
     struct ip_result *result;
@@ -103,10 +120,32 @@ struct frame {
 /* An IP packet inside a frame: payload within the buffer, lengths checked. */
 struct datagram {
     struct base_addr source, target;
+    const uint8_t *head; /* its IP header */
     const uint8_t *payload;
     uint32_t len;
     uint8_t hop_limit;
     uint64_t pseudo; /* sum of addresses */
+};
+
+/* A fragment, lengths checked. */
+struct ip_fragment {
+    struct base_addr source, target;
+    uint32_t id;
+    const uint8_t *head; /* what stands in front of the data; of IPv6 to the end of the fragment header */
+    uint32_t head_len;   /* at most REASSEMBLY_HEAD */
+    const uint8_t *data;
+    uint32_t offset, len;
+    bool more;
+};
+#define REASSEMBLY_HEAD (PACKET_HEADROOM - ETH_LEN - VLAN_LEN)
+
+/* What an ICMP error is about: a packet of `len` bytes to us, from a station of that port. */
+struct icmp_offence {
+    struct base_addr source, target;
+    const uint8_t *packet;
+    uint32_t len;
+    uint16_t port;
+    const uint8_t *to;
 };
 
 static inline enum ip_verdict drop(struct ip *ip, struct packet *p, enum stats_drop why)
@@ -152,6 +191,8 @@ static inline uint64_t min64(uint64_t a, uint64_t b)
 bool ip_port_owns(const struct port_state *port, const struct base_addr *a);
 /* The address of ours to talk to a neighbour from; NULL: it is not on this link. */
 const struct base_addr *ip_port_source(const struct port_state *port, const struct base_addr *neighbour);
+/* One host, as far as can be told: no group, no broadcast of that port's links, not ourselves. */
+bool ip_is_station(const struct port_state *port, const struct base_addr *a);
 /* Where a packet for `remote` goes next.  False: no route. */
 bool ip_port_next_hop(const struct port_state *port, const struct base_addr *remote, struct base_addr *hop);
 uint64_t ip_draw(struct ip *ip);
@@ -161,7 +202,28 @@ uint64_t ip_draw(struct ip *ip);
  * header that stopped it. */
 bool ip_skip_extensions(const uint8_t *h, uint32_t end, uint8_t *next, uint32_t *at, enum stats_drop *why);
 
+/* Where the number of the IPv6 header at `at` stands: extension headers before it are known to be whole. */
+uint32_t ip_next_field(const uint8_t *h, uint32_t at);
+
+/* fragment.c: head: bytes of IPv4 header; at: where the fragment header begins; end: of the packet. */
+enum ip_verdict fragment4_input(struct ip *ip, struct frame *f, const uint8_t *h, uint32_t head, uint32_t total);
+enum ip_verdict fragment6_input(struct ip *ip, struct frame *f, const uint8_t *h, uint32_t at, uint32_t end);
+
+/* reassembly.c */
+void reassembly_create(struct ip *ip, struct base_arena *arena);
+void reassembly_destroy(struct ip *ip);
+enum ip_verdict reassembly_input(struct ip *ip, struct frame *f, const struct ip_fragment *x);
+void reassembly_tick(struct ip *ip, uint64_t now);
+void reassembly_check(const struct ip *ip);
+
+/* error.c */
+/* Sent, unless it must not be, or too many were. */
+void icmp_error_out(struct ip *ip, const struct icmp_offence *o, uint8_t type, uint8_t code, uint32_t word, uint64_t now);
+enum ip_verdict protocol4_unknown(struct ip *ip, struct frame *f, const struct datagram *d, uint8_t protocol);
+enum ip_verdict protocol6_unknown(struct ip *ip, struct frame *f, const struct datagram *d, uint8_t next);
+
 /* icmp.c */
+bool icmp_bucket_take(struct icmp_bucket *b, uint64_t rate, uint64_t now);
 /* The flow and sequence number that an error is about.  False: not TCP, or cut off. */
 bool icmp4_inner(const uint8_t *h, uint32_t len, struct ip_result *r);
 bool icmp6_inner(const uint8_t *h, uint32_t len, struct ip_result *r);
@@ -199,6 +261,8 @@ void neighbour_flush(struct ip *ip, uint16_t port);
 /* output.c */
 /* An empty packet with room in front for all headers; NULL: none (counted). */
 struct packet *ip_own_packet(struct ip *ip);
+/* An Ethernet header (and VLAN) at `h`. */
+void ip_ethernet(uint8_t *h, const struct port_state *port, const uint8_t to[6], const uint8_t from[6], uint16_t type);
 /* Puts Ethernet (and VLAN) in front and queues the frame for ip_output_next().  Takes the packet. */
 void ip_out_frame(struct ip *ip, uint16_t port, struct packet *p, const uint8_t to[6], uint16_t type);
 void ip_head4(struct packet *p, const struct base_addr *from, const struct base_addr *to, uint8_t protocol);

@@ -12,6 +12,9 @@ void ip_config_defaults(struct ip_config *c)
         .queued = 4096,
         .queued_each = 512,
         .echo_rate = 1000,
+        .error_rate = 100,
+        .reassemblies = 512,
+        .datagram = PACKET_ROOM,
         /* DEVIATION: RFC 4861 section 10 has RETRANS_TIMER 1 s. A lost answer must not outlast a backend's connect
            timeout. */
         .solicit_ns = 300000000ull,
@@ -34,7 +37,7 @@ size_t ip_footprint(const struct ip_config *c)
     return base_align(sizeof(struct ip)) + base_align(IP_PATHS * sizeof(struct path)) +
            base_align(buckets_for(c->neighbours) * sizeof(struct base_list)) +
            base_slab_footprint(sizeof(struct neighbour), c->neighbours) +
-           base_slab_footprint(sizeof(struct waiting), c->queued);
+           base_slab_footprint(sizeof(struct waiting), c->queued) + ip_reassembly_footprint(c);
 }
 
 struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, struct stats *stats,
@@ -60,8 +63,9 @@ struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, s
     base_list_init(&ip->out);
     base_list_init(&ip->failed);
     base_wheel_init(&ip->wheel, now);
-    ip->echo_tokens = (uint64_t)config->echo_rate * 1000000000ull;
-    ip->echo_last_ns = now;
+    ip->echoes = (struct icmp_bucket){(uint64_t)config->echo_rate * 1000000000ull, now};
+    ip->errors = (struct icmp_bucket){(uint64_t)config->error_rate * 1000000000ull, now};
+    reassembly_create(ip, arena);
     for (int i = 0; i < IP_PORTS_MAX; i++)
         base_timer_init(&ip->ports[i].announce);
     return ip;
@@ -71,6 +75,7 @@ void ip_destroy(struct ip *ip)
 {
     for (uint16_t i = 0; i < ip->config.ports; i++)
         neighbour_flush(ip, i);
+    reassembly_destroy(ip);
     uint16_t port;
     for (struct packet *p; (p = ip_output_next(ip, &port)) != NULL;)
         packet_free(p);
@@ -200,11 +205,19 @@ static bool is_broadcast(const struct port_state *port, uint32_t i, const struct
     return host == 0 || host == ~port->mask[i].w[3];
 }
 
-static bool is_station(const struct base_addr *a)
+static bool is_unicast(const struct base_addr *a)
 {
     if (base_addr_is_v4(a))
         return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224;
     return !is_multicast6(a) && a->q[0] != 0;
+}
+
+bool ip_is_station(const struct port_state *port, const struct base_addr *a)
+{
+    bool broadcast = false;
+    for (uint32_t i = 0; i < port->c.addresses; i++)
+        broadcast |= prefix_covers(&port->c.address[i].addr, &port->mask[i], a) && is_broadcast(port, i, a);
+    return is_unicast(a) && !broadcast && !ip_port_owns(port, a);
 }
 
 /* The operator's gateway is on the link even where no prefix covers it: clouds give a host /32 and a gateway outside of
@@ -224,7 +237,7 @@ static const struct base_addr *first_of_family(const struct port_state *port, co
 
 const struct base_addr *ip_port_source(const struct port_state *port, const struct base_addr *neighbour)
 {
-    if (!is_station(neighbour))
+    if (!is_unicast(neighbour))
         return NULL;
     if (is_link_local(neighbour) && !base_addr_is_v4(neighbour))
         return &port->link_local;
@@ -237,7 +250,7 @@ const struct base_addr *ip_port_source(const struct port_state *port, const stru
 static const struct base_addr *gateway_for(const struct port_state *port, const struct base_addr *remote)
 {
     const struct base_addr *g = base_addr_is_v4(remote) ? &port->c.gateway4 : &port->c.gateway6;
-    return base_addr_is_zero(g) || !is_station(remote) ? NULL : g;
+    return base_addr_is_zero(g) || !is_unicast(remote) ? NULL : g;
 }
 
 static bool on_link(const struct port_state *port, const struct base_addr *a)
@@ -303,6 +316,7 @@ void ip_tick(struct ip *ip, uint64_t now)
         else
             neighbour_timer(ip, base_container(t, struct neighbour, timer), now);
     }
+    reassembly_tick(ip, now);
 }
 
 /* ---- looking at it ---- */
@@ -359,5 +373,6 @@ void ip_check(const struct ip *ip)
         waiting++;
     assert(known + unknown == ip->neighbours.in_use && unknown == ip->unknown_count);
     assert(waiting == ip->waitings.in_use);
+    reassembly_check(ip);
     (void)known, (void)unknown, (void)waiting;
 }

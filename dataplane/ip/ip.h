@@ -1,15 +1,16 @@
 /* ip: from a frame to (flow, TCP segment), and back.  The families end here.
  *
  * Owns:   the addresses of each port, neighbours (ARP, RFC 826; ND, RFC 4861), the packets that wait for one, and the
- * answers that a host owes: ARP, neighbour advertisements, ICMP echo (RFC 792, 4443). Uses:   base, stats, packet.
- * Knows no device and no TCP state.  A port is an index here. Thread: one struct ip a worker; no locks, nothing shared.
+ * answers that a host owes: ARP, neighbour advertisements, ICMP echo and errors (RFC 792, 4443), fragments put together (RFC 791, 8200).
+ * Uses:   base, stats, packet.  Knows no device and no TCP state.  A port is an index here.
+ * Thread: one struct ip a worker; no locks, nothing shared.
  * Time:   `now` in nanoseconds on a monotonic clock, an argument.
- * Memory: from the arena at start-up: neighbours and waiting packets are bounded (ip_config); own packets come from
+ * Memory: from the arena at start-up: neighbours, waiting packets and reassemblies are bounded (ip_config); own packets come from
  * `pool`. Errors: what the wire did is a verdict, counted in stats_drop; a full table is a refusal, counted too; misuse
  * is an assertion.
  *
  * The turn of the loop:
- *     ip_input() for each frame of the burst: IP_TCP -> tcp_input(), IP_TCP_ERROR -> tcp_icmp_error();
+ *     ip_input() for each frame of the burst: IP_TCP -> tcp_input(), IP_TCP_ERROR -> tcp_icmp_error(), IP_WHOLE -> ip_input();
  *     ip_tick();  ip_unreachable_next() until false -> tcp_icmp_error();
  *     tcp_output() -> ip_output(): true -> port_tx();
  *     ip_output_next() until NULL -> port_tx();  port_flush().
@@ -35,6 +36,9 @@ struct ip_config {
     uint32_t queued;          /* packets that wait for a neighbour, or for ip_output_next(), at most */
     uint32_t queued_each;     /* of them for one neighbour */
     uint32_t echo_rate;       /* ICMP echo replies a second, the burst as well */
+    uint32_t error_rate;      /* ICMP errors of our own, likewise */
+    uint32_t reassemblies;    /* datagrams of which some fragments are here, at most; each holds a buffer of the pool */
+    uint32_t datagram;        /* data of one put together, at most, and what a buffer holds */
     uint64_t solicit_ns;      /* between two solicitations (RFC 4861: RETRANS_TIMER) */
     uint64_t reachable_ns;    /* REACHABLE_TIME, randomised by 0.5 to 1.5 */
     uint64_t delay_ns;        /* DELAY_FIRST_PROBE_TIME */
@@ -67,6 +71,8 @@ struct ip_port_config {
 };
 
 size_t ip_footprint(const struct ip_config *c);
+/* What of it is for reassembly, buffers apart. */
+size_t ip_reassembly_footprint(const struct ip_config *c);
 /* pool: buffers for packets of its own; it outlives the ip.  `config` is copied. */
 struct ip *ip_create(struct base_arena *arena, const struct ip_config *config, struct stats *stats,
                      struct packet_pool *pool, uint64_t now);
@@ -82,6 +88,8 @@ enum ip_verdict {
     IP_TCP,       /* result.flow; the packet starts at the TCP header, ends with the segment, its checksum
                      is right; the caller's */
     IP_TCP_ERROR, /* an ICMP error about result.flow, .seq, .hard, .mtu; the packet is gone */
+    IP_WHOLE,     /* the packet is gone, and was the last fragment that was wanting: result.whole is the datagram as a frame, the caller's, for
+                     ip_input() of its owner (never another IP_WHOLE) */
 };
 
 struct ip_result {
@@ -89,6 +97,7 @@ struct ip_result {
     uint32_t seq;
     uint32_t mtu; /* 0, or packet too big */
     bool hard;    /* destination unreachable */
+    struct packet *whole;
 };
 
 /* Takes the packet, an Ethernet frame received on `port`. */

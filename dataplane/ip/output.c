@@ -43,15 +43,15 @@ static inline void frame_finish(const struct path *path, struct packet *p)
         packet_tx_offload(p, 0, 0, 0, 0);
 }
 
-static void ethernet(uint8_t *to, const struct port_state *port, const uint8_t mac[6], uint16_t type)
+void ip_ethernet(uint8_t *h, const struct port_state *port, const uint8_t to[6], const uint8_t from[6], uint16_t type)
 {
-    memcpy(to, mac, 6);
-    memcpy(to + 6, port->c.mac, 6);
+    memcpy(h, to, 6);
+    memcpy(h + 6, from, 6);
     if (port->c.vlan != 0) {
-        store16(to + 12, ETH_TYPE_VLAN);
-        store16(to + 14, port->c.vlan);
+        store16(h + 12, ETH_TYPE_VLAN);
+        store16(h + 14, port->c.vlan);
     }
-    store16(to + port->l2_len - 2, type);
+    store16(h + port->l2_len - 2, type);
 }
 
 /* The identification is 0: what is never fragmented needs none (RFC 6864 section 4.1). */
@@ -106,7 +106,7 @@ static void path_make(struct path *path, const struct ip *ip, const struct base_
         path->ip_sum = ip_sum_fold(ip_sum_short(h, IP4_LEN));
     }
     path->pseudo = ip_sum_fold(addresses + pseudo_tail(PROTO_TCP, 0));
-    ethernet(h - port->l2_len, port, mac, v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
+    ip_ethernet(h - port->l2_len, port, mac, port->c.mac, v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
 }
 
 /* A packet that somebody else holds as well may be changed by him while it waits: a copy waits in its place. */
@@ -210,7 +210,7 @@ void ip_out_frame(struct ip *ip, uint16_t index, struct packet *p, const uint8_t
         drop(ip, p, STATS_DROP_NEIGHBOUR_QUEUE_FULL);
         return;
     }
-    ethernet(packet_prepend(p, port->l2_len), port, to, type);
+    ip_ethernet(packet_prepend(p, port->l2_len), port, to, port->c.mac, type);
     packet_tx_offload(p, 0, 0, 0, 0);
     *w = (struct waiting){.packet = p, .port = index};
     base_list_push_back(&ip->out, &w->link);

@@ -14,6 +14,8 @@ enum {
     IP6_LEN = 40,
     TCP_LEN = 20,
     ICMP_LEN = 8,
+    UDP_LEN = 8,
+    FRAGMENT_LEN = 8, /* an IPv6 fragment header */
 
     ETH_MIN_PAYLOAD = 46,
     ETH_TYPE_IP4 = 0x0800,
@@ -26,6 +28,7 @@ enum {
     PROTO_HOPOPTS = 0,
     PROTO_ICMP = 1,
     PROTO_TCP = 6,
+    PROTO_UDP = 17,
     PROTO_ROUTING = 43,
     PROTO_FRAGMENT = 44,
     PROTO_ICMP6 = 58,
@@ -37,19 +40,27 @@ enum {
 
     ICMP_ECHO_REPLY = 0,
     ICMP_UNREACHABLE = 3,
-    ICMP_FRAG_NEEDED = 4, /* a code */
+    ICMP_PROTOCOL_UNREACHABLE = 2, /* codes */
+    ICMP_PORT_UNREACHABLE = 3,
+    ICMP_FRAG_NEEDED = 4,
+    ICMP_REDIRECT = 5,
     ICMP_ECHO = 8,
     ICMP_TIME_EXCEEDED = 11,
+    ICMP_REASSEMBLY_TIME = 1, /* a code of both families */
     ICMP_PARAMETER = 12,
 
     ICMP6_UNREACHABLE = 1,
+    ICMP6_PORT_UNREACHABLE = 4, /* a code */
     ICMP6_TOO_BIG = 2,
     ICMP6_TIME_EXCEEDED = 3,
     ICMP6_PARAMETER = 4,
+    ICMP6_UNKNOWN_NEXT = 1, /* a code */
     ICMP6_ECHO = 128,
     ICMP6_ECHO_REPLY = 129,
+    ICMP6_ROUTER_SOLICIT = 133,
     ICMP6_SOLICIT = 135,
     ICMP6_ADVERT = 136,
+    ICMP6_REDIRECT = 137,
 
     ND_OPTION_SOURCE_MAC = 1,
     ND_OPTION_TARGET_MAC = 2,

@@ -114,9 +114,15 @@ bool mailbox_access_next(struct mailbox *m, struct mailbox_access *out)
     return rte_ring_sc_dequeue_elem(m->access, out, sizeof(*out)) == 0;
 }
 
+/* For its producer.  rte_ring_free_count() would do, but for its plain load of what the other end writes meanwhile. */
+static bool full(const struct rte_ring *r)
+{
+    return r->prod.head - __atomic_load_n(&r->cons.tail, __ATOMIC_RELAXED) >= r->capacity;
+}
+
 void mailbox_log(struct mailbox *m, uint64_t now, unsigned level, const char *format, ...)
 {
-    if (rte_ring_free_count(m->logs) == 0) {
+    if (full(m->logs)) {
         __atomic_store_n(&m->log_dropped, m->log_dropped + 1, __ATOMIC_RELAXED);
         return;
     }

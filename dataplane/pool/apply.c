@@ -72,24 +72,6 @@ static uint8_t connections(uint32_t n, uint32_t least)
     return (uint8_t)(n < least ? least : n < POOL_CONNECTIONS_SERVING ? n : POOL_CONNECTIONS_SERVING);
 }
 
-void pool_live(struct pool_slot *e, uint64_t now)
-{
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        if (e->taken >> i & 1)
-            session_live(e->session[i], &e->life, now);
-}
-
-static void take_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
-{
-    const struct snapshot_keepalive *k = &c->keepalive;
-    struct session_life life = {.time_ns = k->time_ns << e->calm, .timeout_ns = k->timeout_ns,
-                                .permit_without_stream = k->permit_without_stream, .age_ns = c->max_connection_age_ns};
-    if (memcmp(&life, &e->life, sizeof(life)) == 0)
-        return;
-    e->life = life;
-    pool_live(e, now);
-}
-
 static void take_settings(struct pool_slot *e, const struct snapshot_cluster *c)
 {
     e->connect_timeout_ns = c->connect_timeout_ns;
@@ -103,6 +85,19 @@ static void take_settings(struct pool_slot *e, const struct snapshot_cluster *c)
     e->most_count = connections(c->max_connections_per_endpoint, kept);
     if (e->wanted_count > e->most_count)
         e->wanted_count = e->most_count;
+}
+
+static void take_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
+{
+    const struct snapshot_keepalive *k = &c->keepalive;
+    struct session_life life = {.time_ns = k->time_ns << e->calm,
+                                .timeout_ns = k->timeout_ns,
+                                .permit_without_stream = k->permit_without_stream,
+                                .age_ns = c->max_connection_age_ns};
+    if (memcmp(&life, &e->life, sizeof(life)) == 0)
+        return;
+    e->life = life;
+    pool_live(e, now);
 }
 
 static void begin(struct pool *p, struct pool_slot *e, const struct snapshot_endpoint *in)
@@ -127,9 +122,10 @@ static void apply_endpoint(struct pool *p, const struct snapshot *s, uint32_t sl
         slot_init(p, e);
     if (e->serial != in->serial)
         begin(p, e, in);
-    if (s->cluster[in->cluster] != NULL) {
-        take_settings(e, s->cluster[in->cluster]);
-        take_life(e, s->cluster[in->cluster], now);
+    const struct snapshot_cluster *c = s->cluster[in->cluster];
+    if (c != NULL) {
+        take_settings(e, c);
+        take_life(e, c, now);
     }
     bool known = in->flags & SNAPSHOT_PRESENT, was_known = e->known, mine = known && (in->spared >> p->worker & 1) == 0;
     bool was_mine = e->flags & SNAPSHOT_PRESENT;

@@ -179,17 +179,6 @@ static void vacate(struct pool_slot *e, int i)
     e->spent &= ~bit;
 }
 
-/* Streams that wait for a number on the slot's other sessions go to the new one, as far as it has numbers. */
-static void share(struct pool_slot *e, struct session *to)
-{
-    uint32_t room = session_available(to);
-    for (uint32_t m = usable(e); m != 0 && room > 0; m &= m - 1) {
-        struct session *from = e->session[__builtin_ctz(m)];
-        for (struct session_stream *st; from != to && room > 0 && (st = session_waiting(from)) != NULL; room--)
-            session_move(st, to);
-    }
-}
-
 #define REST_NS 10000000000ull /* connections beyond connections_per_endpoint: looked at so often */
 
 void pool_settings(struct pool *p, struct session *s, uint64_t now)
@@ -209,7 +198,6 @@ void pool_settings(struct pool *p, struct session *s, uint64_t now)
             retire(p, e, i);
     pool_state_set(p, e, MAILBOX_READY);
     pool_queue(&p->reports, &e->report);
-    share(e, s);
     if (e->wanted_count > e->kept_count)
         arm(p, e, true, now + REST_NS);
     pool_want(p, e); /* further connections one after the other */
@@ -233,6 +221,13 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
     else if (last && (e->flags & SNAPSHOT_PRESENT))
         pool_replacing_set(p, e, true);
     pool_want_quietly(p, e);
+}
+
+void pool_live(struct pool_slot *e, uint64_t now)
+{
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->taken >> i & 1)
+            session_live(e->session[i], &e->life, now);
 }
 
 #define CALM_MAX 8 /* 256 times what the configuration asks for */

@@ -60,7 +60,7 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now);
 
 /* The session for a new stream to this endpoint, the least busy one; NULL: none READY. */
 struct session *pool_session(struct pool *p, uint32_t slot);
-/* A stream had to wait for a number there: a further connection is opened where there may be one, and takes over what waits. */
+/* An RPC waits for a stream number there: a further connection is opened where there may be one. */
 void pool_crowded(struct pool *p, uint32_t slot);
 /* Some endpoint of the cluster has been told to go while it was READY, and its next connection is on the way. */
 bool pool_replacing(const struct pool *p, uint32_t cluster);

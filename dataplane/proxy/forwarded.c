@@ -24,9 +24,11 @@ const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down
     struct base_headers *out = &p->fields;
     if (down->client_len == 0)
         know_client(down);
-    out->count = h->count;
-    out->size = h->size;
-    memcpy(out->field, h->field, h->count * sizeof(*h->field));
+    if (h != out) {
+        out->count = h->count;
+        out->size = h->size;
+        memcpy(out->field, h->field, h->count * sizeof(*h->field));
+    }
     struct base_header *have = last_of(out);
     if (have != NULL && have->value_len + 2u + down->client_len <= sizeof(p->forwarded)) {
         memcpy(p->forwarded, have->value, have->value_len);

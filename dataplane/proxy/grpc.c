@@ -45,6 +45,26 @@ bool grpc_timeout_parse(const struct base_header *h, uint64_t *ns)
     return true;
 }
 
+uint32_t grpc_timeout_format(uint64_t ns, char out[GRPC_TIMEOUT_TEXT])
+{
+    static const struct {
+        uint64_t ns;
+        char unit;
+    } units[] = {{1, 'n'}, {1000, 'u'}, {1000000, 'm'}, {1000000000, 'S'}, {60000000000, 'M'}, {3600000000000, 'H'}};
+    unsigned i = 0;
+    while (i < 5 && ns / units[i].ns > 99999999)
+        i++;
+    uint64_t v = ns / units[i].ns;
+    v = v > 99999999 ? 99999999 : v == 0 ? 1 : v;
+    uint32_t n = 1;
+    for (uint64_t x = v; x >= 10; x /= 10)
+        n++;
+    for (uint32_t k = n; k-- > 0; v /= 10)
+        out[k] = (char)('0' + v % 10);
+    out[n] = units[i].unit;
+    return n + 1;
+}
+
 enum grpc_code grpc_status_parse(const struct base_header *h)
 {
     if (h == NULL || h->value_len < 1 || h->value_len > 2)

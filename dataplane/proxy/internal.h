@@ -4,6 +4,17 @@
 
 #include "proxy.h"
 
+#define GRPC_TIMEOUT_TEXT 10
+
+/*            start                        number free
+ *   (new) ---------> RUNS <------------------------------ WAITS_NUMBER <-----+
+ *                    |  ^                                                    | endpoint full
+ *    tried again,    v  |  endpoint READY                                    |
+ *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
+ *
+ * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL. */
+enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER };
+
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
     uint64_t started_ns;
@@ -18,6 +29,32 @@ struct proxy_rpc {
     bool headers_sent;  /* response headers went down */
     bool settled;       /* outcome counted */
     bool request_ended; /* the client's END_STREAM was seen */
+    uint8_t phase;      /* enum rpc_phase */
+    bool retold;        /* has been sent once more without the policy's leave: not a second time */
+    struct base_list wait;       /* in the queue of its phase */
+    uint64_t deadline_ns;        /* UINT64_MAX: none */
+    struct proxy_replay *replay; /* NULL: it can't be sent again */
+};
+static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
+
+/* A request, to be sent later or again. */
+#define REPLAY_NEAR  440u /* bytes of DATA in the record itself */
+#define REPLAY_MAX   32768 /* records of a worker, at most one an RPC */
+#define REPLAY_SHARE 4   /* one in so many of the worker's buffers may hold DATA of requests */
+struct proxy_replay {
+    struct session_held *fields, *trailers; /* trailers NULL: none */
+    struct packet *head, *tail;             /* DATA behind data[], linked through the scratch areas */
+    uint64_t patience_ns;                   /* WAITS_ENDPOINT: until then */
+    uint32_t bytes, credited;
+    uint16_t near; /* bytes in data[] */
+    uint8_t data[REPLAY_NEAR];
+};
+
+/* RPCs that wait for the same: the oldest first. */
+struct proxy_queue {
+    struct base_list rpcs;
+    struct base_list link; /* in proxy.thronged or proxy.crowded; in neither: empty */
+    uint32_t count;
 };
 
 #define FORWARDED_MAX 1024 /* a longer value stays, and the client's address follows in a field of its own */
@@ -32,9 +69,44 @@ struct proxy {
     struct base_wheel wheel;
     struct base_headers fields; /* what goes out, while it is put together */
     uint8_t forwarded[FORWARDED_MAX]; /* the value of x-forwarded-for in it */
+    char timeout[GRPC_TIMEOUT_TEXT];  /* that of grpc-timeout */
+    struct sessions *sessions;
+    struct base_slab replays;
+    uint32_t replay_packets;
+    struct base_list fresh;            /* RPCs to be tried at the end of this turn */
+    struct base_list thronged;         /* clusters where RPCs wait for an endpoint */
+    struct base_list crowded;          /* slots where RPCs wait for a stream number */
+    struct proxy_queue *cluster_queue; /* by id; touched when first used */
+    struct proxy_queue *slot_queue;    /* by slot; likewise */
     struct base_slab access;    /* records of RPCs that run */
     uint32_t access_skipped;    /* RPCs since the last that was recorded */
 };
+
+/* replay.c */
+/* False: no record. */
+bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h);
+void replay_drop(struct proxy *p, struct proxy_rpc *rpc); /* harmless where there is none */
+/* False: no buffer; the record is short of these bytes. */
+bool replay_add(struct proxy *p, struct proxy_rpc *rpc, const uint8_t *data, uint32_t n);
+bool replay_trailers(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h);
+/* The fields as they are to be sent now: grpc-timeout says what is left.  They hold until the next call. */
+const struct base_headers *replay_fields(struct proxy *p, const struct proxy_rpc *rpc, uint64_t now);
+bool replay_has_body(const struct proxy_rpc *rpc);
+/* DATA and trailers so far, on rpc->up.  False: no buffer. */
+bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
+/* Before rpc->up goes: how much of it the client has been credited. */
+void replay_unsent(struct proxy_rpc *rpc);
+
+/* wait.c */
+enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_WAITS, TRY_REFUSED };
+/* A pick and a stream, or a place in a queue.  h: the fields, for a first try; NULL: from the record. */
+enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+/* It is tried at the end of this turn.  It has a record. */
+void proxy_again(struct proxy *p, struct proxy_rpc *rpc);
+/* It waits no longer; harmless where it does not. */
+void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcome);
+/* WAITS_ENDPOINT, and its patience has ended. */
+void proxy_impatient(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
 
 /* grpc-status codes (grpc/statuscodes.md). */
 enum grpc_code {
@@ -47,6 +119,8 @@ enum grpc_code {
 bool grpc_is_content_type(const struct base_header *h);
 /* RFC-like grammar of PROTOCOL-HTTP2: 1-8 digits and a unit.  False: malformed, treated as absent. */
 bool grpc_timeout_parse(const struct base_header *h, uint64_t *ns);
+/* At most 8 digits and a unit, rounded down, at least 1n. Returns the length. */
+uint32_t grpc_timeout_format(uint64_t ns, char out[GRPC_TIMEOUT_TEXT]);
 enum grpc_code grpc_status_parse(const struct base_header *h); /* NULL: UNKNOWN */
 /* "HTTP2 error codes" table of PROTOCOL-HTTP2. */
 enum grpc_code grpc_status_of_reset(uint32_t code);
@@ -61,6 +135,9 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
 /* forwarded.c: the request's fields with the client's address in x-forwarded-for; they hold until the next call. */
 const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down, const struct base_headers *h);
 
+/* timeout.c: the same fields with grpc-timeout = left; they hold until the next call.  h may be p->fields. */
+const struct base_headers *proxy_timeout(struct proxy *p, const struct base_headers *h, uint64_t left_ns);
+
 /* access.c */
 #define PROXY_ACCESS_MAX 16384 /* RPCs that are recorded at once, a worker */
 /* This RPC is to be recorded, if there is room; its request's fields are here. */
@@ -73,6 +150,9 @@ void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uin
 /* The backend's stream is reset, or let go of; the picker learns the outcome.  Harmless where there is none. */
 void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, enum picker_outcome outcome, uint64_t now);
 void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now);
+/* A pick is taken, or given back. */
+void rpc_bind(struct proxy *p, struct proxy_rpc *rpc, uint32_t slot);
+void rpc_unbind(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now);
 void rpc_free(struct proxy *p, struct proxy_rpc *rpc);
 
 #endif

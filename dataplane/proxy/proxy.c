@@ -8,8 +8,10 @@ static struct proxy_rpc *rpc_create(struct proxy *p, struct session *session, st
         stats_drop(p->stats, STATS_DROP_RPC_FULL);
         return NULL;
     }
-    *rpc = (struct proxy_rpc){.down = down, .started_ns = now, .slot = UINT32_MAX, .listener = session->listener};
+    *rpc = (struct proxy_rpc){.down = down, .started_ns = now, .slot = UINT32_MAX, .listener = session->listener,
+                              .deadline_ns = UINT64_MAX};
     base_timer_init(&rpc->deadline);
+    base_list_init(&rpc->wait);
     down->user = rpc;
     return rpc;
 }
@@ -35,16 +37,41 @@ static const struct snapshot_route *route(const struct snapshot *s, const struct
     return router_match(l, &q);
 }
 
-/* The earlier of what the client asked for (grpc-timeout) and the route's cap. */
-static void arm_deadline(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t cap_ns)
+/* The earlier of what the client asked for (grpc-timeout) and the route's cap.  The backend is told where it is the cap. */
+static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t cap_ns)
 {
     uint64_t ns;
     if (!grpc_timeout_parse(base_headers_find(h, BASE_HEADER_GRPC_TIMEOUT), &ns))
         ns = UINT64_MAX;
-    if (cap_ns != 0 && cap_ns < ns)
+    bool cap = cap_ns != 0 && cap_ns < ns;
+    if (cap)
         ns = cap_ns;
-    if (ns != UINT64_MAX)
-        base_wheel_arm(&p->wheel, &rpc->deadline, rpc->started_ns + ns);
+    if (ns == UINT64_MAX)
+        return h;
+    rpc->deadline_ns = rpc->started_ns + ns;
+    base_wheel_arm(&p->wheel, &rpc->deadline, rpc->deadline_ns);
+    return cap && rpc->grpc ? proxy_timeout(p, h, ns) : h;
+}
+
+/* Nothing of it is on its way yet: sent now, or behind those that wait. */
+static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
+{
+    bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0;
+    switch (behind ? TRY_NOBODY : proxy_try(p, rpc, h, now)) {
+    case TRY_NOBODY:
+        if (replay_begin(p, rpc, h)) {
+            proxy_again(p, rpc);
+            return;
+        }
+        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
+        return;
+    case TRY_REFUSED:
+        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
+        return;
+    case TRY_STARTED:
+    case TRY_WAITS:
+        return;
+    }
 }
 
 static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, struct session *session, const struct http2_event *ev,
@@ -71,33 +98,10 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     rpc->cluster = r->cluster;
     rpc->routed = true;
     stats_add(&p->stats->clusters[r->cluster].started[session->listener % STATS_LISTENERS], 1);
-    uint32_t slot;
-    struct session *up = NULL;
-    if (picker_pick(p->picker, r->cluster, &slot)) {
-        up = pool_session(p->pool, slot);
-        if (up == NULL)
-            picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-    }
-    if (up == NULL) {
-        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
-        return;
-    }
-    stats_add(&p->stats->slots[slot].picks, 1);
-    arm_deadline(p, rpc, h, r->timeout_ns);
+    h = arm_deadline(p, rpc, h, r->timeout_ns);
     if (s->listener[session->listener].forwarded)
         h = proxy_forwarded(p, session, h);
-    rpc->up = session_open(up, h, ev->end_stream, rpc);
-    if (rpc->up == NULL) {
-        picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
-        return;
-    }
-    rpc->slot = slot;
-    rpc->serial = up->serial;
-    rpc->bound = true;
-    pool_stream_started(p->pool, slot);
-    session_join(rpc->down, rpc->up);
-    session_join(rpc->up, rpc->down);
+    begin(p, rpc, h, now);
 }
 
 /* Out of buffers in the middle of an RPC: both sides are told. */
@@ -128,9 +132,11 @@ static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct ht
     bool ok = true;
     if (rpc->access != NULL)
         rpc->access->bytes_up += ev->type == HTTP2_EVENT_DATA ? ev->len : 0;
-    if (ev->type == HTTP2_EVENT_DATA)
+    if (rpc->replay != NULL)
+        ok = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
+    if (rpc->up != NULL && ev->type == HTTP2_EVENT_DATA)
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
-    else
+    else if (rpc->up != NULL)
         ok = session_headers(rpc->up, ev->headers, ev->end_stream);
     if (!ok)
         overload(p, rpc, now);
@@ -150,11 +156,11 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
                 start(p, s, rpc, session, ev, now);
             return;
         }
-        if (rpc != NULL && rpc->up != NULL)
+        if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
             down_goes_on(p, rpc, ev, now);
         return;
     case HTTP2_EVENT_DATA:
-        if (rpc != NULL && rpc->up != NULL)
+        if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
             down_goes_on(p, rpc, ev, now);
         return;
     case HTTP2_EVENT_RESET:
@@ -288,6 +294,10 @@ void proxy_tick(struct proxy *p, uint64_t now)
 {
     for (struct base_timer *t; (t = base_wheel_expire(&p->wheel, now)) != NULL;) {
         struct proxy_rpc *rpc = base_container(t, struct proxy_rpc, deadline);
+        if (rpc->phase == RPC_WAITS_ENDPOINT && now < rpc->deadline_ns) {
+            proxy_impatient(p, rpc, now);
+            continue;
+        }
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_DEADLINE_EXCEEDED, STATS_REASON_DEADLINE, "the deadline passed at the gateway", now);
     }

@@ -18,9 +18,10 @@
 
 struct proxy;
 
-size_t proxy_footprint(uint32_t rpcs);
-struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct pool *pool, struct picker *picker,
-                           struct mailbox *mailbox, struct stats *stats, uint64_t now);
+/* clusters, slots: those of `stats`. */
+size_t proxy_footprint(uint32_t rpcs, uint32_t clusters, uint32_t slots);
+struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct sessions *sessions, struct pool *pool,
+                           struct picker *picker, struct mailbox *mailbox, struct stats *stats, uint64_t now);
 
 /* An event of a client's session.  `s` is the snapshot of this turn. */
 void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session *session, struct session_stream *st,
@@ -29,7 +30,10 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
 void proxy_up_event(struct proxy *p, struct session *session, struct session_stream *st, const struct http2_event *ev, uint64_t now);
 /* The session is gone: its RPCs end as the contract says. Afterwards no RPC refers to it. */
 void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now);
-/* Deadlines. */
+/* Deadlines, and the patience of RPCs that wait. */
 void proxy_tick(struct proxy *p, uint64_t now);
+/* Once a turn, behind its events: RPCs that wait go on where they can, or are answered where they may wait no longer.  `s`: the snapshot of this
+ * turn, or NULL. */
+void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now);
 
 #endif

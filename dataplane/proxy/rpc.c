@@ -6,14 +6,21 @@ static uint32_t access_records(uint32_t rpcs)
     return rpcs < PROXY_ACCESS_MAX ? rpcs : PROXY_ACCESS_MAX;
 }
 
-size_t proxy_footprint(uint32_t rpcs)
+static uint32_t replays(uint32_t rpcs)
+{
+    return rpcs < REPLAY_MAX ? rpcs : REPLAY_MAX;
+}
+
+size_t proxy_footprint(uint32_t rpcs, uint32_t clusters, uint32_t slots)
 {
     return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs) +
+           base_slab_footprint(sizeof(struct proxy_replay), replays(rpcs)) +
+           base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_queue) * slots) +
            base_slab_footprint(sizeof(struct mailbox_access), access_records(rpcs));
 }
 
-struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct pool *pool, struct picker *picker,
-                           struct mailbox *mailbox, struct stats *stats, uint64_t now)
+struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t worker, struct sessions *sessions, struct pool *pool,
+                           struct picker *picker, struct mailbox *mailbox, struct stats *stats, uint64_t now)
 {
     struct proxy *p = base_arena_take(arena, sizeof(*p));
     p->pool = pool;
@@ -21,6 +28,14 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     p->mailbox = mailbox;
     p->stats = stats;
     p->worker = worker;
+    p->sessions = sessions;
+    p->cluster_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->cluster_count);
+    p->slot_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->slot_count);
+    base_list_init(&p->fresh);
+    base_list_init(&p->thronged);
+    base_list_init(&p->crowded);
+    base_slab_init(&p->replays, arena, "replay", sizeof(struct proxy_replay), replays(rpcs));
+    stats_object_add(stats, "replay", &p->replays.in_use, p->replays.capacity);
     base_slab_init(&p->rpcs, arena, "rpc", sizeof(struct proxy_rpc), rpcs);
     stats_object_add(stats, "rpc", &p->rpcs.in_use, rpcs);
     base_slab_init(&p->access, arena, "access", sizeof(struct mailbox_access), access_records(rpcs));
@@ -36,6 +51,9 @@ void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uin
         return;
     rpc->settled = true;
     base_wheel_cancel(&p->wheel, &rpc->deadline);
+    if (rpc->phase != RPC_RUNS)
+        proxy_unwait(p, rpc, code == GRPC_CANCELLED ? STATS_WAIT_CANCELLED : code == GRPC_DEADLINE_EXCEEDED ? STATS_WAIT_DEADLINE : STATS_WAIT_REFUSED);
+    replay_drop(p, rpc);
     if (rpc->access != NULL)
         proxy_access_end(p, rpc, code, now);
     if (!rpc->routed)
@@ -48,7 +66,15 @@ void rpc_settle(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uin
         stats_add(&c->own_answers[code], 1);
 }
 
-static void unbind(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
+void rpc_bind(struct proxy *p, struct proxy_rpc *rpc, uint32_t slot)
+{
+    rpc->slot = slot;
+    rpc->serial = pool_serial(p->pool, slot);
+    rpc->bound = true;
+    pool_stream_started(p->pool, slot);
+}
+
+void rpc_unbind(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
 {
     rpc->up = NULL;
     if (rpc->bound) {
@@ -64,7 +90,7 @@ void rpc_drop_up(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, 
         return;
     rpc->up->user = NULL;
     session_reset(rpc->up, code);
-    unbind(p, rpc, outcome, now);
+    rpc_unbind(p, rpc, outcome, now);
 }
 
 void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome outcome, uint64_t now)
@@ -72,7 +98,7 @@ void rpc_release_up(struct proxy *p, struct proxy_rpc *rpc, enum picker_outcome 
     if (rpc->up == NULL)
         return;
     session_release(rpc->up);
-    unbind(p, rpc, outcome, now);
+    rpc_unbind(p, rpc, outcome, now);
 }
 
 void rpc_free(struct proxy *p, struct proxy_rpc *rpc)

@@ -25,11 +25,6 @@ struct session_link {
 bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n);
 void queue_drop(struct session_stream *st);
 
-/* park.c */
-void park_init(struct sessions *ss);
-/* NULL: full, counted. */
-struct session_stream *stream_create(struct session *s, void *user);
-
 void session_break(struct session *s);
 void stream_free(struct session_stream *st);
 void stream_finish(struct session_stream *st);

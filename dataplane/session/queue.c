@@ -45,6 +45,23 @@ void held_free(struct sessions *ss, struct session_held *held)
     base_slab_free(&ss->held_slab[held->class], held);
 }
 
+struct session_held *session_hold(struct sessions *ss, const struct base_headers *h)
+{
+    return held_create(ss, h, false);
+}
+
+void session_held_fields(const struct session_held *held, struct base_headers *out)
+{
+    out->count = held->count;
+    out->size = held->size;
+    memcpy(out->field, held->field, held->count * sizeof(struct base_header));
+}
+
+void session_unhold(struct sessions *ss, struct session_held *held)
+{
+    held_free(ss, held);
+}
+
 static struct packet *queue_grow(struct session_stream *st)
 {
     struct packet *p = packet_alloc(st->session->home->pool);

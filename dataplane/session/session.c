@@ -61,7 +61,6 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     ss->high_water = c->high_water;
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
-    park_init(ss);
     base_list_init(&ss->all[SESSION_DOWN]);
     base_list_init(&ss->all[SESSION_UP]);
     return ss;
@@ -166,7 +165,7 @@ struct session *sessions_broken_next(struct sessions *ss)
     return l != NULL ? base_container(l, struct session, dirty) : NULL;
 }
 
-struct session_stream *stream_create(struct session *s, void *user)
+static struct session_stream *stream_create(struct session *s, void *user)
 {
     struct session_stream *st = base_slab_alloc(&s->home->stream_slab);
     if (st == NULL) {
@@ -338,7 +337,8 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
             stream_finish(st);
             return false;
         }
-        queue_drop(st);
+        if (s->role == SESSION_DOWN) /* role up: the user may ask how much has not left */
+            queue_drop(st);
         return true;
     case HTTP2_EVENT_GOAWAY:
     case HTTP2_EVENT_FATAL:

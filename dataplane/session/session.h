@@ -99,6 +99,7 @@ struct session_stream {
     struct session_held *headers;  /* queued before the DATA */
     struct session_held *trailers; /* queued behind it */
     uint32_t queued;               /* bytes in head .. tail */
+    uint32_t prepaid;              /* of what leaves next, credited already: it left once before */
     bool end;                      /* END_STREAM is due with the last thing queued */
     bool ended;                    /* END_STREAM was written */
     bool released;
@@ -115,8 +116,6 @@ struct sessions_config {
 };
 
 struct sessions {
-    struct session limbo; /* of parked streams */
-    struct base_list nowhere;
     struct http2 *http2;
     struct tcp *tcp;
     struct packet_pool *pool;
@@ -160,19 +159,6 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
 
 /* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
-/* A request that has no session yet; its DATA is queued.  It takes session_headers(), session_data(), session_reset() as any other, and leaves by session_move().
- * NULL: refused. */
-struct session_stream *session_park(struct sessions *ss, const struct base_headers *h, bool end, void *user);
-/* Nothing of the request has been on the wire (role up). */
-static inline bool session_unsent(const struct session_stream *st)
-{
-    return st->h2 == NULL || st->h2->state == HTTP2_STREAM_IDLE;
-}
-/* Such a stream goes to another session, with all that is queued, behind those that wait there; or back to where it was parked. */
-void session_move(struct session_stream *st, struct session *to);
-void session_park_again(struct session_stream *st);
-/* The first that waits for a stream number, or NULL. */
-struct session_stream *session_waiting(struct session *s);
 /* Response headers, 1xx, or trailers, behind what is queued.  False: refused; the user resets the stream. */
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end);
 /* DATA: written as far as windows and room go, the rest is copied.  False: no buffer; the user resets the stream. */
@@ -184,6 +170,18 @@ void session_reset(struct session_stream *st, enum http2_error code);
 /* The user has done with it; st is dead.  Role down: what is queued still goes out, then the stream ends, with RST_STREAM NO_ERROR where the request
  * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
 void session_release(struct session_stream *st);
+
+/* Of what sessions send and keep. */
+static inline struct packet_pool *sessions_pool(const struct sessions *ss)
+{
+    return ss->pool;
+}
+
+/* A copy of decoded fields, for who may have to send a request later or once more.  NULL: refused, counted. */
+struct session_held *session_hold(struct sessions *ss, const struct base_headers *h);
+/* The bytes stay where they are, and live as long as `held`. */
+void session_held_fields(const struct session_held *held, struct base_headers *out);
+void session_unhold(struct sessions *ss, struct session_held *held);
 
 /* Something is to be written at the end of this turn. */
 static inline void session_mark(struct session *s)

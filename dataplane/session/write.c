@@ -77,9 +77,7 @@ bool write_headers(struct session_stream *st, const struct base_headers *h, bool
 bool write_held(struct session_stream *st, const struct session_held *held)
 {
     struct base_headers *h = &st->session->home->fields;
-    h->count = held->count;
-    h->size = held->size;
-    memcpy(h->field, held->field, held->count * sizeof(struct base_header));
+    session_held_fields(held, h);
     return write_headers(st, h, held->end);
 }
 
@@ -136,6 +134,11 @@ uint32_t write_data(struct session_stream *st, const uint8_t *data, uint32_t n, 
 static void credit(struct session_stream *st, uint32_t n)
 {
     struct session_stream *from = st->feeder;
+    if (st->prepaid > 0) {
+        uint32_t paid = st->prepaid < n ? st->prepaid : n;
+        st->prepaid -= paid;
+        n -= paid;
+    }
     if (n == 0 || from == NULL || from->h2 == NULL || from->h2->reset)
         return;
     http2_stream_credit(from->h2, n);

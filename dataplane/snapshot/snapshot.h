@@ -117,6 +117,7 @@ struct snapshot {
     uint32_t access_every; /* one RPC in so many leaves an access record; 0: none */
     bool poll;           /* workers never yield their core; counts where user_timeout_ns is given */
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
+    uint64_t tcp_keepalive_ns; /* 0: never */
     bool reno; /* of TCP; else CUBIC */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];

@@ -23,11 +23,23 @@
     X(IP_NOT_FOR_US, "ip_not_for_us")                                                                                  \
     X(IP_BAD_SOURCE, "ip_bad_source")                                                                                  \
     X(IP_FRAGMENT, "ip_fragment")                                                                                      \
+    X(FRAGMENT_MALFORMED, "fragment_malformed")                                                                        \
+    X(FRAGMENT_TINY, "fragment_tiny")                                                                                  \
+    X(FRAGMENT_TOO_LARGE, "fragment_too_large")                                                                        \
+    X(FRAGMENT_OVERLAP, "fragment_overlap")                                                                            \
+    X(FRAGMENT_DUPLICATE, "fragment_duplicate")                                                                        \
+    X(FRAGMENT_REFUSED, "fragment_of_refused")                                                                         \
+    X(FRAGMENT_EVICTED, "fragments_evicted")                                                                           \
+    X(FRAGMENT_TIMEOUT, "fragments_timed_out")                                                                         \
     X(IP_UNKNOWN_PROTOCOL, "ip_unknown_protocol")                                                                      \
     X(IP_NO_ROUTE, "ip_no_route")                                                                                      \
     X(ICMP_MALFORMED, "icmp_malformed")                                                                                \
     X(ICMP_RATE, "icmp_rate")                                                                                          \
     X(ICMP_IGNORED, "icmp_ignored")                                                                                    \
+    X(ICMP_REDIRECT, "icmp_redirect")                                                                                  \
+    X(ICMP_TOO_LARGE, "icmp_echo_too_large")                                                                           \
+    X(UDP_NO_PORT, "udp_no_port")                                                                                      \
+    X(UDP_MALFORMED, "udp_malformed")                                                                                  \
     X(NEIGHBOUR_TABLE_FULL, "neighbour_table_full")                                                                    \
     X(NEIGHBOUR_QUEUE_FULL, "neighbour_queue_full")                                                                    \
     X(NEIGHBOUR_UNRESOLVED, "neighbour_unresolved")                                                                    \
@@ -43,6 +55,7 @@
     X(TCP_BAD_RST, "tcp_bad_rst")                                                                                      \
     X(TCP_BAD_ACK, "tcp_bad_ack")                                                                                      \
     X(TCP_BAD_SYN, "tcp_bad_syn")                                                                                      \
+    X(TCP_BAD_ICMP, "tcp_bad_icmp")                                                                                    \
     X(TCP_OUT_OF_WINDOW, "tcp_out_of_window")                                                                          \
     X(TCP_PAWS, "tcp_paws")                                                                                            \
     X(TCP_DUPLICATE, "tcp_duplicate")                                                                                  \
@@ -53,6 +66,7 @@
     X(TCP_TIMEWAIT_FULL, "tcp_timewait_full")                                                                          \
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
+    X(TCP_MEMORY, "tcp_memory")                                                                                        \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
@@ -85,6 +99,7 @@
     X(STREAM_FULL, "stream_full")                                                                                      \
     X(BUFFER_FULL, "buffer_full")                                                                                      \
     X(RPC_FULL, "rpc_full")                                                                                            \
+    X(REPLAY_FULL, "replay_full")                                                                                            \
     X(MAILBOX_FULL, "mailbox_full")                                                                                    \
     X(LOG_FULL, "log_full")                                                                                            \
     X(ACCESS_FULL, "access_full")                                                                                      \
@@ -100,6 +115,9 @@
     X(ND_SOLICITS, "nd_solicits")                                                                                      \
     X(ND_ADVERTS, "nd_adverts")                                                                                        \
     X(ICMP_ECHOES, "icmp_echoes")                                                                                      \
+    X(ICMP_ERRORS, "icmp_errors_out")                                                                                  \
+    X(ICMP_ERRORS_HELD, "icmp_errors_held_back")                                                                       \
+    X(IP_REASSEMBLED, "ip_reassembled")                                                                                \
     X(TCP_ACTIVE_OPENS, "tcp_active_opens")                                                                            \
     X(TCP_PASSIVE_OPENS, "tcp_passive_opens")                                                                          \
     X(TCP_RETRANSMITS_RTO, "rto")                                                                                      \
@@ -112,7 +130,10 @@
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
     X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
+    X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
+    X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \

@@ -18,6 +18,18 @@ const char *const stats_reason_labels[STATS_REASON_COUNT] = {
 #undef X
 };
 
+const char *const stats_wait_labels[STATS_WAIT_COUNT] = {
+#define X(name, label) label,
+    STATS_WAITS(X)
+#undef X
+};
+
+const char *const stats_retry_labels[STATS_RETRY_COUNT] = {
+#define X(name, label) label,
+    STATS_RETRIES(X)
+#undef X
+};
+
 const char *const stats_grpc_names[STATS_GRPC_CODES] = {
     "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED", "NOT_FOUND",
     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",  "OUT_OF_RANGE",

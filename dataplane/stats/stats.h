@@ -81,6 +81,39 @@ enum stats_reason {
 };
 extern const char *const stats_reason_labels[STATS_REASON_COUNT];
 
+/* How it ended that an RPC waited for an endpoint to be READY. */
+#define STATS_WAITS(X)                                                                                                 \
+    X(STARTED, "started")                                                                                              \
+    X(TIMEOUT, "timeout")                                                                                              \
+    X(DEADLINE, "deadline")                                                                                            \
+    X(CANCELLED, "cancelled")                                                                                          \
+    X(REFUSED, "refused") /* no_ready.max waited already */
+
+enum stats_wait {
+#define X(name, label) STATS_WAIT_##name,
+    STATS_WAITS(X)
+#undef X
+        STATS_WAIT_COUNT
+};
+extern const char *const stats_wait_labels[STATS_WAIT_COUNT];
+
+/* Why an RPC went to an endpoint once more. */
+#define STATS_RETRIES(X)                                                                                               \
+    X(UNSENT, "unsent")         /* nothing of it had been sent */                                                      \
+    X(GOAWAY, "goaway")         /* the backend said that it had not looked at it */                                    \
+    X(REFUSED, "refused")       /* REFUSED_STREAM */                                                                   \
+    X(POLICY, "policy")         /* retryPolicy */                                                                      \
+    X(THROTTLED, "throttled")   /* retryPolicy would have, retryThrottling forbade it */                               \
+    X(BUDGET, "over_budget")    /* retryPolicy would have, the budget of the cluster forbade it */
+
+enum stats_retry {
+#define X(name, label) STATS_RETRY_##name,
+    STATS_RETRIES(X)
+#undef X
+        STATS_RETRY_COUNT
+};
+extern const char *const stats_retry_labels[STATS_RETRY_COUNT];
+
 #define STATS_LISTENERS 16
 /* Indexed by cluster id. */
 struct stats_cluster {
@@ -88,6 +121,9 @@ struct stats_cluster {
     uint64_t started[STATS_LISTENERS];
     uint64_t pick_failures[STATS_REASON_COUNT];
     uint64_t own_answers[STATS_GRPC_CODES]; /* RPCs that ended without an endpoint, by the status we gave */
+    uint64_t waiting;                       /* RPCs that wait for an endpoint now */
+    uint64_t waits[STATS_WAIT_COUNT];
+    uint64_t retries[STATS_RETRY_COUNT];
 };
 
 /* A bounded pool whose fill the control plane may show (penstock_objects). */

@@ -49,14 +49,17 @@ void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns)
     rto_set(c);
 }
 
-/* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of whatever the peer answers (RFC 7323). */
-static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_once_ns, const struct tcp_segment *s, uint64_t now)
+/* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of the last copy (RFC 7323).  A copy that came twice does not
+ * move the peer's TS.Recent (section 4.3): what echoes an earlier one may be an ACK that was lost, said again, and the time since then the
+ * length of an outage. */
+static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_ns, bool once, const struct tcp_segment *s, uint64_t now)
 {
     if (base_seq_le(ack, c->rtt_seq) && c->backoff == 0)
         return;
-    if (sent_once_ns != 0)
-        tcp_rtt_sample(c, now - sent_once_ns);
-    else if (s->has_ts && tcp_has(c, CONN_TS) && s->tsecr != 0 && (int32_t)(tcp_ts_now(c, now) - s->tsecr) >= 0)
+    if (sent_ns != 0 && once)
+        tcp_rtt_sample(c, now - sent_ns);
+    else if (s->has_ts && tcp_has(c, CONN_TS) && s->tsecr != 0 && (int32_t)(tcp_ts_now(c, now) - s->tsecr) >= 0 &&
+             (int32_t)(s->tsecr - tcp_ts_now(c, sent_ns != 0 ? sent_ns : now - c->rto_ns)) >= 0)
         tcp_rtt_sample(c, (uint64_t)(tcp_ts_now(c, now) - s->tsecr) << 20);
     else
         return;
@@ -107,6 +110,7 @@ void tcp_loss_timeout(struct tcp_conn *c)
         c->flags &= ~(uint32_t)(CONN_UNDO | CONN_EIFEL);
     if (!tcp_has(c, CONN_LOSS))
         c->ssthresh = tcp_cc_reduce(c, true);
+    tcp_pmtu_timeout(c);
     c->cwnd = c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
@@ -247,21 +251,21 @@ static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now)
 {
     uint32_t acked = ack - c->snd_una, flight = c->snd_nxt - c->snd_una;
-    uint64_t sent_once_ns = 0;
+    uint64_t sent_ns = 0;
     bool partial = tcp_has(c, CONN_RECOVERY) && !tcp_has(c, CONN_SACK) && base_seq_lt(ack, c->recover);
     bool later_partial = partial && tcp_has(c, CONN_PARTIAL);
     if (partial)
         c->flags |= CONN_PARTIAL;
     uint32_t sacked = c->sacked_bytes;
-    tcp_tx_acked(c, ack, &sent_once_ns, s, now);
+    bool once = tcp_tx_acked(c, ack, &sent_ns, s, now);
     c->progress_ns = now;
     if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) || !tcp_has(c, CONN_EIFEL) || !tcp_undo_eifel(c, acked, s, now))
-        rtt_take(c, ack, sent_once_ns, s, now);
+        rtt_take(c, ack, sent_ns, once, s, now);
     if (s->sack_count > 0 && tcp_has(c, CONN_SACK))
         tcp_sack_take(c, s, now);
     if (tcp_has(c, CONN_TLP_OUT))
         tcp_tlp_acked(c, s, s->sack_count > 0 && tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
-    congestion_acked(c, acked, flight, sent_once_ns != 0 ? now - sent_once_ns : 0, now);
+    congestion_acked(c, acked, flight, once && sent_ns != 0 ? now - sent_ns : 0, now);
     if (!later_partial) /* RFC 6582 section 3.2: the timer restarts with the first partial ACK only */
         tcp_timer_rexmit(c, now);
     if (tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK))

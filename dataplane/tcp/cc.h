@@ -79,11 +79,18 @@ static inline void tcp_cc_undo(struct tcp_conn *c)
         tcp_cubic_undo(c);
 }
 
-/* RFC 5681 section 4.1: after an idle time longer than the RTO the ACK clock is gone. */
-static inline void tcp_cc_idle(struct tcp_conn *c)
+/* RFC 5681 section 4.1: after an idle time longer than the RTO the ACK clock is gone.  As RFC 2861 has it, the window halves with each RTO of it down to
+ * the restart window, and ssthresh remembers three quarters of what it was, so that a connection that bursts is not thrown back to ten segments each time. */
+static inline void tcp_cc_idle(struct tcp_conn *c, uint64_t idle_ns)
 {
-    uint32_t restart = tcp_cc_initial(c->mss);
-    if (c->cwnd > restart)
+    uint32_t restart = tcp_cc_initial(c->mss), keep = c->cwnd - c->cwnd / 4;
+    if (c->cwnd <= restart)
+        return;
+    if (c->ssthresh < keep)
+        c->ssthresh = keep;
+    for (; idle_ns > c->rto_ns && c->cwnd > restart; idle_ns -= c->rto_ns)
+        c->cwnd /= 2;
+    if (c->cwnd < restart)
         c->cwnd = restart;
 }
 

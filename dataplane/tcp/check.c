@@ -114,15 +114,18 @@ void tcp_conn_check(const struct tcp_conn *c)
 void tcp_check(const struct tcp *t)
 {
     uint32_t n = 0, half = 0, tabled = 0, slots = 0;
+    uint64_t promised = 0;
     base_list_each(l, &t->all)
     {
         const struct tcp_conn *c = base_container(l, struct tcp_conn, all_link);
         tcp_conn_check(c);
         half += tcp_has(c, CONN_HALF_OPEN);
+        promised += c->rcv_limit;
+        assert(c->rcv_limit <= t->config.rcvbuf);
         tabled += tcp_has(c, CONN_TABLED);
         n++;
     }
-    assert(n == t->conns.in_use && half == t->half_open);
+    assert(n == t->conns.in_use && half == t->half_open && promised == t->rcv_promised);
     if (t->table_mask < 4096) {
         for (uint32_t i = 0; i <= t->table_mask; i++)
             slots += t->table[i].index != 0;
@@ -130,5 +133,5 @@ void tcp_check(const struct tcp *t)
     }
     assert(t->reply_tail - t->reply_head <= TCP_REPLIES);
     tcp_timewait_check(t);
-    (void)n, (void)half, (void)tabled, (void)slots;
+    (void)promised, (void)n, (void)half, (void)tabled, (void)slots;
 }

@@ -112,7 +112,7 @@ struct tcp_conn {
     uint32_t rcv_adv;   /* right edge promised */
     uint32_t last_ack;  /* RFC 7323 Last.ACK.sent */
     uint32_t ts_recent;
-    uint32_t ts_recent_s; /* seconds of our clock when it was taken */
+    uint32_t ts_recent_s; /* seconds of our clock when it was taken; without timestamps, when the peer was last heard */
     uint32_t ts_offset;
     uint32_t unread;  /* bytes in rx */
     uint32_t rcv_mss; /* the largest segment that the peer has sent */
@@ -152,8 +152,10 @@ struct tcp_conn {
     uint32_t max_wnd;       /* the largest window the peer ever offered */
     uint32_t rcv_fin;
     uint32_t ooo_bytes, ooo_count;
-    uint32_t iss, irs;
+    uint32_t iss;
     uint32_t sacked_bytes, sacked_count; /* of gone_bytes; the buffers with the mark */
+    uint32_t rcv_limit;     /* bytes of window that may be promised: config.rcvbuf_least to config.rcvbuf */
+    uint32_t rcv_mark;      /* the user had read so far when it was last looked whether that is enough */
 
     /* Band 6: cold. */
     void *user;
@@ -169,6 +171,7 @@ struct tcp_conn {
     uint32_t undo_una;     /* snd_una when it began */
     uint32_t undo_again;   /* segments sent again that the peer did not report to have had already */
     uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937, of this recovery */
+    uint32_t irs;
     uint64_t rack_sent_ns, rack_rtt_ns; /* RFC 8985: of the last sent among those that arrived */
     uint64_t rtt_min_ns;
     uint32_t rack_end, rack_high; /* the end of that one; of the highest that arrived */
@@ -183,11 +186,13 @@ struct tcp_conn {
     };
 
     /* Band 8: RFC 2018. */
+    uint32_t rcv_mark_ms;
     struct packet *snd_sacked; /* the last buffer with the mark */
     struct tcp_range heard[TCP_SACK_BLOCKS]; /* what the peer told last */
     struct tcp_range rcv_sack[TCP_SACK_BLOCKS]; /* what we tell, the newest first */
     struct tcp_range rcv_twice;
     uint8_t rcv_sacks;
+    uint8_t keeps; /* keepalive probes that nobody has answered */
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -216,8 +221,14 @@ struct tcp_reply {
     uint16_t wnd;
     uint8_t flags;
     bool ts;
+    /* Of a SYN-ACK: */
+    bool sack_ok;
+    uint8_t wscale;
+    uint8_t cookie; /* 0x40 and what the low bits of the timestamp say */
+    uint16_t mss;   /* 0: not a SYN-ACK */
 };
 #define TCP_REPLIES 512
+#define MSS_MIN 64 /* a peer that asks for less costs us more headers than payload */
 
 /* A closed connection that may still be asked about: 32 bytes, named by a keyed hash of 63 bits of its flow. */
 struct tcp_tw {
@@ -249,6 +260,8 @@ struct tcp {
     uint32_t listener_count;
     struct tcp_listener *listeners;
     uint8_t rcv_wscale;
+    uint8_t pressed; /* by buffers in use: enum tcp_pressure */
+    uint64_t rcv_promised; /* sum of rcv_limit */
     bool pulling; /* between the first tcp_next_event() of a turn and its last */
     struct base_list pending, events, events_later, all;
     struct tcp_timewait tw;
@@ -256,9 +269,13 @@ struct tcp {
     uint32_t reply_head, reply_tail;
     uint64_t challenge_ns; /* start of the second that challenge_left is for */
     uint32_t challenge_left;
+    uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
     struct base_wheel wheel;
 };
+
+/* High-water marks of the pool of buffers, looked at once a turn. */
+enum tcp_pressure { TCP_PRESSED_NOT, TCP_PRESSED_WINDOWS, TCP_PRESSED_OPENS };
 
 static inline bool tcp_has(const struct tcp_conn *c, uint32_t flag)
 {
@@ -347,6 +364,15 @@ bool tcp_challenge_allowed(struct tcp *t, uint64_t now);
 void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss);
 uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow);
 
+/* cookie.c */
+void tcp_cookie_reply(struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, uint64_t now);
+uint32_t tcp_cookie_ts(uint32_t now_ts, uint8_t bits);
+bool tcp_cookies_out(const struct tcp *t, uint64_t now);
+bool tcp_cookie_open(const struct tcp *t, const struct base_flow *flow, const struct tcp_segment *s, struct tcp_segment *syn, uint64_t now);
+
+/* pmtu.c */
+void tcp_pmtu_timeout(struct tcp_conn *c);
+
 /* rx.c */
 enum tcp_rx { TCP_RX_DROPPED, TCP_RX_TAKEN };
 enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p);
@@ -355,6 +381,8 @@ void tcp_rx_keep(struct tcp_conn *c);
 void tcp_rx_free(struct tcp_conn *c);
 uint16_t tcp_rx_window(struct tcp_conn *c); /* for the header: moves the right edge */
 bool tcp_rx_update_due(const struct tcp_conn *c);
+void tcp_rx_open(struct tcp_conn *c);
+void tcp_rx_tune(struct tcp_conn *c, uint64_t now);
 
 /* ack.c */
 void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, uint64_t now);
@@ -396,7 +424,7 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now);
+bool tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_ns, const struct tcp_segment *s, uint64_t now);
 uint32_t tcp_tx_outstanding(const struct tcp_conn *c, const struct tcp_buf *b);
 void tcp_tx_want(struct tcp_conn *c);
 

@@ -23,7 +23,7 @@ static void ts_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
 /* The peer's SYN: what it offers, and where its bytes begin. */
 static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
-    uint32_t rcvbuf = c->tcp->config.rcvbuf;
+    c->ts_recent_s = seconds(now);
     if (s->has_ts) {
         c->flags |= CONN_TS;
         ts_take(c, s, now);
@@ -40,7 +40,9 @@ static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t n
     tcp_cc_open(c);
     c->irs = s->seq;
     c->rcv_nxt = c->last_ack = s->seq + 1;
-    c->rcv_adv = c->rcv_nxt + (rcvbuf < 0xffff ? rcvbuf : 0xffff);
+    if (c->rcv_limit == 0)
+        tcp_rx_open(c);
+    c->rcv_adv = c->rcv_nxt + (c->rcv_limit < 0xffff ? c->rcv_limit : 0xffff);
     c->snd_wnd = c->max_wnd = s->wnd; /* not scaled in a SYN */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
@@ -52,7 +54,9 @@ static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     c->snd_una = s->ack;
     c->life_at = c->rexmit_at = 0;
     c->flags &= ~(uint32_t)CONN_SYN_DUE;
-    if (!tcp_has(c, CONN_SYN_LOST)) {
+    if (c->syns == 0) {
+        c->backoff = 0; /* a cookie: when the SYN-ACK went out nobody remembers */
+    } else if (!tcp_has(c, CONN_SYN_LOST)) {
         tcp_rtt_sample(c, now - c->last_sent_ns);
     } else {
         c->rto_ns = 3000000000; /* RFC 6298 section 5.7 */
@@ -71,27 +75,55 @@ static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     }
 }
 
-/* RFC 9293 section 3.10.7.2.  Data and FIN on a SYN are not taken: the peer sends them again once it is answered. */
-static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint32_t iss_after,
+static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet *p, uint64_t now);
+
+/* True: the packet is kept. */
+static bool cookie_input(struct tcp *t, const struct tcp_listener *l, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p,
                          uint64_t now)
 {
-    const struct tcp_listener *l = tcp_listener_find(t, &flow->local, flow->local_port);
-    if (l == NULL || (s->flags & TCP_ACK) != 0) {
-        stats_drop(t->stats, l == NULL ? STATS_DROP_TCP_NO_LISTENER : STATS_DROP_TCP_BAD_ACK);
-        tcp_reply_rst(t, flow, s);
-        return;
-    }
-    if ((s->flags & (TCP_RST | TCP_FIN)) != 0 || !(s->flags & TCP_SYN)) {
-        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
-        return;
-    }
-    if (t->half_open >= t->config.syn_backlog) {
-        stats_drop(t->stats, STATS_DROP_TCP_SYN_BACKLOG);
-        return;
+    struct tcp_segment syn;
+    if (!tcp_cookie_open(t, flow, s, &syn, now)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_ACK);
+        if (!tcp_cookies_out(t, now)) /* while some are, it may have overtaken the segment that bears one: silence, and the peer sends again */
+            tcp_reply_rst(t, flow, s);
+        return false;
     }
     struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
     if (c == NULL)
-        return;
+        return false; /* no RST: the peer's data comes again, and by then there may be room */
+    c->iss = c->snd_una = c->recover = c->rack_round = s->ack - 1;
+    c->snd_nxt = c->snd_end = c->rtt_seq = s->ack;
+    c->tag = l->tag;
+    c->flags |= CONN_PASSIVE;
+    syn_take(c, &syn, now);
+    tcp_state_set(c, TCP_SYN_RECEIVED);
+    tcp_timer_arm(c);
+    stats_count(t->stats, STATS_TCP_SYN_COOKIES_KEPT, 1);
+    return conn_input(c, s, p, now);
+}
+
+/* RFC 9293 section 3.10.7.2.  Data and FIN on a SYN are not taken: the peer sends them again once it is answered. */
+static bool listen_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p, uint32_t iss_after, uint64_t now)
+{
+    const struct tcp_listener *l = tcp_listener_find(t, &flow->local, flow->local_port);
+    if (l == NULL) {
+        stats_drop(t->stats, STATS_DROP_TCP_NO_LISTENER);
+        tcp_reply_rst(t, flow, s);
+        return false;
+    }
+    if (s->flags & TCP_ACK)
+        return cookie_input(t, l, flow, hash, s, p, now);
+    if ((s->flags & (TCP_RST | TCP_FIN)) != 0 || !(s->flags & TCP_SYN)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_SYN);
+        return false;
+    }
+    if (t->half_open >= t->config.syn_backlog) {
+        tcp_cookie_reply(t, flow, s, now);
+        return false;
+    }
+    struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
+    if (c == NULL)
+        return false;
     if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
         c->iss = c->snd_una = c->recover = iss_after + 64000;
         c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
@@ -103,6 +135,7 @@ static void listen_input(struct tcp *t, const struct base_flow *flow, uint32_t h
     tcp_state_set(c, TCP_SYN_RECEIVED);
     tcp_timer_arm(c);
     tcp_pend(c);
+    return false;
 }
 
 /* True: the segment may open a new connection in the entry's place. */
@@ -125,19 +158,24 @@ static bool timewait_input(struct tcp *t, struct tcp_tw *w, const struct base_fl
     return false;
 }
 
-static void closed_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, const struct tcp_segment *s, uint64_t now)
+static bool closed_input(struct tcp *t, const struct base_flow *flow, uint32_t hash, struct tcp_segment *s, struct packet *p, uint64_t now)
 {
     struct tcp_tw *w = tcp_timewait_find(t, flow);
     uint32_t iss_after = 0;
     if (w != NULL) {
         if (!timewait_input(t, w, flow, s, now))
-            return;
-        if (tcp_listener_find(t, &flow->local, flow->local_port) != NULL && t->half_open < t->config.syn_backlog) {
+            return false;
+        bool full = t->half_open >= t->config.syn_backlog;
+        if (full && !s->has_ts) { /* a cookie cannot begin beyond the old numbers, and nothing else tells old segments from new ones */
+            stats_drop(t->stats, STATS_DROP_TCP_SYN_BACKLOG);
+            return false;
+        }
+        if (tcp_listener_find(t, &flow->local, flow->local_port) != NULL) {
             iss_after = w->snd_nxt == 0 ? 1 : w->snd_nxt;
             tcp_timewait_remove(t, w);
         }
     }
-    listen_input(t, flow, hash, s, iss_after, now);
+    return listen_input(t, flow, hash, s, p, iss_after, now);
 }
 
 /* RFC 9293 section 3.10.7.3. */
@@ -370,7 +408,9 @@ static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet 
         challenge(c, now);
         return false;
     }
-    if (s->has_ts && tcp_has(c, CONN_TS) && base_seq_le(s->seq, c->last_ack) && ts_current(c, s, now))
+    if (!tcp_has(c, CONN_TS))
+        c->ts_recent_s = seconds(now);
+    else if (s->has_ts && base_seq_le(s->seq, c->last_ack) && ts_current(c, s, now))
         ts_take(c, s, now); /* RFC 7323 section 4.3 (2) */
     if (!(s->flags & TCP_ACK)) {
         stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
@@ -405,7 +445,9 @@ static bool predicted(const struct tcp_conn *c, const struct tcp_segment *s)
 
 static bool predicted_input(struct tcp_conn *c, const struct tcp_segment *s, struct packet *p, uint64_t now)
 {
-    if (s->has_ts && base_seq_le(s->seq, c->last_ack))
+    if (!s->has_ts)
+        c->ts_recent_s = seconds(now);
+    else if (base_seq_le(s->seq, c->last_ack))
         ts_take(c, s, now);
     if (s->ack != c->snd_una)
         tcp_ack_new(c, s->ack, s, now);
@@ -429,7 +471,7 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
     uint32_t hash = base_flow_hash(&t->config.isn_key, flow);
     struct tcp_conn *c = tcp_table_find(t, flow, hash);
     if (c == NULL)
-        closed_input(t, flow, hash, &s, now);
+        taken = closed_input(t, flow, hash, &s, p, now);
     else if (predicted(c, &s))
         taken = predicted_input(c, &s, p, now);
     else if (c->state == TCP_SYN_SENT)
@@ -438,31 +480,4 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
         taken = conn_input(c, &s, p, now);
     if (!taken)
         packet_free(p);
-}
-
-/* RFC 5927: only about what is in flight.  A hard error ends a connection that is not yet open (RFC 1122 section 4.2.3.9); later it is no
- * more than a hint, which the timeouts do not need. */
-void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now)
-{
-    struct tcp_conn *c = tcp_table_find(t, flow, base_flow_hash(&t->config.isn_key, flow));
-    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt))
-        return;
-    if (hard && c->state == TCP_SYN_SENT) {
-        tcp_conn_finish(c, TCP_UNREACHABLE);
-        return;
-    }
-    bool v4 = base_addr_is_v4(&flow->remote);
-    uint32_t least = v4 ? 576 : 1280; /* RFC 8201 section 4; below 576 an attack is likelier than a link (RFC 5927 section 7.2) */
-    if (mtu == 0 || c->state < TCP_ESTABLISHED)
-        return;
-    uint32_t mss = (mtu > least ? mtu : least) - (v4 ? 20 : 40) - TCP_HEADER - (tcp_has(c, CONN_TS) ? TCP_TS_OPTION : 0);
-    if (mss >= c->mss)
-        return;
-    c->mss = mss;
-    c->recover = c->snd_nxt;
-    c->dupacks = 0;
-    c->flags &= ~(uint32_t)CONN_RECOVERY;
-    c->flags |= CONN_LOSS | CONN_FAST_DUE; /* all in flight goes out again in smaller pieces; that is no congestion */
-    tcp_loss_mark_all(c);
-    tcp_timer_rexmit(c, now);
 }

@@ -16,6 +16,7 @@ static bool sack_due(const struct tcp_conn *c)
 /* Writes the header in front of the payload. Every segment but a SYN acknowledges all that came. */
 static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t flags, uint64_t now)
 {
+    tcp_rx_tune(c, now);
     struct tcp_header h = {.local_port = c->flow.local_port,
                            .remote_port = c->flow.remote_port,
                            .seq = seq,
@@ -35,6 +36,11 @@ static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t fla
     c->last_ack = c->rcv_nxt;
     c->flags &= ~(uint32_t)CONN_ACK_NOW;
     c->delack_at = 0;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 static struct packet *buffer(struct tcp_conn *c, bool *stuck)
@@ -62,7 +68,7 @@ static struct packet *syn(struct tcp_conn *c, uint64_t now, bool *stuck)
     if (p == NULL)
         return NULL;
     bool active = c->state == TCP_SYN_SENT;
-    uint32_t wnd = k->rcvbuf < 0xffff ? k->rcvbuf : 0xffff; /* RFC 7323 section 2.2: not scaled */
+    uint32_t wnd = least(least(k->rcvbuf, k->rcvbuf_least), 0xffff); /* RFC 7323 section 2.2: not scaled */
     struct tcp_header h = {.local_port = c->flow.local_port,
                            .remote_port = c->flow.remote_port,
                            .seq = c->iss,
@@ -159,11 +165,6 @@ static struct packet *first_lost(struct tcp_conn *c)
     return p;
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* A lost buffer that was sent only in part takes the rest of itself along. */
 static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
 {
@@ -209,7 +210,7 @@ static struct packet *fresh(struct tcp_conn *c, uint64_t now, bool *stuck)
         n = window;
     }
     if (flight == 0 && now - c->last_sent_ns > c->rto_ns)
-        tcp_cc_idle(c);
+        tcp_cc_idle(c, now - c->last_sent_ns);
     if (flight > 0 && flight + n > allowance(c))
         return NULL;
     return data(c, p, c->snd_nxt, n, now, stuck);
@@ -233,6 +234,8 @@ static struct packet *probe(struct tcp_conn *c, uint64_t now, bool *stuck)
         }
     } else if (tcp_has(c, CONN_FIN_QUEUED)) {
         out = fin(c, now, stuck);
+    } else if (c->keeps > 0 && c->snd_una == c->snd_nxt) { /* section 3.8.4: an old number, which must be answered */
+        out = bare(c, c->snd_nxt - 1, 0, now, stuck);
     } else {
         return NULL;
     }
@@ -352,10 +355,16 @@ static struct packet *reply(struct tcp *t, const struct tcp_reply *r, uint64_t n
                            .ack = r->ack,
                            .wnd = r->wnd,
                            .flags = r->flags,
-                           .wscale = TCP_NO_WSCALE,
+                           .wscale = r->mss != 0 ? r->wscale : TCP_NO_WSCALE,
+                           .mss = r->mss,
+                           .sack_ok = r->sack_ok,
                            .ts = r->ts,
-                           .tsval = (uint32_t)(now >> 20) + (r->ts ? tcp_ts_offset(t, &r->flow) : 0),
+                           .tsval = (uint32_t)(now >> 20),
                            .tsecr = r->tsecr};
+    if (r->cookie != 0)
+        h.tsval = tcp_cookie_ts(h.tsval, r->cookie);
+    if (r->ts)
+        h.tsval += tcp_ts_offset(t, &r->flow);
     tcp_header_prepend(p, &h);
     if (r->flags & TCP_RST)
         stats_count(t->stats, STATS_TCP_RSTS_OUT, 1);

@@ -267,21 +267,52 @@ void tcp_rx_keep(struct tcp_conn *c)
     }
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The connection begins: irs is known. */
+void tcp_rx_open(struct tcp_conn *c)
+{
+    const struct tcp_config *k = &c->tcp->config;
+    c->rcv_limit = least(k->rcvbuf, k->rcvbuf_least);
+    c->tcp->rcv_promised += c->rcv_limit;
+    c->rcv_mark = c->rcv_nxt;
+}
+
+/* Dynamic right-sizing: where the user reads half of what the window allows within a round trip, the window is what limits the peer.  It doubles,
+ * as long as all windows together stay within the budget; it never shrinks. */
+void tcp_rx_tune(struct tcp_conn *c, uint64_t now)
+{
+    struct tcp *t = c->tcp;
+    uint32_t got = c->rcv_nxt - c->unread - c->rcv_mark;
+    if (got < c->rcv_limit / 2 || c->rcv_limit >= t->config.rcvbuf)
+        return;
+    uint32_t ms = (uint32_t)(now / 1000000), took = ms - c->rcv_mark_ms;
+    c->rcv_mark += got;
+    c->rcv_mark_ms = ms;
+    uint32_t more = least(c->rcv_limit, t->config.rcvbuf - c->rcv_limit);
+    if (took > c->srtt_ns / 1000000 + 1 || t->pressed != TCP_PRESSED_NOT || t->rcv_promised + more > t->config.rcv_memory)
+        return;
+    c->rcv_limit += more;
+    t->rcv_promised += more;
+}
+
 /* The largest window that there can be. */
 static uint32_t window_most(const struct tcp_conn *c)
 {
-    uint32_t said = (uint32_t)0xffff << c->rcv_wscale, buf = c->tcp->config.rcvbuf;
-    return buf < said ? buf : said;
+    return least((uint32_t)0xffff << c->rcv_wscale, c->rcv_limit);
 }
 
 /* RFC 9293 section 3.8.6.2.2: how far the right edge may move, and whether it is worth moving. */
 static uint32_t window_gain(const struct tcp_conn *c)
 {
     uint32_t most = window_most(c), left = tcp_window(c), half = most / 2;
-    uint32_t room = c->unread < c->tcp->config.rcvbuf ? c->tcp->config.rcvbuf - c->unread : 0;
-    room = room < most ? room : most;
-    uint32_t least = c->rcv_mss < half ? c->rcv_mss : half;
-    return room > left && room - left >= least ? room - left : 0;
+    uint32_t room = least(c->unread < c->rcv_limit ? c->rcv_limit - c->unread : 0, most);
+    if (c->tcp->pressed != TCP_PRESSED_NOT) /* what was promised stands, no more is */
+        return 0;
+    return room > left && room - left >= least(c->rcv_mss, half) ? room - left : 0;
 }
 
 /* A field that rounds down may show an edge a few bytes left of the promised one (RFC 7323 section 2.4); what lies up to

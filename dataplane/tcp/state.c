@@ -32,8 +32,6 @@ uint16_t tcp_mss_ours(const struct tcp *t, const struct base_flow *flow)
     return (uint16_t)(mss < t->room ? mss : t->room);
 }
 
-#define MSS_MIN 64 /* a peer that asks for less costs us more headers than payload */
-
 void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss)
 {
     uint32_t ours = tcp_mss_ours(c->tcp, &c->flow);
@@ -47,6 +45,10 @@ void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss)
 
 struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint32_t hash, uint64_t now)
 {
+    if (t->pressed == TCP_PRESSED_OPENS) {
+        stats_drop(t->stats, STATS_DROP_TCP_MEMORY);
+        return NULL;
+    }
     struct tcp_conn *c = base_slab_alloc(&t->conns);
     if (c == NULL) {
         stats_drop(t->stats, STATS_DROP_TCP_CONNECTIONS_FULL);
@@ -107,6 +109,7 @@ void tcp_conn_free(struct tcp_conn *c)
     tcp_rx_free(c);
     base_list_remove(&c->event_link);
     base_list_remove(&c->all_link);
+    t->rcv_promised -= c->rcv_limit;
     base_slab_free(&t->conns, c);
 }
 

@@ -5,6 +5,7 @@ void tcp_config_defaults(struct tcp_config *c)
 {
     const uint64_t ms = 1000000, s = 1000 * ms;
     c->rcvbuf = 256 << 10;
+    c->rcvbuf_least = 64 << 10;
     c->sndbuf = 256 << 10;
     c->reassembly = 256;
     c->sack_work = 512;
@@ -56,6 +57,8 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
     t->stats = stats;
     t->pool = pool;
     t->room = pool_room(pool);
+    if (t->config.rcv_memory == 0)
+        t->config.rcv_memory = (uint64_t)packet_pool_size(pool) * t->room / 2;
     base_slab_init(&t->conns, arena, "tcp_conn", sizeof(struct tcp_conn), config->connections);
     t->table = base_arena_take(arena, sizeof(struct tcp_flow_slot) * table_size(config));
     t->table_mask = table_size(config) - 1;
@@ -218,10 +221,11 @@ struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)
     return l == &t->all ? NULL : base_container(l, struct tcp_conn, all_link);
 }
 
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, enum tcp_cc cc)
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, uint64_t keepalive_ns, enum tcp_cc cc)
 {
     t->config.rto_ns_min = rto_ns_min;
     t->config.user_timeout_ns = user_timeout_ns;
+    t->config.keepalive_ns = keepalive_ns;
     t->config.cc = cc;
 }
 

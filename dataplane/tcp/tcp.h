@@ -32,6 +32,8 @@ struct tcp_config {
     uint32_t listeners;        /* addresses listened on */
     uint32_t syn_backlog;      /* connections in SYN-RECEIVED */
     uint32_t rcvbuf;           /* bytes of receive window a connection at most; in order and unread + out of order */
+    uint32_t rcvbuf_least;     /* and at first; it grows while the user reads a window in a round trip */
+    uint64_t rcv_memory;       /* bytes of all windows beyond which none grows; 0: half of what the pool's buffers hold */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
     uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
@@ -42,6 +44,7 @@ struct tcp_config {
     uint64_t rto_ns_max;
     uint64_t delack_ns;        /* RFC 9293 section 3.8.6.3 */
     uint64_t peer_delack_ns;   /* what a peer may wait before it acknowledges less than two segments */
+    uint64_t keepalive_ns;     /* an idle peer is asked after this whether it is there (RFC 9293 section 3.8.4); 0: never */
     uint64_t user_timeout_ns;  /* unacknowledged data older than this ends the connection */
     uint64_t connect_ns;       /* an active open is given up after this (SYN or SYN-RECEIVED) */
     uint64_t timewait_ns;
@@ -91,7 +94,7 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
                        uint64_t now);
 
 /* From now on, for connections old and new; `cc` for new ones. */
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, enum tcp_cc cc);
+void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, uint64_t keepalive_ns, enum tcp_cc cc);
 
 /* addr zero: any of ours.  False: full, or taken already. */
 bool tcp_listen(struct tcp *t, const struct base_addr *addr, uint16_t port, uint64_t tag);

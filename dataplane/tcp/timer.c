@@ -4,10 +4,22 @@
  * fires at the old time, finds nothing due and is set anew. */
 #include "conn.h"
 
+#define KEEP_NS     75000000000ull /* between two probes, a quarter of the idle time at most */
+#define KEEP_PROBES 8
+
+/* RFC 9293 section 3.8.4: when an idle peer is to be asked (again). UINT64_MAX: never. */
+static uint64_t keep_at(const struct tcp_conn *c)
+{
+    uint64_t idle = c->tcp->config.keepalive_ns, step = idle / 4 < KEEP_NS ? idle / 4 : KEEP_NS;
+    if (idle == 0 || c->rexmit_at != 0 /* what is outstanding asks by itself */ || (c->state != TCP_ESTABLISHED && c->state != TCP_CLOSE_WAIT))
+        return UINT64_MAX;
+    return ((c->ts_recent_s + 1ull) << 30) + idle + c->keeps * step;
+}
+
 void tcp_timer_arm(struct tcp_conn *c)
 {
-    uint64_t first = UINT64_MAX;
-    if (c->rexmit_at != 0)
+    uint64_t first = keep_at(c);
+    if (c->rexmit_at != 0 && c->rexmit_at < first)
         first = c->rexmit_at;
     if (c->delack_at != 0 && c->delack_at < first)
         first = c->delack_at;
@@ -102,10 +114,33 @@ static bool life_fired(struct tcp_conn *c, uint64_t now)
     return false;
 }
 
+/* False: nobody answered, it is gone. */
+static bool keep_fired(struct tcp_conn *c, uint64_t now)
+{
+    if (now < ((c->ts_recent_s + 1ull) << 30) + c->tcp->config.keepalive_ns) {
+        c->keeps = 0; /* heard of since */
+        return true;
+    }
+    if (keep_at(c) > now)
+        return true;
+    if (c->keeps == KEEP_PROBES) {
+        stats_count(c->tcp->stats, STATS_TCP_TIMEOUTS, 1);
+        tcp_conn_reset(c);
+        tcp_conn_finish(c, TCP_TIMED_OUT);
+        return false;
+    }
+    c->keeps++;
+    c->flags |= CONN_PROBE_DUE;
+    tcp_pend(c);
+    return true;
+}
+
 /* May free the connection. */
 void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
 {
     if (c->life_at != 0 && c->life_at <= now && !life_fired(c, now))
+        return;
+    if (c->tcp->config.keepalive_ns != 0 && !keep_fired(c, now))
         return;
     if (c->delack_at != 0 && c->delack_at <= now) {
         c->delack_at = 0;
@@ -116,9 +151,18 @@ void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
     tcp_timer_arm(c);
 }
 
+/* First windows stop opening, then connections; receive rings have their buffers apart (packet_keep). */
+static void pressure(struct tcp *t)
+{
+    uint32_t reserved = packet_pool_reserved(t->pool), size = packet_pool_size(t->pool) - reserved, used = packet_pool_in_use(t->pool);
+    used = used > reserved ? used - reserved : 0;
+    t->pressed = used > size / 8 * 7 ? TCP_PRESSED_OPENS : used > size / 4 * 3 ? TCP_PRESSED_WINDOWS : TCP_PRESSED_NOT;
+}
+
 void tcp_tick(struct tcp *t, uint64_t now)
 {
     tcp_turn_begin(t);
+    pressure(t);
     for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
         tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);
     tcp_timewait_tick(t, now);

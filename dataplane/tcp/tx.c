@@ -43,9 +43,9 @@ static void gone_back(struct tcp_conn *c, const struct tcp_buf *b, uint32_t n, b
         c->flags &= ~(uint32_t)CONN_SACKED;
 }
 
-/* snd_una moves to ack.  *sent_once_ns: when the last buffer among those acknowledged that was sent only once was sent; 0: none, or a
- * retransmitted one was acknowledged too, so that nobody knows what the ACK answers (Karn). */
-void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, const struct tcp_segment *s, uint64_t now)
+/* snd_una moves to ack.  *sent_ns: when one of the buffers acknowledged was sent last; 0: none.  False: one of them was sent more
+ * than once, so that nobody knows what the ACK answers (Karn). */
+bool tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_ns, const struct tcp_segment *s, uint64_t now)
 {
     bool ambiguous = false, rack = tcp_has(c, CONN_SACKED | CONN_RECOVERY | CONN_LOSS) && tcp_has(c, CONN_SACK);
     while (c->snd_head != NULL && base_seq_lt(tcp_buf(c->snd_head)->seq, ack)) {
@@ -57,17 +57,17 @@ void tcp_tx_acked(struct tcp_conn *c, uint32_t ack, uint64_t *sent_once_ns, cons
         ambiguous |= (b->flags & BUF_RETX) != 0;
         if (!whole)
             break;
-        *sent_once_ns = b->sent_ns;
+        if (b->sent_ns > *sent_ns)
+            *sent_ns = b->sent_ns;
         if (rack && !(b->flags & BUF_SACKED))
             tcp_rack_arrived(c, b, s, now);
         head_free(c);
     }
-    if (ambiguous)
-        *sent_once_ns = 0;
     c->bytes_out += ack - c->snd_una;
     c->snd_una = ack;
     if (c->snd_head != NULL && tcp_tx_outstanding(c, tcp_buf(c->snd_head)) == 0)
         tcp_buf(c->snd_head)->flags &= ~(uint32_t)BUF_LOST; /* all of it that was ever sent has arrived */
+    return !ambiguous;
 }
 
 void tcp_tx_free(struct tcp_conn *c)

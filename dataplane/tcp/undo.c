@@ -69,7 +69,11 @@ bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment
     if (again && (c->undo_again > 1 || !(ts && (int32_t)(s->tsecr - c->undo_ts) < 0)))
         return false;
     uint32_t ticks = ts ? tcp_ts_now(c, now) - s->tsecr : 0;
-    tcp_undo(c, acked, ticks < 1u << 20 ? (uint64_t)ticks << 20 : 0);
+    /* An ACK that was lost and is said again, in answer to the second copy, echoes the first one too: its time is that of an outage. Not so where
+     * it comes sooner than an answer could, or where the peer would have said that the copy came twice. */
+    bool late = again && ((tcp_has(c, CONN_SACK) && !(s->sack_count > 0 && tcp_sack_is_twice(s))) ||
+                          (uint64_t)(tcp_ts_now(c, now) - c->undo_ts) << 20 < c->rtt_min_ns);
+    tcp_undo(c, acked, late && ticks < 1u << 20 ? (uint64_t)ticks << 20 : 0);
     return true;
 }
 

@@ -58,7 +58,7 @@ void worker_apply(struct worker *w, uint64_t now)
     }
     if (s->user_timeout_ns != 0) {
         w->poll = s->poll;
-        tcp_tune(w->serve.tcp, s->rto_ns_min, s->user_timeout_ns, s->reno ? TCP_CC_RENO : TCP_CC_CUBIC);
+        tcp_tune(w->serve.tcp, s->rto_ns_min, s->user_timeout_ns, s->tcp_keepalive_ns, s->reno ? TCP_CC_RENO : TCP_CC_CUBIC);
     }
     picker_apply(w->picker, s);
     pool_apply(w->serve.pool, s, now);

@@ -10,7 +10,7 @@
 void worker_clock_init(struct worker *w)
 {
     w->tsc_base = rte_rdtsc();
-    w->tsc_mult = (uint64_t)(((__uint128_t)1000000000ull << 32) / rte_get_tsc_hz());
+    w->tsc_mult = (uint64_t)(((__uint128_t)1000000000ull << 32) / (w->config.tsc_hz > 0 ? w->config.tsc_hz : rte_get_tsc_hz()));
     /* A sleep of 50 us shall not become 100 (the default slack is 50 us). */
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 }

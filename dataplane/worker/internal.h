@@ -23,6 +23,7 @@ struct worker {
     struct packet_tap *tap;          /* lent; NULL: nobody watches */
     struct mailbox_dump *dump;       /* lent; NULL: nobody asks */
     bool poll, stop, applied_told;
+    bool ended; /* read by the control thread */
     /* -- clock ------------------------------------------------------------------------------- */
     uint64_t tsc_base, tsc_mult; /* ns = (tsc - base) * mult >> 32 */
     uint64_t idle_since_ns;

@@ -3,9 +3,9 @@
 
 void worker_session_end(struct serve *v, struct session *s, bool graceful, uint64_t now)
 {
-    proxy_session_lost(v->proxy, s, now);
     if (s->role == SESSION_UP)
-        pool_lost(v->pool, s, now);
+        pool_lost(v->pool, s, now); /* first: what is tried again goes elsewhere */
+    proxy_session_lost(v->proxy, s, now);
     session_destroy(s, graceful, now);
 }
 
@@ -113,12 +113,14 @@ static void log_end(struct serve *v, const struct session *s, uint64_t now)
 
 void worker_serve_finish(struct serve *v, uint64_t now)
 {
+    proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions);
     for (struct session *s; (s = sessions_broken_next(v->sessions)) != NULL;) {
         if (s->why != NULL)
             log_end(v, s, now);
         worker_session_end(v, s, s->gently, now);
     }
+    proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions); /* what the end of those gave to others to say */
     for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");

@@ -4,28 +4,37 @@
 
 #define NEWS_A_TURN 32 /* ARP and ND frames copied to the other workers in a turn: a flood of them shall not fill the rings */
 
+/* True: the frame is another's, and on its way there. */
+static bool handed_over(struct worker *w, uint16_t port, struct packet *p, uint32_t owner)
+{
+    if (owner >= w->workers || owner == w->index)
+        return false;
+    port_handover_frame(w->handover, owner, p, port);
+    return true;
+}
+
 static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now)
 {
     struct ip_result r;
-    switch (ip_input(w->ip, port, p, now, &r)) {
-    case IP_TCP:
-        tcp_input(w->serve.tcp, &r.flow, p, now);
-        break;
-    case IP_TCP_ERROR:
-        tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
-        break;
-    case IP_DONE:
-        break;
+    enum ip_verdict v = ip_input(w->ip, port, p, now, &r);
+    if (v == IP_WHOLE) { /* its fragments met where (source, destination, identification) sends them, its flow may live elsewhere */
+        p = r.whole;
+        if (w->handover != NULL && handed_over(w, port, p, ip_owner(&w->owners, p)))
+            return;
+        v = ip_input(w->ip, port, p, now, &r);
     }
+    assert(v != IP_WHOLE);
+    if (v == IP_TCP)
+        tcp_input(w->serve.tcp, &r.flow, p, now);
+    else if (v == IP_TCP_ERROR)
+        tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
 }
 
 static void steer(struct worker *w, uint16_t port, struct packet *p, uint32_t *news, uint64_t now)
 {
     uint32_t owner = ip_owner(&w->owners, p);
-    if (owner < w->workers && owner != w->index) {
-        port_handover_frame(w->handover, owner, p, port);
+    if (handed_over(w, port, p, owner))
         return;
-    }
     if (owner == IP_OWNER_ALL && ++*news <= NEWS_A_TURN)
         port_handover_news(w->handover, p, port);
     feed(w, port, p, now);

@@ -22,10 +22,11 @@ unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER
     t[n++] = (struct worker_term){"tcp (limits.connections)", tcp_footprint(&c->tcp)};
     t[n++] = (struct worker_term){"http2 (limits.connections, limits.streams)", http2_footprint(&hl)};
     t[n++] = (struct worker_term){"sessions (limits.connections, limits.streams)", sessions_footprint(&sc)};
-    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams)};
+    t[n++] = (struct worker_term){"rpcs (limits.streams)", proxy_footprint(c->streams, c->clusters, c->slots)};
     t[n++] = (struct worker_term){"endpoints", pool_footprint(c->slots) + picker_footprint(c->clusters, c->slots)};
     t[n++] = (struct worker_term){"statistics", stats_footprint(c->slots, c->clusters)};
-    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"ip", ip_footprint(&c->ip) - ip_reassembly_footprint(&c->ip)};
+    t[n++] = (struct worker_term){"reassembly of fragments", ip_reassembly_footprint(&c->ip)};
     t[n++] = (struct worker_term){"worker", base_align(sizeof(struct worker))};
     return n;
 }
@@ -77,7 +78,7 @@ struct worker *worker_create(struct base_arena *arena, const struct worker_confi
     w->serve.sessions = sessions_create(arena, &sc, http2, w->serve.tcp, c->pool, w->stats);
     w->picker = picker_create(arena, c->clusters, c->slots, c->seed);
     w->serve.pool = pool_create(arena, c->slots, c->index, w->serve.sessions, w->picker, w->serve.mailbox, w->stats, c->seed, now);
-    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
+    w->serve.proxy = proxy_create(arena, c->streams, c->index, w->serve.sessions, w->serve.pool, w->picker, w->serve.mailbox, w->stats, now);
     open_ports(w);
     stats_object_add(w->stats, "packet_send", &w->in_use[0], packet_pool_size(c->pool));
     if (c->rx_pool != NULL)
@@ -202,7 +203,13 @@ int worker_run(void *arg)
     while (!w->stop)
         worker_turn(w);
     snapshot_worker_offline(w->door, w->index);
+    __atomic_store_n(&w->ended, true, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool worker_ended(const struct worker *w)
+{
+    return __atomic_load_n(&w->ended, __ATOMIC_ACQUIRE);
 }
 
 void worker_finish(struct worker *w)

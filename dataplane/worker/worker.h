@@ -31,6 +31,7 @@ struct worker_config {
     struct tcp_config tcp;
     struct ip_config ip;
     uint64_t seed;                 /* secret, random */
+    uint64_t tsc_hz;               /* 0: as measured; a larger one lets time pass slower, as on a simulated processor */
     struct ip_owners owners;       /* the same for all workers */
     struct port_handover *handover; /* NULL: one worker */
     uint32_t port_count;
@@ -45,13 +46,15 @@ struct worker_term {
     const char *name;
     size_t bytes;
 };
-#define WORKER_TERMS 8
+#define WORKER_TERMS 9
 /* What the arena is made of. */
 unsigned worker_terms(const struct worker_config *c, struct worker_term terms[WORKER_TERMS]);
 size_t worker_footprint(const struct worker_config *c);
 struct worker *worker_create(struct base_arena *arena, const struct worker_config *c);
 /* The loop, until the order MAILBOX_STOP.  arg: struct worker. */
 int worker_run(void *arg);
+/* It has left worker_run(), and what it wrote there is seen by who asked. */
+bool worker_ended(const struct worker *w);
 /* One turn of the loop, for who brings a loop of his own; he calls snapshot_worker_online() first. */
 void worker_turn(struct worker *w);
 /* After the loops of all workers: every connection is reset, every buffer given back. */

@@ -118,7 +118,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
-        n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams);
+        n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams, 4, RIG_SLOTS);
     h->memory_size = base_align(n);
     h->memory = mmap(NULL, h->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* most of it is never touched */
     if (h->memory == MAP_FAILED)
@@ -139,7 +139,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
         v->sessions = h->sessions;
         v->mailbox = r->mailbox;
         v->pool = pool_create(&a, RIG_SLOTS, 0, h->sessions, r->picker, r->mailbox, h->stats, r->config.seed, r->now);
-        v->proxy = proxy_create(&a, l->streams, 0, v->pool, r->picker, r->mailbox, h->stats, r->now);
+        v->proxy = proxy_create(&a, l->streams, 0, h->sessions, v->pool, r->picker, r->mailbox, h->stats, r->now);
     }
 }
 

@@ -77,6 +77,7 @@ struct rig_call {
     uint32_t up_got, up_sent, up_metadata, up_order;
     bool up_seen, up_end, up_reset, up_bad_bytes, up_headers_sent, up_started, up_done, up_trailers;
     uint32_t up_reset_code;
+    uint64_t up_timeout_ns; /* grpc-timeout; 0: none */
     uint64_t up_due;
 };
 

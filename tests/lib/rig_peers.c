@@ -307,6 +307,19 @@ static void up_let_go(struct rig_call *c, bool reset, enum http2_error code)
         session_release(st);
 }
 
+static uint64_t timeout_of(const struct base_header *f)
+{
+    static const char units[] = "numSMH";
+    static const uint64_t ns[] = {1, 1000, 1000000, 1000000000, 60000000000, 3600000000000};
+    if (f == NULL)
+        return 0;
+    uint64_t v = 0;
+    for (uint32_t i = 0; i + 1 < f->value_len; i++)
+        v = v * 10 + (uint64_t)(f->value[i] - '0');
+    const char *unit = memchr(units, f->value[f->value_len - 1], 6);
+    return unit == NULL ? 0 : v * ns[unit - units];
+}
+
 static void request_seen(struct rig_host *b, struct session_stream *st, const struct http2_event *ev)
 {
     const struct base_header *id = find_other(ev->headers, "x-call");
@@ -320,6 +333,7 @@ static void request_seen(struct rig_host *b, struct session_stream *st, const st
     c->up = st;
     c->up_seen = true;
     c->up_metadata = metadata_of(ev->headers);
+    c->up_timeout_ns = timeout_of(base_headers_find(ev->headers, BASE_HEADER_GRPC_TIMEOUT));
     c->up_order = b->calls++;
     b->open++;
     b->open_max = b->open > b->open_max ? b->open : b->open_max;

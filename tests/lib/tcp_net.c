@@ -8,6 +8,7 @@ struct tcp_net_frame {
     int to;
     struct base_flow flow; /* as the receiver sees it */
     uint32_t len;
+    uint16_t sum;
     uint8_t bytes[];
 };
 
@@ -109,6 +110,16 @@ struct base_flow tcp_net_flow(const struct tcp_net *n, int from, uint16_t remote
     return (struct base_flow){.local = n->host[from].addr, .remote = n->host[!from].addr, .remote_port = remote_port};
 }
 
+static uint16_t ones_sum(const uint8_t *p, uint32_t n)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += i % 2 ? p[i] : (uint32_t)p[i] << 8;
+    while (sum > 0xffff)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)sum;
+}
+
 static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow, const uint8_t *bytes, uint32_t len, uint64_t at)
 {
     struct tcp_net_frame *f = malloc(sizeof(*f) + len), **where = &n->frames;
@@ -121,6 +132,11 @@ static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow,
                                  .remote_port = flow->local_port,
                                  .port = flow->port};
     memcpy(f->bytes, bytes, len);
+    f->sum = ones_sum(bytes, len);
+    if (tcp_net_chance(n, n->link[from].corrupt_ppm)) {
+        f->bytes[tcp_net_random(n, len)] ^= (uint8_t)(1u << tcp_net_random(n, 8)); /* one bit: two may cancel out in the sum */
+        n->link[from].corrupted++;
+    }
     while (*where != NULL && ((*where)->at < at || ((*where)->at == at && (*where)->order < f->order)))
         where = &(*where)->next;
     f->next = *where;
@@ -129,6 +145,8 @@ static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow,
 
 static bool link_loses(struct tcp_net *n, struct tcp_net_link *l)
 {
+    if (l->down)
+        return true;
     if (n->now < l->burst_until)
         return true;
     if (tcp_net_chance(n, l->burst_ppm)) {
@@ -146,7 +164,8 @@ static void link_send(struct tcp_net *n, int from, const struct base_flow *flow,
     l->sent++;
     if (l->mtu != 0 && len + ip > l->mtu) {
         memcpy(&seq, bytes + 4, 4);
-        tcp_icmp_error(n->host[from].tcp, flow, __builtin_bswap32(seq), false, l->mtu, n->now);
+        if (!l->black_hole)
+            tcp_icmp_error(n->host[from].tcp, flow, __builtin_bswap32(seq), false, l->mtu, n->now);
         l->lost++;
         return;
     }
@@ -210,7 +229,7 @@ static void deliver(struct tcp_net *n)
         struct tcp_net_frame *f = n->frames;
         n->frames = f->next;
         struct tcp_net_host *h = &n->host[f->to];
-        struct packet *p = packet_alloc(h->rx_pool);
+        struct packet *p = ones_sum(f->bytes, f->len) == f->sum ? packet_alloc(h->rx_pool) : NULL;
         if (p != NULL) {
             memcpy(packet_append(p, f->len), f->bytes, f->len);
             tcp_input(h->tcp, &f->flow, p, n->now);

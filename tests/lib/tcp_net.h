@@ -17,10 +17,13 @@ struct tcp_net_link { /* one direction */
     uint64_t rate_bps; /* 0: none */
     uint32_t queue_bytes;
     uint32_t mtu; /* larger ones vanish, with an ICMP error; 0: none */
+    bool black_hole; /* without one */
+    uint32_t corrupt_ppm; /* bits are flipped; whoever receives it looks at the checksum, as ip does */
+    bool down;  /* nothing passes */
     /* state */
     uint64_t free_at;
     uint64_t burst_until;
-    uint64_t sent, lost;
+    uint64_t sent, lost, corrupted;
 };
 
 struct tcp_net_frame;

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GATEWAY4, GATEWAY6 = "198.18.0.2:50051", "[2001:db8::2]:50051"
 PREFIX = "services/echo/"
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Runs the checks of a lab tier, each in namespaces of its own and for a bounded time.
 
-usage: tests/net/run.py net|interop|soak|nic [--long] [--keep] [NAME…]      (root; tests/run calls it)
-  NAME     only checks whose name holds it          --list   names them
-  --keep   do not delete the logs of checks that held
+usage: tests/net/run.py net|interop|soak|nic [--long] [--seconds N] [--resume] [--keep] [NAME…]      (root; tests/run calls it)
+  NAME         only checks whose name holds it          --list   names them
+  --keep       do not delete the logs of checks that held
+  --seconds N  of a soak: so long, instead of its own time
+  --resume     of a long soak: what its newest results say is done is not done again
 
 Prints one line a result: "ok NAME", "FAILED NAME: why", "skipped NAME: COMMAND".
 """
@@ -20,7 +22,19 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TIERS = {
-    "net": ["balance", "failures", "life", "workers", "devices", "reload", "eyes", "abuse"],
+    "net": [
+        "balance",
+        "failures",
+        "life",
+        "workers",
+        "devices",
+        "packets",
+        "reload",
+        "eyes",
+        "rpc",
+        "generator",
+        "abuse",
+    ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
     "nic": ["nic"],
@@ -36,8 +50,9 @@ def checks_of(tier):
 class Report:
     """What a check says of its results; it may have several."""
 
-    def __init__(self, name, long):
-        self.name, self.long, self.bad, self.said = name, long, 0, 0
+    def __init__(self, name, options):
+        self.name, self.long, self.seconds, self.resume = name, options.long, options.seconds, options.resume
+        self.seed, self.bad, self.said = int(time.time()), 0, 0
 
     def ok(self, words):
         self.said += 1
@@ -56,11 +71,29 @@ class Report:
         print(f"skipped {words}: {command}", flush=True)
 
 
-def inside(tier, name, work, long):
+class Options:
+    """The arguments; words() gives back those that a check has to know."""
+
+    def __init__(self, arguments):
+        self.long, self.resume, self.keep, self.list, self.inside = (word in arguments for word in ("--long", "--resume", "--keep", "--list", "--inside"))
+        self.seconds = int(arguments[arguments.index("--seconds") + 1]) if "--seconds" in arguments else 0
+        self.names = [a for i, a in enumerate(arguments) if not a.startswith("--") and (i == 0 or arguments[i - 1] != "--seconds")]
+
+    def words(self):
+        return ["--long"] * self.long + ["--resume"] * self.resume + (["--seconds", str(self.seconds)] if self.seconds else [])
+
+    def limit(self, check):
+        """Seconds that a check may take."""
+        if self.long and "long_seconds" in check:
+            return (self.seconds or check["long_seconds"]) + 600
+        return check.get("long_limit" if self.long else "limit", 90) + self.seconds
+
+
+def inside(tier, name, work, options):
     """Process 1 of the namespaces of one check."""
     from lab import Wrong
     check = next(c for c in checks_of(tier) if c["name"] == name)
-    report = Report(name, long)
+    report = Report(name, options)
     with open(f"{work}/netns", "w") as file:
         file.write(os.readlink("/proc/self/ns/net"))
     try:
@@ -113,13 +146,13 @@ class Leftovers:
 child = None
 
 
-def run_one(tier, check, long, keep):
+def run_one(tier, check, options):
     """Gives True if it held.  unshare dies with us and its namespaces with it (setpriv, --kill-child)."""
     global child
     work = tempfile.mkdtemp(prefix="penstock-t-")
-    limit = check.get("long_limit" if long else "limit", 90)
+    limit = options.limit(check)
     command = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--",
-               sys.executable, os.path.abspath(__file__), "--inside", tier, check["name"], work] + (["--long"] if long else [])
+               sys.executable, os.path.abspath(__file__), "--inside", tier, check["name"], work] + options.words()
     leftovers, began = Leftovers(), time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
@@ -135,7 +168,7 @@ def run_one(tier, check, long, keep):
         held = False
         print(f"FAILED {check['name']}: left behind: {', '.join(left)}", flush=True)
     print(f"   {time.monotonic() - began:.1f} s" + ("" if held else f"   logs: {work}"), flush=True)
-    if held and not keep:
+    if held and not options.keep:
         shutil.rmtree(work)
     return held
 
@@ -149,18 +182,15 @@ def prepared(check):
 
 
 def main(arguments):
-    long = "--long" in arguments
-    keep = "--keep" in arguments
-    listing = "--list" in arguments
-    names = [a for a in arguments if not a.startswith("--")]
-    if "--inside" in arguments:
-        inside(names[0], names[1], names[2], long)
-    if not names or names[0] not in TIERS:
+    options = Options(arguments)
+    if options.inside:
+        inside(*options.names[:3], options)
+    if not options.names or options.names[0] not in TIERS:
         print(__doc__, file=sys.stderr)
         return 2
-    tier, names = names[0], names[1:]
+    tier, names = options.names[0], options.names[1:]
     checks = [c for c in checks_of(tier) if not names or any(n in c["name"] for n in names)]
-    if listing:
+    if options.list:
         print("\n".join(c["name"] for c in checks))
         return 0
     if os.geteuid() != 0:
@@ -173,10 +203,10 @@ def main(arguments):
         sys.exit(128 + number)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    held = [run_one(tier, check, long, keep) for check in checks if prepared(check)]
-    if not long:
+    held = [run_one(tier, check, options) for check in checks if (options.long or names or not check.get("long_only")) and prepared(check)]
+    if not options.long:
         for check in checks:
-            if check.get("long_words"):
+            if check.get("long_words"):  # a check that is "long_only" runs in the short form if it is named
                 print(f"skipped {check['long_words']}: sudo tests/run --long {tier}", flush=True)
     return 0 if all(held) and checks else 1
 

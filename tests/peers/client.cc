@@ -17,7 +17,8 @@ const char help_text[] =
     "  calls  --direct IP:PORT (and --target): every kind of call both ways, compared field by field;\n"
     "         --only WORD: cases whose name holds WORD; --list\n"
     "  slow   --seconds S --same-channel: a reader of 1 KB/s beside one at full speed\n"
-    "  mixed  --seconds S --threads N --channels K --seed N: all kinds, sizes, deadlines and cancels at random";
+    "  mixed  --seconds S --threads N --channels K --seed N --rate N --interval-ms N --show N: all kinds, sizes, deadlines and\n"
+    "         cancels at random; the first N (50) that end otherwise than asked one by one; SIGTERM ends it as --seconds does";
 
 } // namespace
 

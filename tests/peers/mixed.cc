@@ -1,6 +1,7 @@
 // A mixture of everything for a soak: all kinds, sizes, statuses, metadata, deadlines, cancels, channels that come
 // and go.  An outcome that the call did not ask for is a failure.
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <mutex>
 #include <random>
@@ -14,8 +15,13 @@ namespace {
 struct Mixed {
     std::mutex lock;
     std::map<std::string, uint64_t> outcomes; // "kind STATUS"
-    uint64_t calls = 0, unexpected = 0, shown = 0;
+    uint64_t calls = 0, unexpected = 0, shown = 0, show = 50;
 };
+
+double wall(std::chrono::system_clock::time_point t = std::chrono::system_clock::now()) // seconds, as every other program's clock says them
+{
+    return std::chrono::duration<double>(t.time_since_epoch()).count();
+}
 
 struct Plan {
     echo::Request request;
@@ -144,6 +150,7 @@ void one_call(Mixed &mixed, echo::Echo::Stub &stub, std::mt19937_64 &random)
     if (random() % 3 == 0)
         context.AddMetadata("once-" + std::to_string(random() % 1000), std::string(random() % 500, 'y'));
     bool right = false;
+    double began = wall();
     auto status = kind.run(stub, context, plan, right);
     bool ok = expected(plan, status, right);
     std::lock_guard<std::mutex> hold(mixed.lock);
@@ -152,11 +159,30 @@ void one_call(Mixed &mixed, echo::Echo::Stub &stub, std::mt19937_64 &random)
     if (ok)
         return;
     mixed.unexpected++;
-    if (mixed.shown++ < 50)
-        printf("{\"unexpected\":%s,\"kind\":%s,\"message\":%s,\"wanted\":%d,\"payload_right\":%s,\"size\":%zu,\"messages\":%d}\n",
+    if (mixed.shown++ < mixed.show)
+        printf("{\"unexpected\":%s,\"kind\":%s,\"message\":%s,\"wanted\":%d,\"payload_right\":%s,\"size\":%zu,\"messages\":%d,\"began\":%.3f,\"ended\":%.3f}\n",
             json_quote(status_name(status.error_code())).c_str(), json_quote(kind.name).c_str(), json_quote(status.error_message()).c_str(),
-            plan.request.status_code(), right ? "true" : "false", plan.request.payload().size(), plan.messages);
+            plan.request.status_code(), right ? "true" : "false", plan.request.payload().size(), plan.messages, began, wall());
 }
+
+// What has ended since the start, every interval, until all is over.
+void report_intervals(Mixed &mixed, std::chrono::milliseconds interval, const std::atomic<bool> &over)
+{
+    auto next = Clock::now() + interval;
+    while (!over) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        if (Clock::now() < next)
+            continue;
+        next += interval;
+        std::lock_guard<std::mutex> hold(mixed.lock);
+        printf("{\"interval\":true,\"calls\":%lu,\"unexpected\":%lu,\"outcomes\":%s}\n", (unsigned long)mixed.calls, (unsigned long)mixed.unexpected,
+            json_counts(mixed.outcomes).c_str());
+    }
+}
+
+std::atomic<bool> stopping{false};
+
+extern "C" void stop(int) { stopping = true; }
 
 } // namespace
 
@@ -165,9 +191,13 @@ int mode_mixed(Options &options)
     std::string target = options.required("target");
     double seconds = options.number("seconds", 10);
     int threads = int(options.number("threads", 8)), channel_count = int(options.number("channels", 3));
+    double rate = options.number("rate", 0);
+    auto interval = std::chrono::milliseconds(int(options.number("interval-ms", 0)));
+    Mixed mixed;
+    mixed.show = uint64_t(options.number("show", 50));
     uint64_t seed = uint64_t(options.number("seed", double(std::random_device()() % 1000000)));
     options.done();
-    Mixed mixed;
+    signal(SIGTERM, stop);
     printf("{\"seed\":%lu}\n", (unsigned long)seed);
     auto until = Clock::now() + std::chrono::milliseconds(int64_t(seconds * 1e3));
     std::mutex lock;
@@ -176,11 +206,20 @@ int mode_mixed(Options &options)
         channels.push_back(channel_open(target));
     if (!channel_wait_ready(*channels[0], 10))
         return 1;
+    std::atomic<bool> over{false};
+    std::thread reporter;
+    if (interval.count() > 0)
+        reporter = std::thread([&] { report_intervals(mixed, interval, over); });
     std::vector<std::thread> workers;
     for (int i = 0; i < threads; i++)
         workers.emplace_back([&, i] {
             std::mt19937_64 random(seed * 1000 + uint64_t(i));
-            while (Clock::now() < until) {
+            auto turn = Clock::now();
+            while (Clock::now() < until && !stopping) {
+                if (rate > 0) { // each thread's share of it; time lost is not made up for
+                    turn = std::max(turn + std::chrono::nanoseconds(int64_t(1e9 * threads / rate)), Clock::now());
+                    std::this_thread::sleep_until(turn);
+                }
                 std::shared_ptr<grpc::Channel> channel;
                 {
                     std::lock_guard<std::mutex> hold(lock);
@@ -195,6 +234,9 @@ int mode_mixed(Options &options)
         });
     for (auto &worker : workers)
         worker.join();
+    over = true;
+    if (reporter.joinable())
+        reporter.join();
     printf("{\"summary\":true,\"calls\":%lu,\"unexpected\":%lu,\"outcomes\":%s}\n", (unsigned long)mixed.calls, (unsigned long)mixed.unexpected,
         json_counts(mixed.outcomes).c_str());
     return mixed.unexpected ? 1 : 0;

@@ -37,6 +37,8 @@ struct script {
     int sent_head, sent_tail;
     struct packet *held[4096]; /* hold: the device keeps what it was given */
     int held_count;
+    struct packet *taken[8192];
+    int taken_count;
     bool hold;
 };
 
@@ -398,6 +400,12 @@ static void do_option(struct script *s, const char *name, const char *value)
     uint64_t v = value != NULL ? strtoull(value, NULL, 0) : 0;
     if (strcmp(name, "rcvbuf") == 0)
         s->config.rcvbuf = (uint32_t)v;
+    else if (strcmp(name, "rcvbuf_least") == 0)
+        s->config.rcvbuf_least = (uint32_t)v;
+    else if (strcmp(name, "rcv_memory") == 0)
+        s->config.rcv_memory = v;
+    else if (strcmp(name, "keepalive_ms") == 0)
+        s->config.keepalive_ns = v * MS;
     else if (strcmp(name, "sndbuf") == 0)
         s->config.sndbuf = (uint32_t)v;
     else if (strcmp(name, "mtu") == 0)
@@ -448,7 +456,9 @@ static void do_info(struct script *s, const char *name, uint64_t want)
     uint64_t is = strcmp(name, "cwnd") == 0       ? i.cwnd
                   : strcmp(name, "ssthresh") == 0 ? i.ssthresh
                   : strcmp(name, "mss") == 0      ? i.mss
+                  : strcmp(name, "snd_wnd") == 0  ? i.snd_wnd
                   : strcmp(name, "unread") == 0   ? i.unread
+                  : strcmp(name, "rcv_wnd") == 0  ? i.rcv_wnd
                   : strcmp(name, "reassembly") == 0 ? i.reassembly
                   : strcmp(name, "rto_ms") == 0   ? i.rto_ns / MS
                   : strcmp(name, "srtt_ms") == 0  ? i.srtt_ns / MS
@@ -512,6 +522,14 @@ static void call(struct script *s, const char *verb, char **rest)
             fail(s, "TIME_WAIT entries: %u", *s->host.stats->objects[1].in_use);
     } else if (strcmp(verb, "icmp") == 0) { /* icmp SEQ hard|MTU */
         tcp_icmp_error(s->host.tcp, &s->flow, (uint32_t)n + s->our_isn, strcmp(b, "hard") == 0, (uint32_t)strtoul(b, NULL, 0), s->now);
+    } else if (strcmp(verb, "take") == 0) { /* buffers that somebody else uses */
+        while (n-- > 0 && s->taken_count < 8192)
+            s->taken[s->taken_count++] = packet_alloc(s->host.pool);
+    } else if (strcmp(verb, "give") == 0) {
+        while (s->taken_count > 0)
+            packet_free(s->taken[--s->taken_count]);
+    } else if (strcmp(verb, "backlog") == 0) {
+        s->host.tcp->config.syn_backlog = (uint32_t)n;
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
         s->peer_isn = (uint32_t)n, s->read = s->written = 0;
     } else if (strcmp(verb, "mark") == 0) { /* the timestamp that we sent last, for "ts N @" */
@@ -577,6 +595,8 @@ static void finish(struct script *s)
 {
     s->line++;
     start(s);
+    while (s->taken_count > 0)
+        packet_free(s->taken[--s->taken_count]);
     if (s->sent_head != s->sent_tail)
         fail(s, "a segment that nobody expected was sent at the end");
     if (s->conn != NULL)

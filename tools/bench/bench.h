@@ -3,97 +3,116 @@
  *   options.c  the command line
  *   rows.c     the table of gates
  *   run.c      one run, from the EAL to the verdict
- *   lab.c      EAL, memory, the gateway (a real worker over a real port), the version that it balances over
- *   link.c     the wire: rings, frames copied, and what a NIC's driver would cost
- *   peer.c     the other side: clients and backends on rooms of their own
- *   calls.c    one RPC as both its ends see it: bytes, ids, verdicts
+ *   lab.c      EAL, memory, the gateway (real workers over a real port), the version that they balance over
+ *   link.c     the wire: rings, frames copied, and what a NIC's driver would cost; or a device
+ *   peer.c     the other side: rooms of its own, their turn; clients' connections
+ *   ends.c     RPCs, at their clients' end and at their backends'
+ *   calls.c    the ledger: what is in an RPC, who has seen it
  *   report.c   figures for people and for machines */
 #ifndef BENCH_H
 #define BENCH_H
 
+#include "calls.h"
+#include "histogram.h"
+
+#include "ip/ip.h"
 #include "mailbox/mailbox.h"
 #include "port/port.h"
 #include "session/session.h"
 #include "snapshot/snapshot.h"
+#include "tcp/tcp.h"
 #include "worker/worker.h"
 
-#include "ip/ip.h"
-#include "tcp/tcp.h"
+#include "ip/owner.h"
 
-#define LISTENER_PORT 50051
-#define BACKEND_PORT  20000
-#define PROTOCOL_HZ   2.3e9 /* figures of all machines are quoted at this clock as well */
+#define PROTOCOL_HZ 2.3e9 /* figures of all machines are quoted at this clock as well */
+#define WORKERS_MAX 8
 
-enum header_set { HEADERS_STATIC, HEADERS_DEADLINE, HEADERS_TRACE };
+enum link_kind { LINK_NONE, LINK_RING, LINK_DEVICE };
 
 struct options {
-    uint32_t connections, streams, endpoints, size;
+    uint32_t connections, streams, endpoints, size, messages, workers;
     uint64_t rpcs;
+    double rate;       /* RPCs a second that are to begin; 0: a closed loop */
+    uint32_t churn;    /* RPCs of a connection's life; 0: it lives on */
+    uint64_t think_ns; /* between an answer and the next RPC in its place */
     enum header_set headers;
-    bool one_per_segment;
+    enum call_kind kind;
+    bool one_per_segment, lockstep, memory;
+    uint32_t slow; /* time passes that many times slower: for runs on a simulated processor */
+    enum link_kind link;
+    char device[256];
+    struct base_addr address, gateway; /* ours, the listener's */
+    uint8_t bits;
+    uint16_t listener_port, backend_port;
+    uint32_t wait_seconds;
 };
 #define ROWS_MAX 64
 struct arguments {
     struct options o;
     const char *row[ROWS_MAX];
     uint32_t rows, repeat;
-    bool ring, lockstep, json, rpcs_given;
+    bool json, rpcs_given, print_config;
 };
+
 /* ---- options.c ---- */
+void options_defaults(struct arguments *a);
 /* Exit status, or -1: go on. */
 int options_parse(int argc, char **argv, struct arguments *a);
-extern const char *const options_headers[];
+/* The gateway's configuration that fits such a run. */
+void options_print_config(const struct options *o);
+extern const char *const options_headers[], *const options_kinds[];
+
 /* ---- rows.c ---- */
 int rows_run(const struct arguments *a);
 
 /* ---- link.c ---- */
 struct rte_ring;
 struct link {
-    struct rte_ring *to_gateway, *from_gateway;
-    struct packet_pool *gateway_rx; /* what the gateway's device fills */
-    uint64_t driver_cycles;         /* buffers allocated and freed as the gateway's driver would */
-    uint64_t lost;                  /* frames that found the ring full */
+    struct rte_ring *to_gateway[WORKERS_MAX], *from_gateway[WORKERS_MAX]; /* by worker */
+    struct packet_pool *gateway_rx[WORKERS_MAX];                          /* what the gateway's device fills */
+    uint32_t workers;
+    struct ip_owners owners;   /* a device that steers as the gateway would like it to */
+    struct port_queue *device; /* NULL: the rings */
+    uint64_t driver_cycles;    /* buffers allocated and freed as the gateway's driver would */
+    uint64_t lost;             /* frames that found the ring full */
 };
 /* Makes the rings and the device between them, whose name is returned. NULL: failed. */
-const char *link_create(struct link *l);
+const char *link_create(struct link *l, uint32_t workers);
+/* Copies; the frames stay the caller's. */
 void link_send(struct link *l, struct packet **frames, uint32_t n);
+void link_flush(struct link *l);
 /* Copies into `pool`; the gateway's buffers are given back.  Returns how many. */
 uint32_t link_receive(struct link *l, struct packet_pool *pool, struct packet **frames, uint32_t max);
-
-/* ---- calls.c ---- */
-struct calls {
-    uint64_t count, begun, answered; /* ids are 0 .. count - 1 */
-    uint8_t *seen;                   /* by id: 1 a backend has it, 2 its client has its answer */
-    uint64_t *by_backend;
-    uint32_t size, endpoints;
-    enum header_set headers;
-    uint64_t wrong; /* whatever was not as it should be */
-    char first_wrong[160];
-};
-struct call { /* one end of one RPC */
-    struct call *next;
-    struct client *client; /* NULL: the backend's end */
-    uint64_t id;
-    uint32_t got; /* bytes of the message so far, its 5 bytes of prefix included */
-    uint32_t endpoint;
-    bool status_good;
-};
-void calls_wrong(struct calls *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* A gRPC message: prefix, id, bytes that follow from the id. */
-enum { CALL_REQUEST, CALL_RESPONSE };
-uint32_t call_message(const struct calls *c, uint64_t id, int direction, uint8_t *out);
-/* A piece of the other side's message. False: not what it should be. */
-bool call_take(struct calls *c, struct call *call, int direction, const uint8_t *data, uint32_t n);
-void call_request_fields(const struct calls *c, uint64_t id, uint8_t *text, struct base_headers *h);
-#define CALL_TEXT 128
-void call_response_fields(struct base_headers *h);
-void call_trailer_fields(struct base_headers *h);
+/* From now on this thread is that lcore for the caches of buffer pools: worker i is i, the generator comes behind them. */
+void link_lcore(uint32_t lcore);
 
 /* ---- peer.c ---- */
 struct client {
     struct session *session;
-    uint32_t open;
+    uint32_t open;    /* RPCs, and places that rest after one (think time) */
+    uint32_t active;  /* RPCs */
+    uint32_t life;    /* RPCs begun on this connection */
     bool ready;
+    struct base_list able; /* in peer.able: may begin one, as far as it itself is concerned */
+};
+struct call {
+    struct call_end end;
+    struct call *next; /* spare */
+    struct client *client; /* NULL: the backend's end */
+    struct session_stream *stream;
+    uint32_t allowed; /* messages that may be sent by now */
+    uint64_t since_ns; /* client: when it was to begin */
+    struct base_list pump; /* in peer.pump: has more to send */
+};
+/* A call's way through the gateway, by id: both ends of a call meet here. */
+struct passage {
+    uint64_t id, entered, cycles, interruptions;
+};
+#define PASSAGES 65536
+struct rest {
+    uint64_t until_ns;
+    struct client *client;
 };
 struct peer {
     struct options options;
@@ -105,39 +124,68 @@ struct peer {
     struct sessions *sessions;
     struct calls calls;
     struct client *clients;
-    struct call *spare;     /* free ones */
-    uint32_t ready, accepted;
+    struct call *spare;
+    struct base_list able, pump;
+    uint32_t ready, accepted, opened; /* connections: clients with SETTINGS, backends' ends, clients' ever */
     uint32_t limit;         /* RPCs open on a connection, at most, now */
     uint64_t until;         /* ids below it may begin now */
+    uint64_t open_loop_ns, open_loop_first; /* since when, and with which id, RPCs begin by the clock; 0: a closed loop */
     bool hold;              /* backends keep their answers */
-    struct session_stream **held;
-    uint32_t held_count, held_max;
+    struct call **held;
+    uint32_t held_count;
+    struct rest *rests; /* a ring: think time is the same for all, so they end in order */
+    uint32_t rest_first, rest_count, rest_room;
     struct base_headers fields;
     uint8_t *message;
+    /* -- what was measured ------------------------------------------------------------------- */
+    uint64_t gateway_cycles, interruptions; /* of the gateway's turns so far: written by run.c */
+    struct passage *passages;
+    bool recording;
+    struct histogram latency, residence; /* ns; cycles */
+    uint64_t residence_interrupted, late; /* RPCs that an interrupted turn met; begun more than 1 ms after their time */
+    double tsc_hz;
 };
 bool peer_create(struct peer *p, const struct options *o, struct link *link, uint64_t now);
 void peer_connect(struct peer *p, uint32_t from, uint32_t to, uint64_t now); /* clients [from, to) */
-void peer_release(struct peer *p); /* what was held is answered */
+/* From now on: so many RPCs a connection, ids below `until`, by the clock or not. */
+void peer_allow(struct peer *p, uint32_t limit, uint64_t until, bool by_the_clock, uint64_t now);
 void peer_turn(struct peer *p, uint64_t now);
+uint64_t peer_clock(const struct peer *p); /* ns, as `now` */
+void peer_flush(struct peer *p, uint64_t now);
+void client_able(struct peer *p, struct client *client);
+
+/* ---- ends.c ---- */
+void ends_begin(struct peer *p, struct client *client, uint64_t since_ns);
+void ends_client_event(struct peer *p, struct session_stream *st, const struct http2_event *ev, uint64_t now);
+void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev);
+void ends_pump(struct peer *p); /* what did not fit before */
+void ends_release(struct peer *p); /* what was held is answered */
 
 /* ---- lab.c ---- */
 struct lab {
     struct link link;
     struct peer peer;
     struct port_heap heap;
-    struct packet_pool *rx_pool, *tx_pool, *peer_pool;
-    struct worker *gateway;
+    struct packet_pool *rx_pool[WORKERS_MAX], *tx_pool[WORKERS_MAX], *peer_pool;
+    struct port_handover *handover;
+    struct worker *gateway[WORKERS_MAX];
+    struct port *port; /* of a device; NULL: the rings */
+    void *arena[WORKERS_MAX];
+    size_t arena_bytes;
+    uint32_t workers; /* 0: the gateway is another process */
     struct snapshot_door *door;
-    struct mailbox *mailbox;
+    struct mailbox *mailbox[WORKERS_MAX];
     struct snapshot *snapshot;
-    uint64_t tsc_hz;
+    uint64_t tsc_hz; /* slowed down, if that was asked for */
 };
-bool lab_eal(struct lab *lab, const char *program);
+bool lab_eal(struct lab *lab, const struct options *o);
 void lab_eal_end(void);
 bool lab_create(struct lab *lab, const struct options *o);
+void lab_close(struct lab *lab);
 uint64_t lab_now(const struct lab *lab);
 /* Bytes of objects and buffers that the gateway has in use. */
 uint64_t lab_bytes(const struct lab *lab);
+uint64_t lab_counter(const struct lab *lab, enum stats_counter which);
 
 /* ---- report.c ---- */
 struct turn {
@@ -150,17 +198,28 @@ struct turns { /* busy turns of the gateway */
     uint64_t count, room;
 };
 void turns_add(struct turns *t, struct turn turn);
+double turns_median(const struct turns *t);
+#define TURN_INTERRUPTED 20 /* medians: no turn of ours takes so long: the host ran somebody else, which the kernel cannot see */
+struct quantiles {
+    double p50, p90, p99, p999, max, mean;
+    uint64_t count;
+};
 struct figures {
-    uint64_t rpcs, turns, interrupted, packets_in, packets_out;
-    double busy_cycles; /* interrupted turns count as a median one */
+    uint64_t rpcs, turns, stretches, interrupted, packets_in, packets_out, wrong, opened;
+    double busy_cycles; /* interrupted turns count as a mean one of the others */
     double typical_cycles, quiet_cycles; /* an RPC: median and lower quartile over stretches of turns that ran undisturbed */
-    uint64_t wrong;
     double median_turn, driver_cycles, seconds, tsc_hz;
     double connection_bytes, stream_bytes;
+    struct quantiles latency_us, residence_us;
+    uint64_t residence_interrupted, late;
+    uint64_t handovers;
 };
-void figures_take(struct figures *f, struct turns *t);
+/* places: RPCs open at once. */
+void figures_take(struct figures *f, const struct turns *t, uint64_t places);
+struct quantiles figures_quantiles(const struct histogram *h, double scale);
 void report(const struct figures *f, const struct arguments *a);
 void report_machine(void); /* a JSON object */
+
 /* ---- run.c ---- */
 /* Once a process.  False: it did not come to its end, or something was wrong; what is known stands in the figures. */
 bool run(const struct options *o, struct figures *f);

@@ -1,9 +1,23 @@
-/* One RPC as its two ends see it: what is in its messages follows from its id, so that whoever receives one can tell whether it is the right
- * one, whole, and here for the first time. */
-#include "bench.h"
+#include "calls.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+void calls_create(struct calls *c, uint64_t count, uint32_t endpoints)
+{
+    *c = (struct calls){.count = count, .endpoints = endpoints, .messages = 1, .size = 100};
+    c->seen = calloc(count, 1);
+    c->by_backend = calloc(endpoints, sizeof(*c->by_backend));
+    if (c->seen == NULL || c->by_backend == NULL)
+        abort();
+}
+
+void calls_destroy(struct calls *c)
+{
+    free(c->seen);
+    free(c->by_backend);
+}
 
 void calls_wrong(struct calls *c, const char *format, ...)
 {
@@ -15,49 +29,134 @@ void calls_wrong(struct calls *c, const char *format, ...)
     va_end(args);
 }
 
-/* The message's k-th byte behind its prefix and its id. */
-static uint8_t content(uint64_t id, int direction, uint32_t k)
+uint32_t calls_messages(const struct calls *c, enum call_direction d)
 {
-    return (uint8_t)(base_mix64(id * 2 + (uint64_t)direction + ((uint64_t)(k >> 3) << 40) + 1) >> (8 * (k & 7)));
+    bool many = c->kind == CALL_BIDI || c->kind == (d == CALL_REQUEST ? CALL_CLIENT : CALL_SERVER);
+    return many ? c->messages : 1;
 }
 
-uint32_t call_message(const struct calls *c, uint64_t id, int direction, uint8_t *out)
+/* Octets 8k .. 8k + 7 of a payload; the first eight are the id itself. */
+static uint64_t word(uint64_t id, enum call_direction d, uint32_t index, uint32_t k)
 {
-    uint32_t n = c->size;
-    uint8_t prefix[5] = {0, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
-    memcpy(out, prefix, 5);
-    memcpy(out + 5, &id, 8);
-    for (uint32_t k = 8; k < n; k += 8) {
-        uint64_t word = base_mix64(id * 2 + (uint64_t)direction + ((uint64_t)(k >> 3) << 40) + 1);
-        memcpy(out + 5 + k, &word, n - k < 8 ? n - k : 8);
+    return k == 0 ? id : base_mix64(id * 2 + d + 0x9e3779b97f4a7c15ull * ((uint64_t)index << 20 | k));
+}
+
+void calls_bytes(const struct calls *c, uint64_t id, enum call_direction d, uint32_t index, uint32_t from, uint32_t n, uint8_t *out)
+{
+    uint32_t size = c->size, end = from + n, at = from;
+    uint8_t prefix[5] = {0, (uint8_t)(size >> 24), (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size};
+    for (; at < 5 && at < end; at++)
+        *out++ = prefix[at];
+    while (at < end) {
+        uint32_t k = (at - 5) >> 3, skip = (at - 5) & 7, take = 8 - skip < end - at ? 8 - skip : end - at;
+        uint64_t w = word(id, d, index, k) >> (8 * skip);
+        memcpy(out, &w, take);
+        out += take;
+        at += take;
     }
-    return 5 + n;
 }
 
-bool call_take(struct calls *c, struct call *call, int direction, const uint8_t *data, uint32_t n)
+uint64_t calls_begin(struct calls *c)
 {
-    for (uint32_t i = 0; i < n; i++, call->got++) {
-        uint32_t at = call->got;
-        uint8_t want;
-        if (at < 5) {
-            want = at == 0 ? 0 : (uint8_t)(c->size >> (8 * (4 - at)));
-        } else if (at < 13) {
-            if (direction == CALL_REQUEST) { /* the backend learns whose it is */
-                call->id |= (uint64_t)data[i] << (8 * (at - 5));
-                continue;
-            }
-            want = (uint8_t)(call->id >> (8 * (at - 5)));
+    return c->begun++;
+}
+
+/* The id stands in a backend's first message. */
+static uint32_t learn(struct call_end *e, const uint8_t *data, uint32_t n)
+{
+    uint32_t i = 0;
+    for (; i < n && e->in_at + i < 13; i++)
+        e->id |= (uint64_t)data[i] << (8 * (e->in_at + i - 5));
+    e->in_at += i;
+    e->known = e->in_at == 13;
+    return i;
+}
+
+static bool differs(struct calls *c, const struct call_end *e, enum call_direction d)
+{
+    calls_wrong(c, "%s %llu: message %u is wrong at octet %u", d == CALL_REQUEST ? "request" : "answer", (unsigned long long)e->id, e->in_index,
+                e->in_at);
+    return false;
+}
+
+bool calls_take(struct calls *c, struct call_end *e, enum call_direction d, const uint8_t *data, uint32_t n)
+{
+    uint8_t want[1024];
+    while (n > 0) {
+        uint32_t chunk = calls_message_len(c) - e->in_at;
+        if (e->in_index >= calls_messages(c, d))
+            return differs(c, e, d);
+        if (!e->known && e->in_at >= 5) {
+            uint32_t took = learn(e, data, n);
+            data += took;
+            n -= took;
+            if (e->known && e->id >= c->count)
+                return differs(c, e, d);
         } else {
-            want = content(call->id, direction, at - 5);
+            chunk = chunk < n ? chunk : n;
+            chunk = chunk < sizeof(want) ? chunk : (uint32_t)sizeof(want);
+            chunk = !e->known && chunk > 5 - e->in_at ? 5 - e->in_at : chunk;
+            calls_bytes(c, e->id, d, e->in_index, e->in_at, chunk, want);
+            if (memcmp(want, data, chunk) != 0)
+                return differs(c, e, d);
+            e->in_at += chunk;
+            data += chunk;
+            n -= chunk;
         }
-        if (at >= 5 + c->size || data[i] != want) {
-            calls_wrong(c, "%s %llu: byte %u of the message is wrong", direction == CALL_REQUEST ? "request" : "answer",
-                        (unsigned long long)call->id, at);
-            return false;
+        if (e->in_at == calls_message_len(c)) {
+            e->in_at = 0;
+            e->in_index++;
         }
     }
     return true;
 }
+
+void calls_requested(struct calls *c, const struct call_end *e)
+{
+    if (!e->known || e->in_index != calls_messages(c, CALL_REQUEST) || e->in_at != 0)
+        calls_wrong(c, "request %llu: %u messages and %u octets of %u messages", (unsigned long long)e->id, e->in_index, e->in_at,
+                    calls_messages(c, CALL_REQUEST));
+    else if (e->id >= c->begun || c->seen[e->id] != 0)
+        calls_wrong(c, "request %llu: %s", (unsigned long long)e->id, e->id >= c->begun ? "nobody sent it" : "a backend had it already");
+    else
+        c->seen[e->id] = 1;
+    if (e->endpoint < c->endpoints)
+        c->by_backend[e->endpoint]++;
+    else
+        calls_wrong(c, "backend %u does not exist", e->endpoint);
+}
+
+void calls_answered(struct calls *c, const struct call_end *e, bool grpc_ok)
+{
+    if (!e->status_good || !grpc_ok)
+        calls_wrong(c, "answer %llu: its status is not 200 and 0", (unsigned long long)e->id);
+    if (e->in_index != calls_messages(c, CALL_RESPONSE) || e->in_at != 0)
+        calls_wrong(c, "answer %llu: %u messages and %u octets of %u messages", (unsigned long long)e->id, e->in_index, e->in_at,
+                    calls_messages(c, CALL_RESPONSE));
+    if (c->seen[e->id] != 1)
+        calls_wrong(c, "answer %llu: %s", (unsigned long long)e->id, c->seen[e->id] == 0 ? "no backend had it" : "twice");
+    c->seen[e->id] = 2;
+    c->answered++;
+}
+
+void calls_judge(struct calls *c, uint64_t slack)
+{
+    uint64_t sum = 0, even = c->begun / c->endpoints;
+    for (uint32_t i = 0; i < c->endpoints; i++) {
+        uint64_t n = c->by_backend[i];
+        sum += n;
+        if (n + slack < even || n > even + slack)
+            calls_wrong(c, "backend %u saw %llu RPCs, a fair share is %llu", i, (unsigned long long)n, (unsigned long long)even);
+    }
+    for (uint64_t id = 0; id < c->begun; id++)
+        if (c->seen[id] != 2)
+            calls_wrong(c, "RPC %llu was lost: %s", (unsigned long long)id, c->seen[id] == 0 ? "no backend had it" : "its client has no answer");
+    if (sum != c->begun || c->answered != c->begun)
+        calls_wrong(c, "%llu begun, %llu at backends, %llu answered", (unsigned long long)c->begun, (unsigned long long)sum,
+                    (unsigned long long)c->answered);
+}
+
+/* ---- header fields ---- */
 
 static void field(struct base_headers *h, const char *name, const void *value, size_t n, uint16_t flags)
 {
@@ -79,14 +178,16 @@ static void hex(uint8_t *out, uint64_t v)
         out[i] = (uint8_t)"0123456789abcdef"[v >> (60 - 4 * i) & 15];
 }
 
+static const char *const paths[] = {"/bench.Echo/Unary", "/bench.Echo/Client", "/bench.Echo/Server", "/bench.Echo/Bidi"};
+
 /* As grpc-go 1.50 sends it. Its encoder (golang.org/x/net/http2/hpack) gives every field that is not sensitive to the table, a fresh
  * grpc-timeout of every call included. */
-void call_request_fields(const struct calls *c, uint64_t id, uint8_t *text, struct base_headers *h)
+void calls_request_fields(const struct calls *c, uint64_t id, uint8_t *text, struct base_headers *h)
 {
     h->count = h->size = 0;
     text_field(h, ":method", "POST");
     text_field(h, ":scheme", "http");
-    text_field(h, ":path", "/bench.Echo/Unary");
+    text_field(h, ":path", paths[c->kind]);
     text_field(h, ":authority", "198.18.0.2:50051");
     text_field(h, "content-type", "application/grpc");
     text_field(h, "user-agent", "grpc-go/1.50.0");
@@ -108,16 +209,32 @@ void call_request_fields(const struct calls *c, uint64_t id, uint8_t *text, stru
     field(h, "traceparent", trace, 55, BASE_HEADER_INDEX);
 }
 
-void call_response_fields(struct base_headers *h)
+void calls_response_fields(struct base_headers *h)
 {
     h->count = h->size = 0;
     text_field(h, ":status", "200");
     text_field(h, "content-type", "application/grpc");
 }
 
-void call_trailer_fields(struct base_headers *h)
+void calls_trailer_fields(struct base_headers *h)
 {
     h->count = h->size = 0;
     text_field(h, "grpc-status", "0");
     text_field(h, "grpc-message", "");
+}
+
+static bool is(const struct base_headers *h, enum base_header_token token, const char *text)
+{
+    const struct base_header *f = base_headers_find(h, token);
+    return f != NULL && base_header_value_is(f, text);
+}
+
+void calls_request_check(struct calls *c, const struct base_headers *h)
+{
+    bool deadline = base_headers_find(h, BASE_HEADER_GRPC_TIMEOUT) != NULL, trace = base_headers_find(h, BASE_HEADER_TRACEPARENT) != NULL;
+    if (!is(h, BASE_HEADER_PATH, paths[c->kind]) || !is(h, BASE_HEADER_TE, "trailers") || !is(h, BASE_HEADER_CONTENT_TYPE, "application/grpc") ||
+        !is(h, BASE_HEADER_AUTHORITY, "198.18.0.2:50051") || !is(h, BASE_HEADER_USER_AGENT, "grpc-go/1.50.0"))
+        calls_wrong(c, "a request came with other fields");
+    if (deadline != (c->headers != HEADERS_STATIC) || trace != (c->headers == HEADERS_TRACE))
+        calls_wrong(c, "a request came with %s grpc-timeout and %s traceparent", deadline ? "a" : "no", trace ? "a" : "no");
 }

@@ -8,15 +8,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-bool lab_eal(struct lab *lab, const char *program)
+/* Two lcores that the kernel may put on any of our cores: the generator's thread, and one for a gateway that has its own. */
+bool lab_eal(struct lab *lab, const struct options *o)
 {
-    char prefix[64], name[64];
+    char prefix[64], lcores[48], name[] = "penstock-bench";
     snprintf(prefix, sizeof(prefix), "--file-prefix=penstock-bench-%d", (int)getpid());
-    snprintf(name, sizeof(name), "%s", program);
-    char *argv[] = {name, "--no-huge", "-m", "64", "--no-pci", "--log-level=lib.*:warning", "--log-level=pmd.*:warning", prefix, "--lcores=0", NULL};
-    if (rte_eal_init(9, argv) < 0)
+    snprintf(lcores, sizeof(lcores), "--lcores=(0-1)@(0-%ld)", sysconf(_SC_NPROCESSORS_ONLN) - 1);
+    char no_huge[] = "--no-huge", m[] = "-m", mb[] = "64", no_pci[] = "--no-pci", quiet[] = "--log-level=lib.*:warning", quiet2[] = "--log-level=pmd.*:warning";
+    char no_telemetry[] = "--no-telemetry";
+    char *argv[] = {name, no_huge, m, mb, no_pci, no_telemetry, quiet, quiet2, prefix, lcores, NULL};
+    if (rte_eal_init(10, argv) < 0)
         return false;
-    lab->tsc_hz = rte_get_tsc_hz();
+    lab->tsc_hz = rte_get_tsc_hz() * o->slow;
     return true;
 }
 
@@ -38,14 +41,6 @@ void lab_eal_end(void)
     rmdir(path);
 }
 
-static struct base_addr address(const char *text)
-{
-    struct base_addr a;
-    if (!base_addr_parse(text, &a))
-        abort();
-    return a;
-}
-
 static void cluster_fill(struct snapshot_cluster *c, const uint32_t *slots, uint32_t endpoints)
 {
     *c = (struct snapshot_cluster){.version = 1, .present = true, .policy = SNAPSHOT_ROUND_ROBIN, .connections_per_endpoint = 1,
@@ -64,12 +59,13 @@ static struct snapshot *make_snapshot(const struct options *o)
     struct snapshot_cluster *c = calloc(1, sizeof(*c));
     struct snapshot_route *r = calloc(1, sizeof(*r));
     uint32_t *slots = calloc(o->endpoints, sizeof(*slots));
+    struct base_addr us = o->gateway;
     *r = (struct snapshot_route){.authority_match = SNAPSHOT_ANY, .path_match = SNAPSHOT_PREFIX, .path = "/bench.Echo/", .path_len = 12};
     s->generation = 1;
     s->port_count = 1;
-    s->port[0] = (struct snapshot_port){.address_count = 1, .address = {address("198.18.0.2")}, .prefix_bits = {24}, .mtu = 1500};
+    s->port[0] = (struct snapshot_port){.address_count = 1, .address = {us}, .prefix_bits = {o->bits}, .mtu = 1500};
     s->listener_count = 1;
-    s->listener[0] = (struct snapshot_listener){.present = true, .bind = {address("198.18.0.2"), LISTENER_PORT}, .max_concurrent_streams = 1000,
+    s->listener[0] = (struct snapshot_listener){.present = true, .bind = {us, o->listener_port}, .max_concurrent_streams = 1000,
                                                 .max_header_list_size = 16384, .route_count = 1, .routes = r, .name = "bench"};
     cluster_fill(c, slots, o->endpoints);
     s->cluster_count = 1;
@@ -82,78 +78,156 @@ static struct snapshot *make_snapshot(const struct options *o)
     for (uint32_t i = 0; i < o->endpoints; i++) {
         slots[i] = i;
         s->page[i / SNAPSHOT_PAGE]->endpoint[i % SNAPSHOT_PAGE] = (struct snapshot_endpoint){
-            .address = {address("198.18.0.1"), (uint16_t)(BACKEND_PORT + i)}, .serial = i + 1, .weight = 1, .flags = SNAPSHOT_PRESENT};
+            .address = {o->address, (uint16_t)(o->backend_port + i)}, .serial = i + 1, .weight = 1, .flags = SNAPSHOT_PRESENT};
     }
     return s;
 }
 
+/* Buffers that a stream may bind beyond the first: messages that do not fit one. */
+static uint32_t large(const struct options *o)
+{
+    uint32_t each = o->size < 65536 ? o->size / 1024 : 64;
+    uint64_t all = (uint64_t)o->connections * o->streams * each;
+    return (uint32_t)(all < 200000 ? all : 200000);
+}
+
 static bool create_pools(struct lab *lab, const struct options *o)
 {
-    uint32_t rx = 16384, tx = 16384 + 8 * (o->connections + o->endpoints), other = 2 * tx;
-    size_t bytes = packet_pool_footprint(rx, PACKET_ROOM) + packet_pool_footprint(tx, PACKET_ROOM) + packet_pool_footprint(other, PACKET_ROOM);
+    uint32_t n = lab->workers, rx = 16384, tx = 16384 + 8 * (o->connections + o->endpoints) + large(o), other = 2 * tx;
+    size_t bytes = (packet_pool_footprint(rx, PACKET_ROOM) + packet_pool_footprint(tx, PACKET_ROOM)) * n + packet_pool_footprint(other, PACKET_ROOM);
     char error[256] = "";
     if (!port_heap_open(&lab->heap, "bench", bytes, -1, error, sizeof(error))) {
         fprintf(stderr, "penstock-bench: %s\n", error);
         return false;
     }
-    lab->rx_pool = packet_pool_create("rx", rx, PACKET_ROOM, lab->heap.socket);
-    lab->tx_pool = packet_pool_create("tx", tx, PACKET_ROOM, lab->heap.socket);
+    for (uint32_t w = 0; w < n; w++) {
+        char name[32];
+        snprintf(name, sizeof(name), "rx%u", w);
+        lab->link.gateway_rx[w] = lab->rx_pool[w] = packet_pool_create(name, rx, PACKET_ROOM, lab->heap.socket);
+        snprintf(name, sizeof(name), "tx%u", w);
+        lab->tx_pool[w] = packet_pool_create(name, tx, PACKET_ROOM, lab->heap.socket);
+        if (lab->rx_pool[w] == NULL || lab->tx_pool[w] == NULL)
+            return false;
+    }
     lab->peer_pool = packet_pool_create("peer", other, PACKET_ROOM, lab->heap.socket);
-    return lab->rx_pool != NULL && lab->tx_pool != NULL && lab->peer_pool != NULL;
+    return lab->peer_pool != NULL;
 }
 
-static bool create_gateway(struct lab *lab, const struct options *o, struct port *port)
+/* The widest run of ports without the listener's, as boot chooses it; what one worker opens is told by the lowest bits. */
+static struct ip_owners owners(const struct options *o)
 {
-    struct worker_config c = {.workers = 1, .poll = true, .slots = SNAPSHOT_SLOTS_MAX, .clusters = SNAPSHOT_CLUSTERS_MAX,
-                              .max_header_list_size = 16384, .seed = 42, .port_count = 1, .port = {port}};
-    c.connections = o->connections + o->endpoints + 64;
-    c.streams = o->connections * o->streams + 1024;
-    tcp_config_defaults(&c.tcp);
-    c.tcp.connections = c.connections;
-    c.tcp.listeners = SNAPSHOT_LISTENERS_MAX;
-    c.tcp.syn_backlog = c.connections;
-    c.tcp.mtu = 1500;
-    c.tcp.isn_key.k[0] = 0x5555;
-    ip_config_defaults(&c.ip);
-    c.ip.ports = 1;
-    c.ip.key.k[0] = 0x7777;
-    c.pool = lab->tx_pool;
-    c.rx_pool = lab->rx_pool;
-    c.door = lab->door;
-    c.mailbox = lab->mailbox;
+    uint16_t mask = 1;
+    while (mask < o->workers)
+        mask = (uint16_t)(mask << 1);
+    bool above = 65535 - o->listener_port > o->listener_port - 16384;
+    return (struct ip_owners){.workers = o->workers, .port_low = above ? (uint16_t)(o->listener_port + 1) : 16384,
+                              .port_high = above ? 65535 : (uint16_t)(o->listener_port - 1), .port_mask = (uint16_t)(mask - 1), .key = {{0x1111, 0x2222}}};
+}
+
+static void config_fill(const struct lab *lab, const struct options *o, uint32_t w, struct port *port, struct worker_config *c)
+{
+    *c = (struct worker_config){.index = w, .workers = o->workers, .poll = o->lockstep, .slots = SNAPSHOT_SLOTS_MAX, .clusters = SNAPSHOT_CLUSTERS_MAX,
+                                .max_header_list_size = 16384, .seed = 42 + w, .port_count = 1, .port = {port}};
+    c->connections = o->connections + o->endpoints + 64;
+    c->streams = o->connections * o->streams + 1024;
+    c->tsc_hz = lab->tsc_hz;
+    tcp_config_defaults(&c->tcp);
+    c->tcp.connections = c->connections;
+    c->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
+    c->tcp.syn_backlog = c->connections;
+    c->tcp.mtu = 1500;
+    c->tcp.isn_key.k[0] = 0x5555;
+    c->owners = lab->link.owners;
+    c->tcp.port_low = c->owners.port_low;
+    c->tcp.port_high = c->owners.port_high;
+    c->tcp.port_mask = c->owners.port_mask;
+    c->tcp.port_owner = (uint16_t)w;
+    ip_config_defaults(&c->ip);
+    c->ip.ports = 1;
+    c->ip.silent = w > 0;
+    c->ip.key.k[0] = 0x7777;
+    c->handover = lab->handover;
+    c->pool = lab->tx_pool[w];
+    c->rx_pool = lab->rx_pool[w];
+    c->door = lab->door;
+    c->mailbox = lab->mailbox[w];
+}
+
+static bool create_worker(struct lab *lab, const struct options *o, uint32_t w, struct port *port)
+{
+    struct worker_config c;
     char error[256];
-    size_t bytes = worker_footprint(&c);
-    void *memory = port_arena_open(bytes, error, sizeof(error));
-    if (memory == NULL)
+    config_fill(lab, o, w, port, &c);
+    lab->arena_bytes = worker_footprint(&c);
+    lab->arena[w] = port_arena_open(lab->arena_bytes, error, sizeof(error));
+    if (lab->arena[w] == NULL)
         return false;
     struct base_arena a;
-    base_arena_init(&a, memory, bytes);
-    lab->gateway = worker_create(&a, &c);
+    base_arena_init(&a, lab->arena[w], lab->arena_bytes);
+    lab->gateway[w] = worker_create(&a, &c);
     return true;
 }
 
-bool lab_create(struct lab *lab, const struct options *o)
+static bool create_gateway(struct lab *lab, const struct options *o)
 {
     char error[512] = "";
-    const char *device;
-    if (!create_pools(lab, o) || (device = link_create(&lab->link)) == NULL)
+    const char *device = link_create(&lab->link, o->workers);
+    if (device == NULL)
         return false;
-    struct port_config pc = {.device = device, .queues = 1, .mtu = 1500, .rx_descriptors = 1024, .tx_descriptors = 1024, .rx_pools = &lab->rx_pool};
+    struct port_config pc = {.device = device, .queues = (uint16_t)o->workers, .mtu = 1500, .rx_descriptors = 1024, .tx_descriptors = 1024,
+                             .rx_pools = lab->rx_pool};
+    struct port *port = port_open(&pc, error, sizeof(error));
+    if (port != NULL && o->workers > 1)
+        lab->handover = port_handover_open(o->workers, 1024, error, sizeof(error));
+    if (port == NULL || (o->workers > 1 && lab->handover == NULL)) {
+        fprintf(stderr, "penstock-bench: %s\n", error);
+        return false;
+    }
+    lab->link.owners = owners(o);
+    lab->door = snapshot_door_create(o->workers);
+    for (uint32_t w = 0; w < o->workers; w++) {
+        lab->mailbox[w] = mailbox_create(w, -1);
+        if (!create_worker(lab, o, w, port))
+            return false;
+    }
+    uint64_t token;
+    snapshot_swap(lab->door, lab->snapshot = make_snapshot(o), &token);
+    return true;
+}
+
+/* The gateway is another process: only our end of the wire. */
+static bool open_device(struct lab *lab, const struct options *o)
+{
+    char error[512] = "";
+    struct port_config pc = {.device = o->device, .queues = 1, .mtu = 1500, .rx_descriptors = 1024, .tx_descriptors = 1024, .rx_pools = &lab->peer_pool};
     struct port *port = port_open(&pc, error, sizeof(error));
     if (port == NULL) {
         fprintf(stderr, "penstock-bench: %s\n", error);
         return false;
     }
-    lab->link.gateway_rx = lab->rx_pool;
-    lab->peer.pool = lab->peer_pool;
-    lab->door = snapshot_door_create(1);
-    lab->mailbox = mailbox_create(0, -1);
-    if (!create_gateway(lab, o, port) || !peer_create(&lab->peer, o, &lab->link, lab_now(lab)))
-        return false;
-    uint64_t token;
-    snapshot_swap(lab->door, lab->snapshot = make_snapshot(o), &token);
-    snapshot_worker_online(lab->door, 0);
+    lab->port = port;
     return true;
+}
+
+bool lab_create(struct lab *lab, const struct options *o)
+{
+    lab->workers = o->link == LINK_RING ? o->workers : 0;
+    if (!create_pools(lab, o) || !(lab->workers > 0 ? create_gateway(lab, o) : open_device(lab, o)))
+        return false;
+    link_lcore(lab->workers);
+    lab->peer.pool = lab->peer_pool;
+    lab->peer.tsc_hz = (double)lab->tsc_hz;
+    if (!peer_create(&lab->peer, o, &lab->link, lab_now(lab)))
+        return false;
+    if (lab->port != NULL)
+        lab->link.device = port_queue(lab->port, 0, lab->peer.stats);
+    return true;
+}
+
+void lab_close(struct lab *lab)
+{
+    if (lab->port != NULL)
+        port_close(lab->port);
 }
 
 uint64_t lab_now(const struct lab *lab)
@@ -161,11 +235,19 @@ uint64_t lab_now(const struct lab *lab)
     return 1000000000ull + (uint64_t)((__uint128_t)rte_rdtsc() * 1000000000ull / lab->tsc_hz);
 }
 
-uint64_t lab_bytes(const struct lab *lab)
+uint64_t lab_counter(const struct lab *lab, enum stats_counter which)
 {
-    const struct stats *s = worker_stats(lab->gateway);
+    uint64_t sum = 0;
+    for (uint32_t w = 0; w < lab->workers; w++)
+        sum += stats_read(&worker_stats(lab->gateway[w])->counters[which]);
+    return sum;
+}
+
+static uint64_t worker_bytes(const struct lab *lab, uint32_t w)
+{
+    const struct stats *s = worker_stats(lab->gateway[w]);
     uint64_t buffer = sizeof(struct rte_mbuf) + PACKET_SCRATCH + PACKET_HEADROOM + PACKET_ROOM;
-    uint64_t sum = (packet_pool_in_use(lab->rx_pool) + packet_pool_in_use(lab->tx_pool)) * buffer;
+    uint64_t sum = (packet_pool_outstanding(lab->rx_pool[w]) + packet_pool_outstanding(lab->tx_pool[w])) * buffer;
     for (uint32_t i = 0; i < s->object_count; i++) {
         if (strncmp(s->objects[i].kind, "packet_", 7) == 0)
             continue;
@@ -174,5 +256,13 @@ uint64_t lab_bytes(const struct lab *lab)
         if (slab->capacity == s->objects[i].capacity)
             sum += (uint64_t)slab->size * slab->in_use;
     }
+    return sum;
+}
+
+uint64_t lab_bytes(const struct lab *lab)
+{
+    uint64_t sum = 0;
+    for (uint32_t w = 0; w < lab->workers; w++)
+        sum += worker_bytes(lab, w);
     return sum;
 }

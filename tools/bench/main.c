@@ -1,4 +1,4 @@
-/* penstock-bench: what an RPC costs the gateway, in cycles. */
+/* penstock-bench: calls a gateway and answers for its backends; what an RPC costs. */
 #include "bench.h"
 
 int main(int argc, char **argv)
@@ -10,6 +10,10 @@ int main(int argc, char **argv)
         return status;
     if (a.rows > 0)
         return rows_run(&a);
+    if (a.print_config) {
+        options_print_config(&a.o);
+        return 0;
+    }
     bool ok = run(&a.o, &f);
     if (f.rpcs > 0)
         report(&f, &a);

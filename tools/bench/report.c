@@ -1,6 +1,7 @@
 /* Figures, for people and for machines. */
 #include "bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,33 +29,33 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-#define INTERRUPTED 20 /* medians: no turn of ours takes so long: the host ran somebody else, which the kernel cannot see */
-#define STRETCH     48 /* turns: requests and answers come in waves, so that single turns are of several kinds */
+#define STRETCH 8 /* turns, at least; requests and answers come in waves, so a stretch also holds an answer for every place */
 
 /* Stretches of turns that ran undisturbed, in cycles an RPC. */
-static void stretches(const struct turns *t, double longest, struct figures *f)
+static void stretches(const struct turns *t, double longest, uint64_t places, struct figures *f)
 {
-    double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch));
-    uint64_t n = 0;
-    for (uint64_t i = 0; stretch != NULL && i + STRETCH < t->count; i += STRETCH) {
-        double cycles = 0;
-        bool whole = true;
-        for (uint64_t k = i + 1; k <= i + STRETCH; k++) {
-            cycles += t->turn[k].cycles;
-            whole &= t->turn[k].whole && t->turn[k].cycles <= longest;
-        }
-        uint32_t rpcs = t->turn[i + STRETCH].rpcs - t->turn[i].rpcs;
-        if (whole && rpcs > 0)
+    double *stretch = malloc((t->count / STRETCH + 1) * sizeof(*stretch)), cycles = 0;
+    uint64_t n = 0, from = 0;
+    for (uint64_t i = 1; stretch != NULL && i < t->count; i++) {
+        cycles += t->turn[i].cycles;
+        uint32_t rpcs = t->turn[i].rpcs - t->turn[from].rpcs;
+        bool whole = t->turn[i].whole && t->turn[i].cycles <= longest, full = i - from >= STRETCH && rpcs > 0 && rpcs >= places;
+        if (whole && !full)
+            continue;
+        if (whole)
             stretch[n++] = cycles / rpcs;
+        from = i;
+        cycles = 0;
     }
     if (n > 0)
         qsort(stretch, n, sizeof(*stretch), by_value);
-    f->quiet_cycles = (n > 0 ? stretch[n / 4] : 0) + f->driver_cycles / (double)f->rpcs;
-    f->typical_cycles = (n > 0 ? stretch[n / 2] : 0) + f->driver_cycles / (double)f->rpcs;
+    f->stretches = n;
+    f->quiet_cycles = (n > 0 ? stretch[n / 4] + f->driver_cycles / (double)f->rpcs : f->busy_cycles / (double)f->rpcs);
+    f->typical_cycles = (n > 0 ? stretch[n / 2] + f->driver_cycles / (double)f->rpcs : f->busy_cycles / (double)f->rpcs);
     free(stretch);
 }
 
-static double median(const struct turns *t)
+double turns_median(const struct turns *t)
 {
     struct turn *copy = malloc(t->count * sizeof(*copy));
     if (copy == NULL)
@@ -66,13 +67,13 @@ static double median(const struct turns *t)
     return m;
 }
 
-void figures_take(struct figures *f, struct turns *t)
+void figures_take(struct figures *f, const struct turns *t, uint64_t places)
 {
     f->turns = t->count;
     if (t->count == 0 || f->rpcs == 0)
         return;
-    f->median_turn = median(t);
-    double own = 0, longest = INTERRUPTED * f->median_turn;
+    f->median_turn = turns_median(t);
+    double own = 0, longest = TURN_INTERRUPTED * f->median_turn;
     uint64_t good = 0;
     for (uint64_t i = 0; i < t->count; i++) {
         bool foreign = !t->turn[i].whole || t->turn[i].cycles > longest;
@@ -82,7 +83,7 @@ void figures_take(struct figures *f, struct turns *t)
     }
     if (good > 0) /* an interrupted turn counts as a mean one of the others */
         f->busy_cycles = own / (double)good * (double)t->count + f->driver_cycles;
-    stretches(t, longest, f);
+    stretches(t, longest, places, f);
 }
 
 /* The first line of a file that begins with `key`, behind its colon. */
@@ -114,55 +115,172 @@ void report_machine(void)
            __VERSION__, PENSTOCK_VERSION);
 }
 
+struct quantiles figures_quantiles(const struct histogram *h, double scale)
+{
+    return (struct quantiles){histogram_quantile(h, 0.5) * scale, histogram_quantile(h, 0.9) * scale, histogram_quantile(h, 0.99) * scale,
+                              histogram_quantile(h, 0.999) * scale, (double)h->max * scale, h->count > 0 ? h->sum / (double)h->count * scale : 0, h->count};
+}
+
+struct out { /* figures one after the other */
+    bool first;
+};
+
+static void put(struct out *o, const char *id, double value, const char *unit)
+{
+    char text[32];
+    snprintf(text, sizeof(text), isfinite(value) ? "%.6g" : "null", value); /* JSON knows no infinity */
+    printf("%s{\"id\":\"%s\",\"value\":%s,\"unit\":\"%s\"}", o->first ? "" : ",", id, text, unit);
+    o->first = false;
+}
+
+static void put_quantiles(struct out *o, const char *id, const struct quantiles *q)
+{
+    const struct {
+        const char *name;
+        double value;
+    } all[] = {{"p50", q->p50}, {"p90", q->p90}, {"p99", q->p99}, {"p999", q->p999}, {"max", q->max}, {"mean", q->mean}};
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]) && q->count > 0; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "%s_%s", id, all[i].name);
+        put(o, name, all[i].value, "us");
+    }
+}
+
+static void put_run(const struct figures *f, const struct options *o)
+{
+    printf("{\"link\":\"%s\",\"lockstep\":%s,\"workers\":%u,\"tsc_hz\":%.0f,\"connections\":%u,\"streams\":%u,\"endpoints\":%u,\"size\":%u,"
+           "\"kind\":\"%s\",\"messages\":%u,\"headers\":\"%s\",\"one_per_segment\":%s,\"rate\":%g,\"churn\":%u,\"think_us\":%g,\"rpcs\":%llu,\"wrong\":%llu}",
+           o->link == LINK_RING ? "ring" : o->device, o->lockstep ? "true" : "false", o->workers, f->tsc_hz, o->connections, o->streams, o->endpoints,
+           o->size, options_kinds[o->kind], o->messages, options_headers[o->headers], o->one_per_segment ? "true" : "false", o->rate, o->churn,
+           (double)o->think_ns / 1e3, (unsigned long long)f->rpcs, (unsigned long long)f->wrong);
+}
+
+static void put_cycles(struct out *out, const struct figures *f, const struct options *o)
+{
+    double rpcs = (double)f->rpcs, cycles = f->busy_cycles / rpcs;
+    put(out, "cycles_per_rpc", cycles, "cycles");
+    if (o->lockstep) {
+        put(out, "cycles_per_rpc_typical", f->typical_cycles, "cycles");
+        put(out, "cycles_per_rpc_quiet", f->quiet_cycles, "cycles");
+        put(out, "stretches", (double)f->stretches, "");
+        put(out, "driver_cycles_per_rpc", f->driver_cycles / rpcs, "cycles");
+        put(out, "batch", (double)f->packets_in / (double)f->turns, "packets");
+        put(out, "turns", (double)f->turns, "");
+        put(out, "turns_interrupted", (double)f->interrupted, "");
+    }
+    put(out, "rpcs_per_second_core", f->tsc_hz / cycles, "1/s");
+    put(out, "rpcs_per_second_core_2.3GHz", PROTOCOL_HZ / cycles, "1/s");
+    put(out, "packets_in_per_rpc", (double)f->packets_in / rpcs, "packets");
+    put(out, "packets_out_per_rpc", (double)f->packets_out / rpcs, "packets");
+    if (o->memory) {
+        put(out, "connection_bytes", f->connection_bytes, "bytes");
+        put(out, "stream_bytes", f->stream_bytes, "bytes");
+    }
+    if (o->lockstep && o->workers == 1 && o->kind == CALL_UNARY) {
+        put_quantiles(out, "residence", &f->residence_us);
+        put(out, "residence_interrupted", (double)f->residence_interrupted, "RPCs");
+    }
+}
+
 static void report_json(const struct figures *f, const struct options *o)
 {
-    double cycles = f->busy_cycles / (double)f->rpcs;
+    struct out out = {true};
     printf("{\"machine\":");
     report_machine();
-    printf(",\"run\":{\"link\":\"ring\",\"lockstep\":true,\"tsc_hz\":%.0f,\"connections\":%u,\"streams\":%u,\"endpoints\":%u,"
-           "\"size\":%u,\"headers\":\"%s\",\"one_per_segment\":%s,\"rpcs\":%llu,\"wrong\":%llu},\"figures\":[",
-           f->tsc_hz, o->connections, o->streams, o->endpoints, o->size, options_headers[o->headers], o->one_per_segment ? "true" : "false",
-           (unsigned long long)f->rpcs, (unsigned long long)f->wrong);
-    struct {
-        const char *id, *unit;
-        double value;
-    } rows[] = {{"cycles_per_rpc", "cycles", cycles},
-                {"cycles_per_rpc_typical", "cycles", f->typical_cycles},
-                {"cycles_per_rpc_quiet", "cycles", f->quiet_cycles},
-                {"rpcs_per_second_core", "1/s", f->tsc_hz / cycles},
-                {"rpcs_per_second_core_2.3GHz", "1/s", PROTOCOL_HZ / cycles},
-                {"driver_cycles_per_rpc", "cycles", f->driver_cycles / (double)f->rpcs},
-                {"batch", "packets", (double)f->packets_in / (double)f->turns},
-                {"packets_in_per_rpc", "packets", (double)f->packets_in / (double)f->rpcs},
-                {"packets_out_per_rpc", "packets", (double)f->packets_out / (double)f->rpcs},
-                {"turns", "", (double)f->turns},
-                {"turns_interrupted", "", (double)f->interrupted},
-                {"connection_bytes", "bytes", f->connection_bytes},
-                {"stream_bytes", "bytes", f->stream_bytes}};
-    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        printf("%s{\"id\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"}", i > 0 ? "," : "", rows[i].id, rows[i].value, rows[i].unit);
+    printf(",\"run\":");
+    put_run(f, o);
+    printf(",\"figures\":[");
+    if (o->link == LINK_RING)
+        put_cycles(&out, f, o);
+    put(&out, "rpcs_per_second", (double)f->rpcs / f->seconds, "1/s");
+    put_quantiles(&out, "latency", &f->latency_us);
+    put(&out, "late", (double)f->late, "RPCs");
+    put(&out, "connections_opened", (double)f->opened, "");
+    put(&out, "seconds", f->seconds, "s");
     printf("]}\n");
+}
+
+static void line(const char *what, double value, const char *format, const char *words)
+{
+    char text[32];
+    snprintf(text, sizeof(text), format, value);
+    printf("  %-24s %10s   %s\n", what, text, words);
+}
+
+static void text_quantiles(const char *what, const struct quantiles *q, const char *words)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "us at the median; 90 %% %.1f, 99 %% %.1f, 99.9 %% %.1f, most %.1f; %s", q->p90, q->p99, q->p999, q->max, words);
+    if (q->count > 0)
+        line(what, q->p50, "%.1f", text);
+}
+
+static void text_gateway(const struct figures *f, const struct options *o)
+{
+    double rpcs = (double)f->rpcs, cycles = f->busy_cycles / rpcs;
+    char text[256];
+    snprintf(text, sizeof(text), "of them for the device's buffers %.0f", f->driver_cycles / rpcs);
+    line("busy cycles per RPC", cycles, "%.0f", text);
+    if (o->lockstep) {
+        snprintf(text, sizeof(text), "median over %llu stretches of at least %d undisturbed turns", (unsigned long long)f->stretches, STRETCH);
+        line("  in the typical stretch", f->typical_cycles, "%.0f", text);
+        line("  in quiet stretches", f->quiet_cycles, "%.0f", "their lower quartile");
+    }
+    snprintf(text, sizeof(text), "at %.2f GHz; %.0f at 2.3 GHz", f->tsc_hz / 1e9, PROTOCOL_HZ / cycles);
+    line("RPC/s/core", f->tsc_hz / cycles, "%.0f", text);
+    if (o->lockstep) {
+        snprintf(text, sizeof(text), "packets a busy turn, %.1f RPCs; median turn %.0f cycles", rpcs / (double)f->turns, f->median_turn);
+        line("batch", (double)f->packets_in / (double)f->turns, "%.1f", text);
+        snprintf(text, sizeof(text), "%llu of them interrupted by the machine (preempted, or longer than %d medians), counted as one of the others",
+                 (unsigned long long)f->interrupted, TURN_INTERRUPTED);
+        line("turns", (double)f->turns, "%.0f", text);
+    }
+    snprintf(text, sizeof(text), "in, %.2f out", (double)f->packets_out / rpcs);
+    line("packets per RPC", (double)f->packets_in / rpcs, "%.2f", text);
+    if (o->lockstep && o->workers == 1 && o->kind == CALL_UNARY) {
+        snprintf(text, sizeof(text), "%llu RPCs that an interrupted turn met are apart", (unsigned long long)f->residence_interrupted);
+        text_quantiles("residence in the gateway", &f->residence_us, text);
+    }
+    if (o->workers > 1)
+        line("handed over", (double)f->handovers, "%.0f", "frames that the other worker got");
+    if (o->memory) {
+        snprintf(text, sizeof(text), "bytes an idle connection after one RPC, %.0f a held stream", f->stream_bytes);
+        line("memory", f->connection_bytes, "%.0f", text);
+    }
+}
+
+static void headline(const struct figures *f, const struct options *o)
+{
+    printf("%u connections, %u streams each, %u endpoints, %u bytes, %s", o->connections, o->streams, o->endpoints, o->size, options_kinds[o->kind]);
+    if (o->kind != CALL_UNARY)
+        printf(" with %u messages", o->messages);
+    printf(", headers %s", options_headers[o->headers]);
+    if (o->one_per_segment)
+        printf(", one RPC a segment");
+    if (o->rate > 0)
+        printf(", %g RPCs a second by the clock", o->rate);
+    if (o->churn > 0)
+        printf(", connections of %u RPCs (%llu were opened)", o->churn, (unsigned long long)f->opened);
+    if (o->think_ns > 0)
+        printf(", %g us between two", (double)o->think_ns / 1e3);
+    if (o->workers > 1)
+        printf(", %u workers", o->workers);
+    printf(": %llu RPCs checked at both ends, %llu wrong\n", (unsigned long long)f->rpcs, (unsigned long long)f->wrong);
 }
 
 void report(const struct figures *f, const struct arguments *a)
 {
     const struct options *o = &a->o;
+    char text[160];
     if (a->json) {
         report_json(f, o);
         return;
     }
-    double rpcs = (double)f->rpcs, cycles = f->busy_cycles / rpcs;
-    printf("%u connections, %u streams each, %u endpoints, %u bytes, headers %s%s: %llu RPCs checked at both ends\n", o->connections, o->streams,
-           o->endpoints, o->size, options_headers[o->headers], o->one_per_segment ? ", one RPC a segment" : "", (unsigned long long)f->rpcs);
-    printf("  busy cycles per RPC      %10.0f   (of them for the device's buffers %.0f)\n", cycles, f->driver_cycles / rpcs);
-    printf("    in the typical stretch %8.0f   (median over stretches of %d undisturbed turns)\n", f->typical_cycles, STRETCH);
-    printf("    in quiet stretches     %10.0f   (lower quartile over stretches of %d turns)\n", f->quiet_cycles, STRETCH);
-    printf("  RPC/s/core               %10.0f   at %.2f GHz; %.0f at 2.3 GHz\n", f->tsc_hz / cycles, f->tsc_hz / 1e9, PROTOCOL_HZ / cycles);
-    printf("  batch                    %10.1f   packets a busy turn, %.1f RPCs; median turn %.0f cycles\n",
-           (double)f->packets_in / (double)f->turns, rpcs / (double)f->turns, f->median_turn);
-    printf("  packets per RPC          %10.2f   in, %.2f out\n", (double)f->packets_in / rpcs, (double)f->packets_out / rpcs);
-    printf("  turns                    %10llu   %llu of them interrupted by the machine (preempted, or longer than %d medians), counted as one of the others\n",
-           (unsigned long long)f->turns, (unsigned long long)f->interrupted, INTERRUPTED);
-    printf("  memory                   %10.0f   bytes an idle connection after one RPC, %.0f a held stream\n", f->connection_bytes, f->stream_bytes);
-    printf("  elapsed                  %10.2f   s\n", f->seconds);
+    headline(f, o);
+    if (o->link == LINK_RING)
+        text_gateway(f, o);
+    snprintf(text, sizeof(text), "%s%llu began more than 1 ms late", o->rate > 0 ? "from the intended time; " : "", (unsigned long long)f->late);
+    text_quantiles("latency", &f->latency_us, text);
+    snprintf(text, sizeof(text), "s; %.0f RPCs a second", (double)f->rpcs / f->seconds);
+    line("elapsed", f->seconds, "%.2f", text);
 }

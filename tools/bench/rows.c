@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum kind { CYCLES, CONNECTION_BYTES, STREAM_BYTES, PICK_RR, PICK_WRR, PUBLISH };
+enum kind { CYCLES, WORKERS_RATIO, CONNECTION_BYTES, STREAM_BYTES, PICK_RR, PICK_WRR, PUBLISH };
 
 struct row {
     const char *id, *what, *unit;
@@ -16,8 +16,9 @@ struct row {
     struct options o;
 };
 
-#define A .connections = 256, .streams = 1, .endpoints = 256, .size = 100, .one_per_segment = true, .rpcs = 200000
-#define B .connections = 8, .streams = 32, .endpoints = 3, .size = 100, .rpcs = 400000
+#define COMMON .size = 100, .messages = 1, .workers = 1, .slow = 1, .link = LINK_RING, .lockstep = true, .memory = true
+#define A COMMON, .connections = 256, .streams = 1, .endpoints = 256, .one_per_segment = true, .rpcs = 200000
+#define B COMMON, .connections = 8, .streams = 32, .endpoints = 3, .rpcs = 400000
 
 static const struct row table[] = {
     {"A1.static", "c 256 onto 256 endpoints, one RPC a segment", "cycles", 5750, 2300, CYCLES, {A, .headers = HEADERS_STATIC}},
@@ -25,6 +26,7 @@ static const struct row table[] = {
     {"B.static", "c 8 m 32 onto 3 endpoints", "cycles", 2000, 770, CYCLES, {B, .headers = HEADERS_STATIC}},
     {"G.connection", "an idle connection after one RPC", "bytes", 8192, 4096, CONNECTION_BYTES, {A}},
     {"G.stream", "a held stream", "bytes", 2048, 1024, STREAM_BYTES, {A}},
+    {"K.workers", "A1.static with two workers in turn, to one", "ratio", 1.10, 1.05, WORKERS_RATIO, {A}},
     {"J.round_robin", "a pick at 1,000 endpoints", "ns", 20, 20, PICK_RR, {0}},
     {"J.weighted_round_robin", "a pick at 1,000 endpoints", "ns", 20, 20, PICK_WRR, {0}},
     {"J.publish", "10,000 endpoints, one changed", "ms", 1, 1, PUBLISH, {0}},
@@ -59,12 +61,46 @@ struct sample {
     double value, quiet, mean;
 };
 
-static bool sample_run(const struct row *row, uint64_t rpcs, struct sample *s)
+/* What all runs of the table have in common. */
+static struct options complete(const struct options *shape)
+{
+    struct arguments a;
+    options_defaults(&a);
+    struct options o = *shape;
+    o.address = a.o.address;
+    o.bits = a.o.bits;
+    o.gateway = a.o.gateway;
+    o.listener_port = a.o.listener_port;
+    o.backend_port = a.o.backend_port;
+    o.wait_seconds = a.o.wait_seconds;
+    return o;
+}
+
+/* One pair: two workers after, or before, one. */
+static bool sample_pair(const struct options *shape, uint32_t round, struct sample *s)
+{
+    struct figures f[2] = {{0}};
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t two = (i + round) % 2;
+        struct options o = *shape;
+        o.workers = 1 + two;
+        o.memory = false;
+        if (!run_apart(&o, &f[two]))
+            return false;
+    }
+    *s = (struct sample){f[1].typical_cycles / f[0].typical_cycles, f[1].quiet_cycles / f[0].quiet_cycles,
+                         f[1].busy_cycles / (double)f[1].rpcs / (f[0].busy_cycles / (double)f[0].rpcs)};
+    return true;
+}
+
+static bool sample_run(const struct row *row, uint32_t round, uint64_t rpcs, struct sample *s)
 {
     struct figures f = {0};
-    struct options o = row->o;
+    struct options o = complete(&row->o);
     if (rpcs > 0)
         o.rpcs = rpcs;
+    if (row->kind == WORKERS_RATIO)
+        return sample_pair(&o, round, s);
     if (row->kind != CYCLES)
         o.rpcs = 10000;
     if (!run_apart(&o, &f))
@@ -90,10 +126,10 @@ static bool row_measure(const struct row *row, const struct arguments *a, struct
 {
     struct sample s = {0};
     double value[99], quiet[99], mean[99];
-    uint32_t repeat = row->kind == CYCLES ? a->repeat : 1;
+    uint32_t repeat = row->kind == CYCLES ? a->repeat : row->kind == WORKERS_RATIO ? (a->repeat > 5 ? a->repeat : 5) : 1;
     for (uint32_t i = 0; i < repeat; i++) {
         bool micro = row->kind == PICK_RR || row->kind == PICK_WRR || row->kind == PUBLISH;
-        if (!(micro ? sample_micro(row, &s) : sample_run(row, a->rpcs_given ? a->o.rpcs : 0, &s)))
+        if (!(micro ? sample_micro(row, &s) : sample_run(row, i, a->rpcs_given ? a->o.rpcs : 0, &s)))
             return false;
         value[i] = s.value, quiet[i] = s.quiet, mean[i] = s.mean;
     }
@@ -115,16 +151,18 @@ static void print_json(const struct row *row, const struct sample *s, bool first
 {
     printf("%s{\"id\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"gate\":%g,\"final\":%g", first ? "" : ",", row->id, s->value, row->unit, row->gate,
            row->final);
+    if (row->kind == CYCLES || row->kind == WORKERS_RATIO)
+        printf(",\"quiet\":%.6g,\"mean\":%.6g", s->quiet, s->mean);
     if (row->kind == CYCLES)
-        printf(",\"quiet\":%.6g,\"mean\":%.6g,\"rpcs_per_second_core_2.3GHz\":%.6g", s->quiet, s->mean, PROTOCOL_HZ / s->value);
+        printf(",\"rpcs_per_second_core_2.3GHz\":%.6g", PROTOCOL_HZ / s->value);
     printf("}");
 }
 
 static void print_text(const struct row *row, const struct sample *s)
 {
     printf("%-24s %10.4g %-7s gate %6g %s final %6g", row->id, s->value, row->unit, row->gate, s->value <= row->gate ? "held,  " : "MISSED,", row->final);
-    if (row->kind == CYCLES)
-        printf("   quiet %.0f, mean %.0f", s->quiet, s->mean);
+    if (row->kind == CYCLES || row->kind == WORKERS_RATIO)
+        printf("   quiet %.4g, mean %.4g", s->quiet, s->mean);
     printf("   %s\n", row->what);
 }
 

@@ -27,6 +27,16 @@ services_release() {
     services_policy=
 }
 
+# Nor at the next boot: we run our own where we need one.
+services_disable() { # PACKAGE…, just installed
+    local package
+    local -A service=([etcd-server]=etcd [haproxy]=haproxy [nginx]=nginx [nghttp2-proxy]=nghttpx)
+    command -v systemctl >/dev/null || return 0
+    for package in "$@"; do
+        if [[ -n ${service[$package]:-} ]]; then systemctl disable --quiet "${service[$package]}.service" >/dev/null 2>&1 || true; fi
+    done
+}
+
 # packages_install GROUP…: says what it does; a list of packages that is too old is fetched anew, once.
 packages_install() {
     local missing log
@@ -51,9 +61,7 @@ packages_install() {
     fi
     services_release
     rm -f "$log"
-    if [[ " ${missing[*]} " == *" etcd-server "* ]] && command -v systemctl >/dev/null; then
-        systemctl disable --quiet etcd.service >/dev/null 2>&1 || true # we run our own where we need one
-    fi
+    services_disable "${missing[@]}"
     progress_end
     say "  installed"
 }

@@ -1,6 +1,6 @@
 /* ip_input() and what follows from it, fed by a stranger.
  *
- * The input is a list of deeds: time passes, we send, or a frame comes in; for frames the fuzzer may have the headers'
+ * The input is a list of deeds: time passes, we send, or a frame comes in, whole or in fragments; for frames the fuzzer may have the headers'
  * addresses and checksums made right, as it would not guess them.  After each deed ip_check() must hold; a segment must
  * have the checksum that a byte-wise twin computes. */
 #include "ip/ip.h"
@@ -95,6 +95,13 @@ static void frame_in(struct world *w, const uint8_t *bytes, uint32_t n, unsigned
     struct ip_result r;
     uint32_t owner = ip_owner(&owners, p);
     enum ip_verdict v = ip_input(w->ip, 0, p, w->now, &r);
+    if (v == IP_WHOLE) {
+        p = r.whole;
+        owner = ip_owner(&owners, p);
+        v = ip_input(w->ip, 0, p, w->now, &r);
+        if (v == IP_WHOLE)
+            __builtin_trap();
+    }
     if (v != IP_DONE && owner != ip_owner_flow(&owners, &r.flow))
         __builtin_trap();
     if (v == IP_TCP) {
@@ -105,6 +112,52 @@ static void frame_in(struct world *w, const uint8_t *bytes, uint32_t n, unsigned
     for (struct packet *out; (out = ip_output_next(w->ip, &port)) != NULL;)
         packet_free(out);
     packet_pool_destroy(exact);
+}
+
+/* Bytes [offset, offset + len) behind the IP header of a frame, as a fragment. */
+static void piece_in(struct world *w, const uint8_t *frame, uint32_t n, uint32_t offset, uint32_t len)
+{
+    uint8_t f[FRAME_MAX + 8];
+    bool v6 = frame[12] == 0x86;
+    uint32_t head = v6 ? 54 : 14 + (frame[14] & 15) * 4u, put = head;
+    if (head > n || head < 34 || offset >= n - head)
+        return;
+    len = len < n - head - offset ? len : n - head - offset;
+    bool more = offset + len < n - head;
+    memcpy(f, frame, head);
+    if (v6) {
+        memcpy(f + put, (uint8_t[8]){frame[20], 0, (uint8_t)(offset >> 8), (uint8_t)(offset | more)}, 8);
+        f[20] = 44;
+        put += 8;
+    } else {
+        f[20] = (uint8_t)((more ? 0x20 : 0) | offset >> 11);
+        f[21] = (uint8_t)(offset >> 3);
+    }
+    memcpy(f + put, frame + head + offset, len);
+    put += len;
+    uint32_t total = put - (v6 ? 54 : 14);
+    f[v6 ? 18 : 16] = (uint8_t)(total >> 8);
+    f[v6 ? 19 : 17] = (uint8_t)total;
+    if (!v6)
+        store_sum(f + 24, f + 14, head - 14, 0);
+    frame_in(w, f, put, 0);
+}
+
+/* A frame of n bytes, made right, then pairs of offset and length up to a pair of zeros.  Returns what was used. */
+static size_t pieces_in(struct world *w, const uint8_t *bytes, size_t size, uint32_t n)
+{
+    uint8_t frame[FRAME_MAX];
+    n = n < FRAME_MAX ? n : FRAME_MAX;
+    n = n < size ? n : (uint32_t)size;
+    memcpy(frame, bytes, n);
+    repair(frame, n, false);
+    size_t at = n;
+    for (int i = 0; i < 16 && at + 2 <= size && (bytes[at] | bytes[at + 1]) != 0; i++, at += 2) {
+        if (n > 34)
+            piece_in(w, frame, n, bytes[at] * 8u, bytes[at + 1] * 8u);
+        ip_check(w->ip);
+    }
+    return at + 2 <= size ? at + 2 : size;
 }
 
 static void segment_out(struct world *w, uint8_t last, bool v6)
@@ -127,10 +180,12 @@ static void deed(struct world *w, const uint8_t **data, size_t *size)
     unsigned what = d[0] & 7;
     size_t used = 2;
     if (what == 0) {
-        w->now += (uint64_t)d[1] << 20; /* up to 0.27 s */
+        w->now += (uint64_t)d[1] << (d[0] & 8 ? 28 : 20); /* up to 0.27 s, or to 68 s */
         ip_tick(w->ip, w->now);
     } else if (what == 1) {
         segment_out(w, d[1], (d[0] & 8) != 0);
+    } else if (what == 7) {
+        used += pieces_in(w, d + 2, *size - 2, (uint32_t)d[1] * 2);
     } else {
         uint32_t n = (uint32_t)d[1] * 2;
         n = n > *size - 2 ? (uint32_t)(*size - 2) : n;
@@ -168,6 +223,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     c.neighbours = 8;
     c.queued = 16;
     c.queued_each = 4;
+    c.reassemblies = 4;
+    c.datagram = 512;
+    c.error_rate = 5;
     /* a life in little time: the wheel turns tick by tick */
     c.solicit_ns = 50000000;
     c.delay_ns = 200000000;

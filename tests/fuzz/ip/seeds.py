@@ -24,6 +24,11 @@ def deed(frame, how=1):
     return bytes([2 | how << 3, len(frame) // 2]) + frame
 
 
+def cut(frame, *pieces):
+    frame += b"\0" * (len(frame) % 2)
+    return bytes([7, len(frame) // 2]) + frame + bytes(sum(pieces, ())) + b"\0\0"
+
+
 inner4 = struct.pack("!BBHIBBH", 0x45, 0, 1500, 0x4000, 60, 6, 0) + b4 + a4 + tcp[:8]
 inner6 = struct.pack("!IHBB", 0x60000000, 1440, 6, 60) + b6 + a6 + tcp[:8]
 arp = b"\x08\x06\0\x01\x08\0\x06\x04"
@@ -35,6 +40,10 @@ seeds = {
     "na": bytes([9, 9]) + deed(ip6(58, struct.pack("!BBHI", 136, 0, 0, 0x60000000) + a6 + b"\2\1" + peer)) + bytes([9, 9, 0, 255, 0, 255]),
     "arp": bytes([1, 9]) + deed(mac + peer + arp + b"\0\2" + peer + a4 + mac + b4) + deed(mac + peer + arp + b"\0\1" + peer + a4 + bytes(6) + b4),
     "ext6": deed(ip6(0, b"\x3c\0\1\4\0\0\0\0" + b"\x2c\0\1\4\0\0\0\0" + b"\x2b\0\0\0\0\0\0\1" + b"\x06\0\0\0\0\0\0\0" + tcp)),
+    "cut4": cut(ip4(6, tcp + b"x" * 40), (0, 3), (3, 2), (5, 9)), "cut6": cut(ip6(6, tcp + b"x" * 40), (5, 9), (3, 2), (3, 2), (0, 3)),
+    "overlap": cut(ip4(6, tcp + b"x" * 40), (0, 3), (3, 3), (5, 9)) + bytes([8, 255]) + cut(ip6(6, tcp + b"x" * 40), (0, 3)) + bytes([8, 255]),
+    "udp": deed(ip4(17, b"\0\1\0\2\0\x0c\0\0abcd")) + deed(ip6(132, b"x" * 12)) + deed(ip6(59, b"")),
+    "redirect": deed(ip4(1, struct.pack("!BBHI", 5, 1, 0, 1) + inner4)),
     "dead": bytes([1, 9, 9, 9, 1, 8, 1, 9] + [0, 255] * 8 + [1, 9]),
 }
 os.makedirs(sys.argv[1], exist_ok=True)

@@ -14,6 +14,8 @@ struct fuzz {
     struct base_flow flow[2]; /* a passive and an active connection */
     struct tcp_conn *conn[2]; /* NULL: not ours (any more) */
     uint64_t now;
+    struct tcp_conn syn; /* what our last SYN-ACK said, for a flow without a connection: a cookie */
+    uint32_t syn_ts;
 };
 
 static uint32_t take(struct fuzz *f, uint32_t bytes)
@@ -39,6 +41,13 @@ static void put32(uint8_t *at, uint32_t v)
     memcpy(at, &v, 4);
 }
 
+static uint32_t get32(const uint8_t *at)
+{
+    uint32_t v;
+    memcpy(&v, at, 4);
+    return __builtin_bswap32(v);
+}
+
 /* A number near one of the edges that somebody compares with. */
 static uint32_t near(struct fuzz *f, const uint32_t *edges, uint32_t count)
 {
@@ -49,10 +58,10 @@ static uint32_t near(struct fuzz *f, const uint32_t *edges, uint32_t count)
 
 static struct packet *built(struct fuzz *f, const struct base_flow *flow)
 {
-    static struct tcp_conn none;
     struct packet *p = packet_alloc(f->host.rx_pool);
     struct tcp_conn *c = tcp_table_find(f->host.tcp, flow, base_flow_hash(&f->host.tcp->config.isn_key, flow));
-    c = c == NULL ? &none : c;
+    bool none = c == NULL;
+    c = none ? &f->syn : c;
     uint32_t seqs[] = {c->rcv_nxt, c->rcv_adv, c->rcv_nxt, c->last_ack, c->rcv_fin, c->irs};
     uint32_t acks[] = {c->snd_una, c->snd_nxt, c->snd_nxt, c->snd_end, c->iss, c->recover};
     if (p == NULL)
@@ -69,7 +78,7 @@ static struct packet *built(struct fuzz *f, const struct base_flow *flow)
         uint8_t *o = packet_append(p, 12);
         put32(o, 0x0101080a);
         put32(o + 4, c->ts_recent + (uint32_t)(int8_t)take(f, 1));
-        put32(o + 8, tcp_ts_now(c, f->now) - take(f, 1));
+        put32(o + 8, (none ? f->syn_ts : tcp_ts_now(c, f->now)) - take(f, 1));
         options = 3;
     } else if (options == 9) { /* SACK-permitted */
         put32(packet_append(p, 4), 0x01010402);
@@ -96,8 +105,16 @@ static void flush(struct fuzz *f)
     struct tcp_out out[8];
     uint32_t n;
     while ((n = tcp_output(f->host.tcp, out, 8, f->now)) > 0)
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < n; i++) {
+            const uint8_t *h = packet_data(out[i].packet);
+            if ((h[13] & TCP_SYN) && (h[13] & TCP_ACK)) {
+                f->syn.snd_una = f->syn.snd_nxt = f->syn.snd_end = get32(h + 4) + 1;
+                f->syn.rcv_nxt = f->syn.last_ack = get32(h + 8);
+                f->syn.flags = h[12] >= 0x90 ? CONN_TS : 0;
+                f->syn_ts = h[12] >= 0x90 ? get32(h + 28) : 0;
+            }
             packet_free(out[i].packet);
+        }
 }
 
 static void turn(struct fuzz *f)
@@ -192,6 +209,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t n)
     k.rcvbuf = 1000u << draw % 8;
     k.sndbuf = 2000u << draw / 8 % 4;
     k.reassembly = draw & 0x80 ? 3 : 64;
+    k.syn_backlog = draw & 0x20 ? 0 : 32;
+    k.cc = draw & 0x40 ? TCP_CC_RENO : TCP_CC_CUBIC;
     k.user_timeout_ns = 5000000000;
     k.timewait_ns = 2000000000;
     tcp_net_host_init(&f.host, &k, f.now);

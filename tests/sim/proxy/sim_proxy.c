@@ -89,6 +89,11 @@ static void cut_client(struct sim *m, uint32_t i)
 static void endpoint(struct sim *m)
 {
     uint32_t i = pick(m, m->backends);
+    if (m->present[i] && pick(m, 3) == 0) { /* another worker's, or ours again */
+        world_endpoint(m->r->world, i)->spared ^= 1;
+        rig_touch(m->r);
+        return;
+    }
     if (m->present[i]) {
         rig_remove(m->r, 0, i);
         m->present[i] = false;
@@ -238,6 +243,10 @@ static void setup(struct sim *m, uint64_t seed)
     struct snapshot_cluster *k = m->r->world->s.cluster[0];
     k->policy = pick(m, 2) ? SNAPSHOT_WEIGHTED_ROUND_ROBIN : SNAPSHOT_ROUND_ROBIN;
     k->connections_per_endpoint = 1 + pick(m, 3);
+    k->max_connections_per_endpoint = k->connections_per_endpoint + pick(m, 3);
+    k->no_ready_queue = pick(m, 2);
+    k->no_ready_max = 1 + pick(m, 50);
+    k->no_ready_timeout_ns = RIG_MS + pick(m, 2000) * RIG_MS;
     k->backoff_base_ns = 20 * RIG_MS;
     k->backoff_max_ns = 200 * RIG_MS;
     k->connect_timeout_ns = 100 * RIG_MS;

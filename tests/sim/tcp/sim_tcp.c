@@ -30,6 +30,8 @@ struct sim {
     uint64_t seed;
     bool verbose;
     uint32_t starve_ppm;
+    bool stormy;
+    uint64_t next_weather;
     uint64_t segments[2];
 };
 
@@ -176,6 +178,8 @@ static void link_draw(struct tcp_net *n, struct tcp_net_link *l, uint32_t mtu)
     l->queue_bytes = 10000 + tcp_net_random(n, 100000);
     if (tcp_net_chance(n, 150000))
         l->mtu = mtu - tcp_net_random(n, mtu - 1280 + 1);
+    l->black_hole = tcp_net_chance(n, 300000);
+    l->corrupt_ppm = tcp_net_chance(n, 200000) ? tcp_net_random(n, 30000) : 0;
 }
 
 static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
@@ -186,6 +190,7 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
     c->sack = tcp_net_random(r, 4) != 0;
     c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
+    c->syn_backlog = tcp_net_random(r, 4) ? 32 : tcp_net_random(r, 3);
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;
     c->mtu = tcp_net_random(r, 2) ? 1500 : (uint16_t)(1280 + tcp_net_random(r, 800));
@@ -225,6 +230,23 @@ static void sim_open(struct sim *s)
     tcp_net_flush(&s->net, 0);
 }
 
+/* In some runs the path changes underway: it goes away for a while, or takes smaller packets (silently or not), or slower. */
+static void weather(struct sim *s)
+{
+    struct tcp_net *n = &s->net;
+    if (!s->stormy || n->now < s->next_weather)
+        return;
+    s->next_weather = n->now + tcp_net_random(n, 3000000000u);
+    for (int h = 0; h < 2; h++) {
+        struct tcp_net_link *l = &n->link[h];
+        l->down = !l->down && tcp_net_chance(n, 200000);
+        if (tcp_net_chance(n, 100000))
+            l->mtu = 1280 + tcp_net_random(n, 221);
+        if (tcp_net_chance(n, 100000))
+            l->delay_ns = tcp_net_random(n, 200) * MS;
+    }
+}
+
 static bool sim_done(const struct sim *s)
 {
     for (int i = 0; i < s->conns; i++)
@@ -252,6 +274,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     s->net.ctx = s;
     s->net.hold_ns = tcp_net_random(&s->net, 2) ? tcp_net_random(&s->net, 300000000) : 0;
     s->starve_ppm = tcp_net_random(&s->net, 4) == 0 ? 5000 : 0;
+    s->stormy = tcp_net_random(&s->net, 5) == 0;
     for (int h = 0; h < 2; h++)
         link_draw(&s->net, &s->net.link[h], a.mtu < b.mtu ? a.mtu : b.mtu);
     sides_draw(s);
@@ -260,6 +283,7 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     while (!sim_done(s)) {
         REQUIRE(s, s->net.now - start < 3000 * S, "stuck");
         tcp_net_step(&s->net, tcp_net_next(&s->net, 10 * MS));
+        weather(s);
         host_turn(s, 0);
         host_turn(s, 1);
     }

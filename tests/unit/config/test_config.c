@@ -150,9 +150,6 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
     (void)state;
     warned("username = \"\";", "autosync = \"5m\";", 15, "no effect yet");
     warned("proxy_protocol = \"off\";", "health_service = true;", 21, "no effect yet");
-    warned("panic_percent = 0;", "connections_per_endpoint = 8; max_connections_per_endpoint = 8;", 32,
-           "more than 4 have no effect yet");
-    warned("panic_percent = 0;", "subset_size = 20;", 32, "no effect yet");
     /* of no use, though in force */
     warned("\"/pay.Pay/Charge\"", "\"/echo.Echo/Say\"", 24, "can never match: the one of line 23");
     warned("cluster = \"pay\"; }", "cluster = \"echo\"; }", 33, "no route leads to cluster \"pay\"");

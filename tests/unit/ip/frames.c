@@ -100,6 +100,13 @@ enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n)
     h->segment = NULL;
     uint32_t owner = ip_owner(&owners, p);
     enum ip_verdict v = ip_input(h->ip, 0, p, h->now, &h->result);
+    if (v == IP_WHOLE) {
+        h->wholes++;
+        p = h->result.whole;
+        owner = ip_owner(&owners, p);
+        v = ip_input(h->ip, 0, p, h->now, &h->result);
+        assert_int_not_equal(v, IP_WHOLE);
+    }
     /* Whatever comes of it is its owner's. */
     if (v != IP_DONE)
         assert_int_equal(owner, ip_owner_flow(&owners, &h->result.flow));

@@ -29,6 +29,7 @@ struct host {
     uint64_t now;
     struct ip_result result;
     struct packet *segment; /* of the last IP_TCP */
+    uint32_t wholes;        /* datagrams put together */
 };
 
 extern const uint8_t our_mac[6], peer_mac[6], other_mac[6], broadcast_mac[6];
@@ -46,7 +47,7 @@ uint32_t host_discard(struct host *h);
 /* In force wherever a frame is fed. */
 extern const struct ip_owners owners;
 
-/* Feeds bytes in a buffer that ends where they end, so that an over-read is seen. */
+/* Feeds bytes in a buffer that ends where they end, so that an over-read is seen; and, as the worker does, what was put together of fragments. */
 enum ip_verdict feed(struct host *h, const void *bytes, uint32_t n);
 enum ip_verdict feed_frame(struct host *h, const struct frame_bytes *f);
 /* The next frame that ip sends; fails the test where there is none. */
@@ -85,7 +86,7 @@ struct packet *segment_make(struct host *h, uint32_t data);
 struct base_flow flow_to(const char *local, const char *remote);
 bool send_to(struct host *h, const char *local, const char *remote, uint32_t data, struct packet **p);
 
-extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[], owner_tests[];
-extern const size_t input_test_count, neighbour_test_count, output_test_count, owner_test_count;
+extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[], owner_tests[], reassembly_tests[], error_tests[];
+extern const size_t input_test_count, neighbour_test_count, output_test_count, owner_test_count, reassembly_test_count, error_test_count;
 
 #endif

@@ -181,8 +181,9 @@ static void bad_ipv4_headers_have_a_reason(void **state)
     static const struct bad4 bad[] = {
         {14, 0x65, STATS_DROP_IP_MALFORMED},     {14, 0x44, STATS_DROP_IP_MALFORMED},
         {16, 0xff, STATS_DROP_IP_TRUNCATED},     {17, 19, STATS_DROP_IP_MALFORMED},
-        {17, 39, STATS_DROP_TCP_MALFORMED},      {20, 0x60, STATS_DROP_IP_FRAGMENT},
-        {21, 0x01, STATS_DROP_IP_FRAGMENT},      {23, 17, STATS_DROP_IP_UNKNOWN_PROTOCOL},
+        {17, 39, STATS_DROP_TCP_MALFORMED},      {20, 0x60, STATS_DROP_FRAGMENT_MALFORMED},
+        {21, 0x01, STATS_DROP_FRAGMENT_TINY},    {23, 17, STATS_DROP_UDP_NO_PORT},
+        {23, 2, STATS_DROP_IP_UNKNOWN_PROTOCOL},
         {26, 0, STATS_DROP_IP_BAD_SOURCE},       {26, 127, STATS_DROP_IP_BAD_SOURCE},
         {26, 224, STATS_DROP_IP_BAD_SOURCE},     {26, 255, STATS_DROP_IP_BAD_SOURCE},
         {29, 2, STATS_DROP_IP_BAD_SOURCE},       {33, 3, STATS_DROP_IP_NOT_FOR_US},
@@ -272,7 +273,8 @@ static void extension_headers_are_skipped_within_bounds(void **state)
     assert_int_equal(drops(&h, STATS_DROP_IP_TRUNCATED), 1);
     assert_int_equal(feed_chain(&h, 44, more, 8), IP_DONE);
     assert_int_equal(feed_chain(&h, 44, offset, 8), IP_DONE);
-    assert_int_equal(drops(&h, STATS_DROP_IP_FRAGMENT), 2);
+    assert_int_equal(drops(&h, STATS_DROP_FRAGMENT_MALFORMED), 1); /* no multiple of eight, and not the last */
+    assert_int_equal(drops(&h, STATS_DROP_FRAGMENT_TINY), 1);      /* within a TCP header */
     uint8_t many[9 * 8];
     for (int i = 0; i < 9; i++)
         memcpy(many + 8 * i, (const uint8_t[8]){i == 8 ? 6 : 60, 0, 1, 4}, 8);
@@ -295,7 +297,8 @@ static void bad_ipv6_headers_have_a_reason(void **state)
         {"2001:db8::2", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
         {"::", "2001:db8::2", 6, STATS_DROP_IP_NOT_FOR_US},
         {"2001:db8::1", "ff02::1", 6, STATS_DROP_IP_NOT_FOR_US},
-        {"2001:db8::1", "2001:db8::2", 17, STATS_DROP_IP_UNKNOWN_PROTOCOL},
+        {"2001:db8::1", "2001:db8::2", 17, STATS_DROP_UDP_NO_PORT},
+        {"2001:db8::1", "2001:db8::2", 132, STATS_DROP_IP_UNKNOWN_PROTOCOL},
         {"2001:db8::1", "2001:db8::2", 59, STATS_DROP_IP_UNKNOWN_PROTOCOL},
         {"::102:304", "2001:db8::2", 6, STATS_DROP_IP_BAD_SOURCE},
     };
@@ -488,6 +491,9 @@ static void icmp_errors_name_the_segment(void **state)
     seal(&f, 14, 54, 58);
     assert_int_equal(feed_frame(&h, &f), IP_DONE);
     assert_int_equal(drops(&h, STATS_DROP_ICMP_MALFORMED), 2);
+    frame_error4(&f, 4, 0, 0); /* source quench slows nobody down: RFC 6633, RFC 5927 section 6 */
+    assert_int_equal(feed_frame(&h, &f), IP_DONE);
+    assert_int_equal(drops(&h, STATS_DROP_ICMP_IGNORED), 1);
     host_close(&h);
 }
 

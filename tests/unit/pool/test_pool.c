@@ -461,6 +461,128 @@ static void test_stream_numbers_run_out(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* -- subsets: bit 0 of `spared` is this worker ------------------------------------------------------- */
+
+static void spare(struct rig *r, uint32_t slot, bool spared)
+{
+    world_endpoint(r->world, slot)->spared = spared;
+    rig_touch(r);
+}
+
+static void test_spared_from_the_start(void **state)
+{
+    (void)state;
+    struct rig *r = made(3);
+    for (uint32_t i = 0; i < 3; i++) {
+        rig_add(r, 0, i, i, 1);
+        world_endpoint(r->world, i)->spared = i == 1;
+    }
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(rig_backend(r, 1)->accepted, 0);
+    assert_int_equal(r->state[1], MAILBOX_IDLE);
+    calls(r, 20, &(struct rig_script){.request = 10});
+    assert_int_equal(rig_backend(r, 0)->calls, 10);
+    assert_int_equal(rig_backend(r, 2)->calls, 10);
+    /* It goes: this worker says that it holds nothing of it. */
+    assert_int_equal(r->empties, 0);
+    rig_remove(r, 0, 1);
+    rig_run(r, 20 * RIG_MS);
+    assert_true(r->empties > 0);
+    assert_int_equal(r->empty_slot, 1);
+    assert_true(rig_destroy(r));
+}
+
+/* A share that moves: what is new is connected first, calls on what has left finish there. */
+static void test_share_moves(void **state)
+{
+    (void)state;
+    struct rig *r = made(2);
+    rig_add(r, 0, 0, 0, 1);
+    rig_add(r, 0, 1, 1, 1);
+    world_endpoint(r->world, 1)->spared = 1;
+    rig_run(r, 20 * RIG_MS);
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 5000, .delay_ns = 200 * RIG_MS});
+    rig_run(r, 10 * RIG_MS);
+    rig_listen(rig_backend(r, 1), false); /* the new one is not there yet */
+    world_endpoint(r->world, 1)->spared = 0;
+    spare(r, 0, true);
+    rig_run(r, 100 * RIG_MS);
+    calls(r, 5, &(struct rig_script){.request = 10});
+    assert_int_equal(rig_backend(r, 0)->calls, 6);
+    rig_listen(rig_backend(r, 1), true);
+    pool_reset_backoff(r->serve.pool, 1, 1, r->now);
+    rig_run(r, 50 * RIG_MS);
+    calls(r, 5, &(struct rig_script){.request = 10});
+    assert_int_equal(rig_backend(r, 1)->calls, 5);
+    assert_int_equal(rig_backend(r, 0)->calls, 6);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(old, 0));
+    rig_run(r, 50 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session"), 2);
+    assert_int_equal(r->state[0], MAILBOX_IDLE);
+    assert_int_equal(r->empties, 0); /* the endpoint is there still */
+    /* And back. */
+    world_endpoint(r->world, 1)->spared = 1;
+    spare(r, 0, false);
+    rig_run(r, 50 * RIG_MS);
+    calls(r, 5, &(struct rig_script){.request = 10});
+    assert_int_equal(rig_backend(r, 0)->calls, 11);
+    assert_int_equal(rig_backend(r, 0)->accepted, 2);
+    rig_remove(r, 0, 1);
+    rig_run(r, 50 * RIG_MS);
+    assert_true(r->empties > 0 && r->empty_slot == 1);
+    assert_true(rig_destroy(r));
+}
+
+/* From all endpoints to a few. */
+static void test_subset_is_cut(void **state)
+{
+    (void)state;
+    struct rig *r = full(10);
+    assert_int_equal(rig_in_use(r, "session"), 11);
+    for (uint32_t i = 0; i < 7; i++)
+        world_endpoint(r->world, i)->spared = 1;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "session"), 4);
+    calls(r, 30, &(struct rig_script){.request = 10});
+    for (uint32_t i = 7; i < 10; i++)
+        assert_int_equal(rig_backend(r, i)->calls, 10);
+    assert_true(rig_destroy(r));
+}
+
+/* Its limit is used up: further connections, as many as may be, then calls wait; some idle seconds and they are gone. */
+static void test_further_connections(void **state)
+{
+    (void)state;
+    for (uint32_t most = 1; most <= 3; most += 2) {
+        struct rig *r = made(1);
+        rig_backend(r, 0)->h2.max_concurrent_streams = 4;
+        r->world->s.cluster[0]->max_connections_per_endpoint = most;
+        rig_add(r, 0, 0, 0, 1);
+        rig_run(r, 10 * RIG_MS);
+        struct rig_call *c[20];
+        for (int i = 0; i < 20; i++)
+            c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 200 * RIG_MS});
+        rig_run(r, 100 * RIG_MS);
+        assert_int_equal(rig_backend(r, 0)->accepted, most);
+        assert_int_equal(rig_backend(r, 0)->open_max, 4 * most);
+        assert_true(rig_settle(r, 2 * RIG_S));
+        for (int i = 0; i < 20; i++) {
+            assert_true(rig_is(c[i], 0));
+            /* In the order in which they came; on several connections those that go out together may pass each other. */
+            assert_in_range(c[i]->up_order / (4 * most), (uint32_t)i / (4 * most), (uint32_t)i / (4 * most));
+        }
+        rig_run(r, 5 * RIG_S);
+        assert_int_equal(rig_in_use(r, "session"), 1 + most);
+        rig_run(r, 16 * RIG_S);
+        assert_int_equal(rig_in_use(r, "session"), 2);
+        calls(r, 4, &(struct rig_script){.request = 10});
+        assert_int_equal(rig_backend(r, 0)->accepted, most);
+        assert_true(rig_destroy(r));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,6 +602,10 @@ int main(void)
         cmocka_unit_test(test_listener_taken_away),
         cmocka_unit_test(test_other_stream_limit),
         cmocka_unit_test(test_stream_numbers_run_out),
+        cmocka_unit_test(test_spared_from_the_start),
+        cmocka_unit_test(test_share_moves),
+        cmocka_unit_test(test_subset_is_cut),
+        cmocka_unit_test(test_further_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,6 +165,142 @@ static void test_deadline_phases(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* -- no_ready = queue --------------------------------------------------------------------------------- */
+
+static struct rig *queueing(uint32_t max, uint64_t timeout_ns)
+{
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = 2;
+    struct rig *r = rig_create(&c);
+    struct snapshot_cluster *k = r->world->s.cluster[0];
+    k->no_ready_queue = true;
+    k->no_ready_max = max;
+    k->no_ready_timeout_ns = timeout_ns;
+    rig_touch(r);
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+static uint64_t waited(struct rig *r, enum stats_wait how)
+{
+    return stats_read(&rig_gateway(r)->stats->clusters[0].waits[how]);
+}
+
+static uint64_t waiting(struct rig *r)
+{
+    return stats_read(&rig_gateway(r)->stats->clusters[0].waiting);
+}
+
+/* Calls of every shape wait, bodies held back by the stream's window; an endpoint comes, and they are answered in order. */
+static void test_queue(void **state)
+{
+    (void)state;
+    struct rig *r = queueing(100, 5 * RIG_S);
+    static const struct rig_script t[] = {
+        {.request = 0, .response = 10},
+        {.request = 100, .response = 100},
+        {.act = RIG_ECHO, .request = 300000},
+        {.request = 20000, .response = 20000, .metadata = 3000},
+        {.request = 1000, .request_trailers = true, .response = 10},
+        {.request_trailers = true},
+        {.request = 70000, .plain = true, .response = 5},
+    };
+    struct rig_call *c[21];
+    for (int i = 0; i < 21; i++)
+        c[i] = rig_start(rig_client(r, 0), &t[i % 7]);
+    rig_run(r, 300 * RIG_MS);
+    assert_int_equal(waiting(r), 21);
+    for (int i = 0; i < 21; i++)
+        assert_int_equal(c[i]->ends, 0);
+    assert_true(c[2]->st->h2->send_window <= 0); /* 64 KiB of it are here, no more */
+    rig_add(r, 0, 0, 0, 1);
+    assert_true(rig_settle(r, 10 * RIG_S));
+    for (int i = 0; i < 21; i++) {
+        assert_true(rig_is(c[i], t[i % 7].plain ? -1 : 0));
+        assert_int_equal(c[i]->up_got, t[i % 7].request);
+        assert_int_equal(c[i]->up_metadata, t[i % 7].metadata);
+        assert_int_equal(c[i]->up_trailers, t[i % 7].request_trailers);
+        assert_int_equal(c[i]->up_order, i);
+    }
+    assert_int_equal(waiting(r), 0);
+    assert_int_equal(waited(r, STATS_WAIT_STARTED), 21);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_true(rig_is(run_one(r, &t[1]), 0));
+    assert_true(rig_destroy(r));
+}
+
+/* Bounded by no_ready.max, its timeout, the deadline, the client's patience. */
+static void test_queue_bounds(void **state)
+{
+    (void)state;
+    struct rig *r = queueing(3, RIG_S);
+    struct rig_call *c[5];
+    for (int i = 0; i < 5; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .timeout = i == 0 ? "200m" : NULL, .cancel_ns = i == 1 ? 300 * RIG_MS : 0});
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(waiting(r), 3);
+    assert_true(rig_is(c[3], 14) && rig_is(c[4], 14));
+    assert_string_equal(c[3]->reason, "no_ready_endpoint");
+    assert_true(rig_settle(r, 2 * RIG_S));
+    assert_true(rig_is(c[0], 4));
+    assert_string_equal(c[0]->reason, "deadline");
+    assert_in_range(c[0]->ended_ns - c[0]->began_ns, 200 * RIG_MS, 204 * RIG_MS);
+    assert_true(c[1]->cancelled);
+    assert_true(rig_is(c[2], 14));
+    assert_string_equal(c[2]->reason, "no_ready_endpoint");
+    assert_in_range(c[2]->ended_ns - c[2]->began_ns, RIG_S, 1004 * RIG_MS);
+    assert_int_equal(waited(r, STATS_WAIT_DEADLINE), 1);
+    assert_int_equal(waited(r, STATS_WAIT_CANCELLED), 1);
+    assert_int_equal(waited(r, STATS_WAIT_TIMEOUT), 1);
+    assert_int_equal(waited(r, STATS_WAIT_REFUSED), 2);
+    assert_int_equal(waiting(r), 0);
+    assert_int_equal(rig_in_use(r, "rpc"), 0);
+    /* The client's connection goes, and with it what it has here; a cluster that is taken away answers at once. */
+    for (int i = 0; i < 3; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100});
+    rig_run(r, 20 * RIG_MS);
+    rig_disconnect(rig_client(r, 0), false);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(waiting(r), 0);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    rig_connect(rig_client(r, 0));
+    c[0] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100});
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(waiting(r), 1);
+    r->world->s.cluster[0]->present = false;
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_true(rig_is(c[0], 14));
+    assert_true(rig_destroy(r));
+}
+
+/* What is passed on of a deadline is what is left of it. */
+static void test_timeout_passed_on(void **state)
+{
+    (void)state;
+    struct rig *r = queueing(3, 5 * RIG_S);
+    struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .timeout = "2S"});
+    rig_run(r, 500 * RIG_MS);
+    rig_add(r, 0, 0, 0, 1);
+    rig_add(r, 2, 1, 1, 1);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(c, 0));
+    assert_in_range(c->up_timeout_ns, 1400 * RIG_MS, 1500 * RIG_MS);
+    c = run_one(r, &(struct rig_script){.request = 10, .timeout = "2S"});
+    assert_int_equal(c->up_timeout_ns, 2 * RIG_S); /* as it came */
+    c = run_one(r, &(struct rig_script){.request = 10, .path = "/cap.Cap/Call", .timeout = "2S"});
+    assert_int_equal(c->up_timeout_ns, 50 * RIG_MS); /* the route's cap */
+    c = run_one(r, &(struct rig_script){.request = 10, .path = "/cap.Cap/Call"});
+    assert_int_equal(c->up_timeout_ns, 50 * RIG_MS);
+    c = run_one(r, &(struct rig_script){.request = 10, .path = "/cap.Cap/Call", .timeout = "7m"});
+    assert_int_equal(c->up_timeout_ns, 7 * RIG_MS);
+    c = run_one(r, &(struct rig_script){.request = 10});
+    assert_int_equal(c->up_timeout_ns, 0);
+    assert_true(rig_destroy(r));
+}
+
 /* -- every way in which the backend can end it ----------------------------------------------------- */
 
 static void test_trailers_only(void **state)
@@ -475,6 +611,9 @@ int main(void)
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadline_cap),
         cmocka_unit_test(test_deadline_phases),
+        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_timeout_passed_on),
         cmocka_unit_test(test_trailers_only),
         cmocka_unit_test(test_reset_before_headers),
         cmocka_unit_test(test_reset_after_headers),

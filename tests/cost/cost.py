@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""What an RPC costs in instructions, which is the same on every run: penstock-bench under callgrind, counted inside the gateway's turns alone.
+
+cost.py BENCH                        measures, prints each figure beside its baseline; "ok NAME" or "FAILED NAME" a line
+cost.py BENCH --move "REASON"        measures, and puts a new baseline before the old ones, with the reason
+cost.py BENCH --stages [NAME]        where the instructions of one path go, by room
+
+The baseline of a compiler is tests/cost/baseline-COMPILER-VERSION.  Each of its lines is one move: DATE | REASON | NAME=INSTRUCTIONS …, the newest first, and
+the newest holds: so a figure cannot be moved without a reason.  Above +5 % a path fails.  With a compiler that has no baseline the figures are printed only."""
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MARGIN = 0.05
+A1 = '-c 256 --endpoints 256 -n 1024'
+PATHS = {
+    'A1.static': A1,
+    'A1.deadline': A1 + ' --headers go-deadline',
+    'A1.traceparent': A1 + ' --headers go-deadline,traceparent',
+    'B.static': '-c 8 -m 32 -n 4096',
+    'two-workers': A1 + ' --workers 2',
+    'bidi': '-c 8 -m 4 --kind bidi --messages 10 -n 320',
+    'large': '-c 4 -m 2 --size 100000 -n 32',
+    'churn': '-c 32 --churn 4 -n 512',
+}
+
+
+def measure(bench, name, keep=None):
+    """(instructions an RPC, the compiler's version)"""
+    out = keep or os.devnull
+    command = ['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--collect-atstart=no', '--toggle-collect=gateway_turn_measured*',
+               bench, '--link', 'ring', '--lockstep', '--slow', '1000', '--json', *PATHS[name].split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    collected = re.search(r'Collected : (\d+)', done.stderr)
+    if done.returncode != 0 or not collected:
+        raise RuntimeError(f'{name}: exit status {done.returncode}\n' + done.stderr[-2000:])
+    said = json.loads(done.stdout)
+    return int(collected.group(1)) / said['run']['rpcs'], said['machine']['compiler']
+
+
+def baseline_path(compiler):
+    return os.path.join(HERE, 'baseline-gcc-' + compiler.replace(' ', '-'))
+
+
+def baseline(compiler):
+    """The newest line's figures, and all lines."""
+    try:
+        lines = [line.rstrip('\n') for line in open(baseline_path(compiler)) if line.strip() and not line.startswith('#')]
+    except FileNotFoundError:
+        return None, []
+    if not lines:
+        return None, []
+    date, reason, figures = (part.strip() for part in lines[0].split('|'))
+    if not date or len(reason) < 10:
+        sys.exit(f'{baseline_path(compiler)}: a baseline moves for a reason that can be read')
+    return {n: int(v) for n, v in (f.split('=') for f in figures.split())}, lines
+
+
+def move(compiler, lines, figures, reason):
+    if len(reason) < 10 or '|' in reason:
+        sys.exit('a baseline moves for a reason that can be read, in one line without "|"')
+    line = f'{datetime.date.today()} | {reason} | ' + ' '.join(f'{n}={v:.0f}' for n, v in figures.items())
+    with open(baseline_path(compiler), 'w') as f:
+        f.write('# Instructions an RPC, -O3 -march=x86-64-v3: DATE | REASON | FIGURES, the newest first. tests/cost/cost.py --move writes it.\n')
+        f.write('\n'.join([line] + lines) + '\n')
+
+
+def compare(compiler, figures):
+    old, _ = baseline(compiler)
+    failed = False
+    if old is None:
+        print(f'compiler {compiler} has no baseline: the figures are printed only')
+    for name, value in figures.items():
+        before = old.get(name) if old else None
+        change = value / before - 1 if before else None
+        told = f'{value:9,.0f} instructions an RPC' + (f', {100 * change:+.1f} % of {before:,}' if before else ', no baseline')
+        bad = change is not None and change > MARGIN
+        failed |= bad
+        print(f'{"FAILED" if bad else "ok"} {name:16} {told}', flush=True)
+    if failed:
+        print('A path above +5 % wants work, or a reason: tests/cost/cost.py BENCH --move "REASON", in the same commit.')
+    return failed
+
+
+# ---- where they go ----
+
+STAGES = [
+    ('port', r'dataplane/port/|dataplane/packet/|librte|net_ring|rte_'),
+    ('ip in', r'dataplane/ip/(input|owner|neighbour|arp|nd|icmp)\.c'),
+    ('ip out', r'dataplane/ip/'),
+    ('tcp in', r'dataplane/tcp/(input|ack|sack|rack|rtt|undo|table|rx|conn|state|timewait|syncookie|cubic|cc|reno|hystart)\w*\.c'),
+    ('tcp out', r'dataplane/tcp/'),
+    ('http2 in', r'dataplane/http2/(frame|hpack_decode|huffman|headers|validate|data|settings|flood|flow)\.c|dataplane/session/session\.c'),
+    ('http2 out', r'dataplane/http2/(send|hpack_encode|control)\.c|dataplane/session/'),
+    ('http2 tables, streams', r'dataplane/http2/'),
+    ('route, pick, life', r'dataplane/(proxy|router|picker|pool|snapshot)/'),
+    ('worker, stats, mail', r'dataplane/(worker|stats|mailbox|transport|base)/'),
+    ('libc', r'libc|string|mem'),
+]
+
+
+def stage_of(place):
+    for name, pattern in STAGES:
+        if re.search(pattern, place):
+            return name
+    return 'rest'
+
+
+def stages(bench, name):
+    with tempfile.TemporaryDirectory() as work:
+        out = os.path.join(work, 'out')
+        per_rpc, _ = measure(bench, name, out)
+        text = subprocess.run(['callgrind_annotate', '--threshold=100', '--auto=no', out], capture_output=True, text=True, check=True).stdout
+    rows = []
+    for m in re.finditer(r'^\s*([\d,]+) \([ \d.]+%\)\s+(\S+?):(\S+)( \[(\S+)\])?', text, re.M):
+        if m.group(2) != 'PROGRAM':
+            rows.append((int(m.group(1).replace(',', '')), m.group(2), m.group(3), m.group(5) or ''))
+    home = {f: place for _, place, f, _ in rows if place.endswith('.c')}  # what is inlined from a header is its caller's
+    total = sum(n for n, *_ in rows)
+    by_stage, by_function = {}, {}
+    for n, place, f, binary in rows:
+        where = home.get(f, place)
+        stage = stage_of(where if 'dataplane' in where else f'{binary} {f}')
+        by_stage[stage] = by_stage.get(stage, 0) + n
+        by_function[stage, f] = by_function.get((stage, f), 0) + n
+    print(f'{name}: {per_rpc:,.0f} instructions an RPC')
+    for stage, n in sorted(by_stage.items(), key=lambda x: -x[1]):
+        top = sorted(((v, f) for (s, f), v in by_function.items() if s == stage), reverse=True)[:5]
+        print(f'  {stage:22} {n / total * per_rpc:7,.0f}   ' + ', '.join(f'{f} {v / total * per_rpc:,.0f}' for v, f in top))
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('bench')
+    p.add_argument('--move', metavar='REASON')
+    p.add_argument('--stages', nargs='?', const='A1.static', choices=list(PATHS))
+    p.add_argument('--only', choices=list(PATHS), action='append')
+    a = p.parse_args()
+    if a.stages:
+        stages(a.bench, a.stages)
+        return 0
+    names = a.only or list(PATHS)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        results = dict(zip(names, pool.map(lambda n: measure(a.bench, n), names)))
+    compiler = next(iter(results.values()))[1]
+    figures = {n: v for n, (v, _) in results.items()}
+    if a.move is not None:
+        old, lines = baseline(compiler)
+        move(compiler, lines, {**(old or {}), **figures}, a.move)
+    return 1 if compare(compiler, figures) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Subsets, queues, further connections: what becomes of a call between its route and its backend?"""
+import time
+
+from lab import Lab, Load, expect, wait_for
+from workers import spread_loads, workers_lab
+
+
+def subsets(report, work, build, asan):
+    """Two workers, six endpoints, three for each: one connection to each endpoint, and all of them have calls."""
+    lab = workers_lab(work, build, cluster="subset_size = 3;").start(backends=6)
+    wait_for(5, "six connections to backends", lambda: lab.metric("penstock_connections", side="backend") == 6)
+    expect(lab.metric("penstock_connection_budget", cluster="echo") == 6, f"the budget is {lab.metric('penstock_connection_budget')}")
+    wait_for(3, "the log states the budget", lambda: lab.log_lines("endpoints, 6 connections of 2 workers (24 at most)"))
+    loads = spread_loads(lab, 2, "--rate", 100)
+    for load in loads:
+        load.window()
+    time.sleep(3)
+    for load in loads:
+        load.window()
+    counts = {}
+    for load in loads:
+        for name, n in load.result(1)["backends"].items():
+            counts[name] = counts.get(name, 0) + n
+    total = sum(counts.values())
+    expect(len(counts) == 6 and all(abs(n - total / 6) <= 0.05 * total for n in counts.values()), f"shares: {counts}")
+    before = lab.metric("penstock_endpoint_connects_total")
+    lab.add("b7").register()
+    time.sleep(1)
+    lab.etcd.delete("b6")
+    lab.wait_ready(6)
+    wait_for(5, "six connections again", lambda: lab.metric("penstock_connections", side="backend") == 6)
+    moved = lab.metric("penstock_endpoint_connects_total") - before
+    expect(1 <= moved <= 8, f"one endpoint came and one went, and {moved} connections were made")
+    for load in loads:
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    report.ok(f"subset_size 3 of 6 endpoints on 2 workers: 6 connections, shares {counts}; one that comes and one that goes make {moved:.0f} new connections, no call failed")
+
+
+def queue(report, work, build, asan):
+    """no_ready = queue: calls wait for the first backend, and for the one that comes back."""
+    lab = Lab(work, build, cluster='no_ready: { action = "queue"; max = 40; timeout = "20s"; };').start(backends=0, registered=False)
+    load = Load(lab, "--in-flight", 30, "--count", 300)
+    wait_for(5, "thirty calls wait", lambda: lab.metric("penstock_rpcs_waiting", cluster="echo") == 30)
+    began = time.monotonic()
+    lab.add("b1").register()
+    summary = load.finish()
+    expect(summary["ok"] == 300 and summary["failed"] == 0, f"{summary}; {load.failures()[:3]}")
+    took = time.monotonic() - began
+    expect(lab.metric("penstock_rpcs_waited_total", outcome="started") == 30, f"{lab.metric('penstock_rpcs_waited_total')} waited")
+    lab.backends["b1"].kill()
+    time.sleep(0.3)
+    load = Load(lab, "--in-flight", 60, "--count", 60, "--deadline-ms", 1500)
+    summary = load.finish()
+    kinds = {}
+    for line in load.failures():
+        kinds[line["failure"]] = kinds.get(line["failure"], 0) + 1
+    expect(summary["failed"] == 60 and kinds == {"UNAVAILABLE": 20, "DEADLINE_EXCEEDED": 40}, f"sixty calls, room for forty: {kinds}, {summary}")
+    load = Load(lab, "--in-flight", 10, "--count", 100)
+    wait_for(5, "ten calls wait", lambda: lab.metric("penstock_rpcs_waiting", cluster="echo") == 10)
+    lab.backends["b1"].start()
+    summary = load.finish()
+    expect(summary["ok"] == 100 and summary["failed"] == 0, f"{summary}; {load.failures()[:3]}")
+    expect(lab.metric("penstock_rpcs_waiting", cluster="echo") == 0, "nobody waits any more")
+    wait_for(5, "no record is held", lambda: lab.objects_in_use().get("replay", 0) == 0)
+    report.ok(f"no_ready = queue: 30 calls waited for the first backend ({took:.1f} s after it began to start), 40 of 60 until their deadline, 20 found the queue full, "
+              "10 for a backend that came back")
+
+
+def stream_limit(report, work, build, asan):
+    """Two streams a connection: no call is refused; further connections are opened, as many as may be."""
+    lab = Lab(work, build, cluster="max_connections_per_endpoint = 3;").start(backends=0, registered=False)
+    lab.add("b1", max_streams=2).register()
+    lab.wait_ready(1)
+    load = Load(lab, "--in-flight", 20, "--count", 400, "--delay-ms", 20)
+    wait_for(5, "three connections", lambda: lab.metric("penstock_connections", side="backend") == 3)
+    summary = load.finish()
+    expect(summary["ok"] == 400 and summary["failed"] == 0, f"{summary}; {load.failures()[:3]}")
+    expect(lab.metric("penstock_endpoint_connects_total") == 3, f"{lab.metric('penstock_endpoint_connects_total')} connects")
+    report.ok("20 calls at once to a backend that takes 2 a connection: 3 connections, 400 of 400 calls right")
+
+
+CHECKS = [
+    {"name": "rpc-subsets", "run": subsets, "limit": 120},
+    {"name": "rpc-queue", "run": queue},
+    {"name": "rpc-stream-limit", "run": stream_limit},
+]

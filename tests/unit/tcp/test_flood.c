@@ -1,0 +1,224 @@
+/* tcp under a SYN flood: what is bounded stays so, and whoever is in earnest gets through. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/tcp_net.h"
+#include "tcp/conn.h"
+
+#define MS 1000000ull
+enum { FLOOD = 100000, EARNEST = 500 };
+
+struct flood {
+    struct tcp_net_host host;
+    uint64_t now;
+    uint32_t sent, rsts, events;
+    uint32_t our_isn[EARNEST];
+    struct tcp_conn *conn[EARNEST];
+    uint32_t accepted;
+};
+
+static struct flood flood;
+
+static void open_host(struct flood *f, uint32_t connections, uint32_t backlog)
+{
+    static const struct base_addr any;
+    struct tcp_config c;
+    memset(f, 0, sizeof(*f));
+    tcp_net_config(&c, 5);
+    c.connections = connections;
+    c.syn_backlog = backlog;
+    f->now = 1000000 * MS;
+    tcp_net_host_init(&f->host, &c, f->now);
+    assert_true(tcp_listen(f->host.tcp, &any, 80, 9));
+}
+
+/* 198.18.x.y, ports 1024 and up: all different. */
+static struct base_flow stranger(uint32_t i)
+{
+    struct base_flow f = {.local_port = 80, .remote_port = (uint16_t)(1024 + i / 60000)};
+    char text[32];
+    base_addr_parse("198.18.0.1", &f.local);
+    snprintf(text, sizeof(text), "198.19.%u.%u", i % 60000 / 250, 1 + i % 250);
+    base_addr_parse(text, &f.remote);
+    return f;
+}
+
+static struct base_flow earnest(uint32_t i)
+{
+    struct base_flow f = {.local_port = 80, .remote_port = (uint16_t)(10000 + i)};
+    base_addr_parse("198.18.0.1", &f.local);
+    base_addr_parse("198.18.0.2", &f.remote);
+    return f;
+}
+
+static void put32(uint8_t *at, uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    memcpy(at, &v, 4);
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+    uint32_t v;
+    memcpy(&v, at, 4);
+    return __builtin_bswap32(v);
+}
+
+static void segment(struct flood *f, const struct base_flow *flow, uint32_t seq, uint32_t ack, uint8_t flags, uint32_t len)
+{
+    struct packet *p = packet_alloc(f->host.rx_pool);
+    uint8_t *h = packet_append(p, 24 + len);
+    memset(h, 'x', 24 + len);
+    put32(h, (uint32_t)flow->remote_port << 16 | flow->local_port);
+    put32(h + 4, seq);
+    put32(h + 8, ack);
+    put32(h + 12, 0x6000ffffu | (uint32_t)flags << 16);
+    put32(h + 16, 0);
+    put32(h + 20, 0x020405b4); /* MSS 1460; in other segments passed over */
+    tcp_input(f->host.tcp, flow, p, f->now);
+}
+
+static void turn(struct flood *f)
+{
+    struct tcp_event ev;
+    struct tcp_out out[32];
+    tcp_tick(f->host.tcp, f->now);
+    while (tcp_next_event(f->host.tcp, &ev)) {
+        uint32_t i = (uint32_t)tcp_conn_flow(ev.conn)->remote_port - 10000u;
+        f->events++;
+        if ((ev.events & TCP_EVENT_ACCEPTED) && i < EARNEST) {
+            f->conn[i] = ev.conn;
+            f->accepted++;
+        }
+    }
+    for (uint32_t n; (n = tcp_output(f->host.tcp, out, 32, f->now)) > 0;)
+        for (uint32_t i = 0; i < n; i++) {
+            const uint8_t *h = packet_data(out[i].packet);
+            uint32_t k = (uint32_t)out[i].flow.remote_port - 10000u;
+            f->sent++;
+            f->rsts += (h[13] & TCP_RST) != 0;
+            if (k < EARNEST && (h[13] & TCP_SYN))
+                f->our_isn[k] = get32(h + 4);
+            packet_free(out[i].packet);
+        }
+}
+
+static void flood_in(struct flood *f, uint32_t from, uint32_t count)
+{
+    for (uint32_t i = from; i < from + count; i++) {
+        struct base_flow s = stranger(i);
+        segment(f, &s, i * 7919, 0, TCP_SYN, 0);
+        if (i % 64 == 63)
+            turn(f);
+    }
+    turn(f);
+}
+
+static void close_host(struct flood *f)
+{
+    for (uint32_t i = 0; i < EARNEST; i++)
+        if (f->conn[i] != NULL)
+            tcp_abort(f->conn[i], f->now);
+    for (int i = 0; i < 200; i++) {
+        f->now += 1000 * MS;
+        turn(f);
+    }
+    tcp_check(f->host.tcp);
+    assert_int_equal(tcp_connections(f->host.tcp), 0);
+    tcp_net_host_fini(&f->host);
+}
+
+/* 100,000 SYNs from everywhere with room for 1,000: these are kept, all others get a cookie, and 500 peers in earnest, coming in the midst of
+ * it, connect and are served. */
+static void earnest_peers_get_through(void **state)
+{
+    (void)state;
+    struct flood *f = &flood;
+    open_host(f, 2000, 1000);
+    for (uint32_t k = 0; k < EARNEST; k++) {
+        flood_in(f, k * (FLOOD / EARNEST), FLOOD / EARNEST);
+        f->now += MS;
+        struct base_flow e = earnest(k);
+        if (k >= 5) { /* its SYN came five rounds ago */
+            struct base_flow before = earnest(k - 5);
+            assert_true(f->our_isn[k - 5] != 0);
+            segment(f, &before, 100 + k - 5 + 1, f->our_isn[k - 5] + 1, TCP_ACK, 10);
+        }
+        segment(f, &e, 100 + k, 0, TCP_SYN, 0);
+        turn(f);
+        assert_true(tcp_connections(f->host.tcp) <= 1000 + EARNEST);
+    }
+    assert_int_equal(f->accepted, EARNEST - 5);
+    assert_in_range(f->host.tcp->half_open, 990, 1000);
+    assert_in_range(f->host.stats->counters[STATS_TCP_SYN_COOKIES], FLOOD - 1000, FLOOD + EARNEST);
+    assert_int_equal(f->host.stats->drops[STATS_DROP_TCP_CONNECTIONS_FULL], 0);
+    assert_int_equal(f->host.stats->drops[STATS_DROP_TCP_REPLIES_FULL], 0);
+    assert_int_equal(f->rsts, 0);
+    for (uint32_t k = 0; k + 5 < EARNEST; k++) {
+        const uint8_t *at;
+        assert_int_equal(tcp_read_peek(f->conn[k], &at), 10);
+        tcp_read_consume(f->conn[k], 10);
+    }
+    tcp_check(f->host.tcp);
+    close_host(f);
+}
+
+/* 100,000 half-open ones at once, where there is room for them, are found among themselves, sent their SYN-ACK again, given up. */
+static void a_hundred_thousand_half_open(void **state)
+{
+    (void)state;
+    struct flood *f = &flood;
+    open_host(f, FLOOD + 10, FLOOD);
+    flood_in(f, 0, FLOOD);
+    assert_int_equal(f->host.tcp->half_open, FLOOD);
+    assert_int_equal(f->host.stats->counters[STATS_TCP_SYN_COOKIES], 0);
+    assert_int_equal(f->sent, FLOOD);
+    struct base_flow e = earnest(0);
+    segment(f, &e, 100, 0, TCP_SYN, 0);
+    turn(f);
+    assert_int_equal(f->host.stats->counters[STATS_TCP_SYN_COOKIES], 1);
+    segment(f, &e, 101, f->our_isn[0] + 1, TCP_ACK, 10);
+    turn(f);
+    assert_int_equal(f->accepted, 1);
+    for (int i = 0; i < 25; i++) {
+        f->now += 1000 * MS;
+        turn(f);
+    }
+    assert_int_equal(f->host.tcp->half_open, 0);
+    assert_true(f->sent > 2 * FLOOD);
+    close_host(f);
+}
+
+/* Blind ACKs at a listener that gives out cookies: 2 in 2^29 would open something. */
+static void guessing_opens_nothing(void **state)
+{
+    (void)state;
+    struct flood *f = &flood;
+    open_host(f, 100, 0);
+    flood_in(f, 0, 1);
+    for (uint32_t i = 0; i < FLOOD; i++) {
+        struct base_flow s = stranger(i);
+        segment(f, &s, i * 7919 + 1, (uint32_t)base_mix64(i), TCP_ACK, i % 2);
+        if (i % 64 == 63)
+            turn(f);
+    }
+    turn(f);
+    assert_int_equal(tcp_connections(f->host.tcp), 0);
+    assert_int_equal(f->host.stats->drops[STATS_DROP_TCP_BAD_ACK], FLOOD);
+    assert_int_equal(f->rsts, 0);
+    close_host(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(earnest_peers_get_through),
+        cmocka_unit_test(a_hundred_thousand_half_open),
+        cmocka_unit_test(guessing_opens_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
