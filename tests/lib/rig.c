@@ -290,6 +290,20 @@ static void read_mail(struct rig *r)
         ;
 }
 
+/* What a session keeps is what its streams keep. */
+static void check_queued(const struct session *s)
+{
+    uint64_t queued = 0;
+    uint32_t streams = 0;
+    base_list_each(l, &s->streams)
+    {
+        queued += base_container(l, struct session_stream, link)->queued;
+        streams++;
+    }
+    if (queued != s->queued || streams != s->stream_count)
+        rig_die("a session's counts are wrong");
+}
+
 static void check(struct rig *r)
 {
     tcp_check(rig_gateway(r)->tcp);
@@ -299,6 +313,8 @@ static void check(struct rig *r)
         {
             struct session *s = base_container(l, struct session, link);
             http2_conn_check(s->h2);
+            if (r->steps % 16 == 0)
+                check_queued(s);
         }
 }
 
