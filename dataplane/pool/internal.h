@@ -26,6 +26,8 @@ struct pool_slot {
     bool gone_reported;
     bool replacing;       /* told to go while READY; the replacement has not failed: counted in pool.replacing[cluster] */
     uint32_t tries;       /* failures in a row */
+    uint8_t calm;         /* times that the endpoint has complained of PINGs */
+    struct session_life life; /* of its sessions */
     struct base_endpoint address;
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns;
     uint32_t backoff_factor_x1024;
