@@ -1,6 +1,7 @@
 /* Clusters: names and targets; what etcd:// targets need. */
 #include "read.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -90,6 +91,32 @@ static void check_target(struct config_report *r, int line, struct config_cluste
         target_static(r, line, cl, rest + 1);
 }
 
+#define SERVICE_MAX 65536
+
+/* JSON in place, or "@FILE". What it means is checked by whoever reads JSON. */
+static void read_service(struct config_report *r, int line, struct config_cluster *cl)
+{
+    const char *s = cl->service_config;
+    if (s[0] == '\0')
+        return;
+    if (s[0] != '@') {
+        cl->service_text = config_dup(s);
+        return;
+    }
+    FILE *f = fopen(s + 1, "re");
+    char *text = f != NULL ? config_alloc(SERVICE_MAX + 1) : NULL;
+    size_t n = f != NULL ? fread(text, 1, SERVICE_MAX + 1, f) : 0;
+    if (f == NULL || ferror(f))
+        config_fail(r, line, "`service_config`: the file \"%s\" cannot be read: %s", s + 1, strerror(errno));
+    else if (n > SERVICE_MAX)
+        config_fail(r, line, "`service_config`: the file \"%s\" is larger than 64 KiB", s + 1);
+    if (f != NULL)
+        fclose(f);
+    if (text != NULL)
+        text[n <= SERVICE_MAX ? n : SERVICE_MAX] = '\0';
+    cl->service_text = text;
+}
+
 static void check_cluster(struct config_report *r, const config_setting_t *s, const struct config *c, unsigned i)
 {
     struct config_cluster *cl = &c->clusters[i];
@@ -101,6 +128,7 @@ static void check_cluster(struct config_report *r, const config_setting_t *s, co
             break;
         }
     check_target(r, config_line(s, "target"), cl);
+    read_service(r, config_line(s, "service_config"), cl);
     if (cl->backoff_max_ns < cl->backoff_base_ns)
         config_fail(r, config_line(s, "connect_backoff"), "`connect_backoff`: max is shorter than base");
     if (cl->max_connections_per_endpoint < cl->connections_per_endpoint)

@@ -12,6 +12,7 @@ static void free_derived(struct config *c)
 {
     for (unsigned i = 0; i < c->cluster_count; i++) {
         free(c->clusters[i].target_path);
+        free(c->clusters[i].service_text);
         free(c->clusters[i].target_static);
     }
 }

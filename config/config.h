@@ -54,6 +54,12 @@ struct config_keepalive {
     bool permit_without_stream;
 };
 
+/* Frames that cost a client nothing, a second; see docs/design/http2.md. */
+struct config_bounds {
+    uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
+    uint32_t continuation_frames, header_fields;
+};
+
 struct config_route {
     char *authority; /* "*" = any; "*.example.com" = suffix; else exact, port of the request ignored */
     char *path;      /* "/" everything, "/pkg.Service/" prefix, "/pkg.Service/Method" exact */
@@ -70,6 +76,7 @@ struct config_listener {
     uint32_t max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
     uint64_t handshake_timeout_ns, header_timeout_ns;
+    struct config_bounds bounds;
     struct config_keepalive keepalive;
     bool health_service;
     enum config_forwarded { CONFIG_FORWARDED_APPEND, CONFIG_FORWARDED_OFF } forwarded;
@@ -98,7 +105,8 @@ struct config_cluster {
     enum config_format format;
     enum config_policy policy;
     char *lb_weights; /* lb_config.weights: "" or "registry" */
-    char *service_config;
+    char *service_config; /* as written */
+    char *service_text;   /* the JSON: itself, or what the file holds; NULL: none */
     enum config_no_ready { CONFIG_NO_READY_FAIL, CONFIG_NO_READY_QUEUE } no_ready;
     uint32_t no_ready_max;
     uint64_t no_ready_timeout_ns;
@@ -123,6 +131,7 @@ struct config {
         uint64_t memory;
         uint32_t connections;
         uint32_t streams;
+        uint32_t high_water; /* percent */
     } limits;
     struct config_port ports[CONFIG_PORTS_MAX];
     unsigned port_count;

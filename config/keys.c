@@ -30,6 +30,9 @@ static const struct config_key limits_keys[] = {
      .example = "50000", .help = "Connections of clients and to backends, over all workers."},
     {"streams", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.streams), .initial = "100000", .low = 16, .high = 67108864, .restart = "limits",
      .example = "100000", .help = "HTTP/2 streams on both sides, over all workers: an RPC takes two."},
+    {"high_water", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.high_water), .initial = "85", .low = 20, .high = 99, .restart = "limits", .example = "85",
+     .help = "Above this share of its packet buffers, in percent, a worker refuses new streams (REFUSED_STREAM), lowers MAX_CONCURRENT_STREAMS for those who ask, and "
+             "ends connections that keep much and read nothing; 10 below it that ends."},
 };
 static const struct config_table limits_table = {KEYS(limits_keys)};
 
@@ -89,6 +92,22 @@ static const struct config_key listener_keepalive_keys[] = {
 };
 static const struct config_table listener_keepalive_table = {KEYS(listener_keepalive_keys)};
 
+#define BOUND(field) offsetof(struct config_bounds, field)
+#define RATE(name, field, usual, words) {name, CONFIG_KEY_INT, .offset = BOUND(field), .initial = usual, .low = 1, .high = 10000000, .example = usual, .help = words}
+static const struct config_key bounds_keys[] = {
+    RATE("resets", resets, "2000", "Streams reset before their answer, by the client or for its errors (rapid reset, MadeYouReset); each answer earns one more."),
+    RATE("pings", pings, "1000", "PING frames."),
+    RATE("settings", settings, "200", "SETTINGS frames."),
+    RATE("empty_data", empty_data, "1000", "DATA frames without octets and without END_STREAM."),
+    RATE("priority", priority, "2000", "PRIORITY frames."),
+    RATE("window_updates", window_updates, "20000", "WINDOW_UPDATE frames."),
+    RATE("other_frames", other_frames, "5000", "Frames of unknown types, and of streams that are over."),
+    {"continuation_frames", CONFIG_KEY_INT, .offset = BOUND(continuation_frames), .initial = "32", .high = 1000, .example = "32", .help = "CONTINUATION frames of one header block."},
+    {"header_fields", CONFIG_KEY_INT, .offset = BOUND(header_fields), .initial = "128", .low = 8, .high = 128, .example = "128",
+     .help = "Fields of a header list; a request with more is answered RESOURCE_EXHAUSTED, as one above `max_header_list_size` is."},
+};
+static const struct config_table bounds_table = {KEYS(bounds_keys)};
+
 static const struct config_key cluster_keepalive_keys[] = {
     {"time", CONFIG_KEY_DURATION, .offset = ALIVE(time_ns), .initial = "5m", .high = 7 * DAY, .example = "\"5m\"", .help = "A backend silent this long is asked by a PING; 0s: never. Doubled for an endpoint that answers GOAWAY too_many_pings."},
     {"timeout", CONFIG_KEY_DURATION, .offset = ALIVE(timeout_ns), .initial = "20s", .low = MS, .high = DAY, .example = "\"20s\"", .help = "No answer to the PING for this long: the connection is closed."},
@@ -128,9 +147,12 @@ static const struct config_key listener_keys[] = {
      .help = "Until a client's HTTP/2 preface and SETTINGS have come; then the connection is closed (SETTINGS_TIMEOUT); 0s: never."},
     {"header_timeout", CONFIG_KEY_DURATION, .offset = LISTENER(header_timeout_ns), .initial = "10s", .high = H, .example = "\"10s\"",
      .help = "Until a header block that a client has begun is whole; then the connection is closed (ENHANCE_YOUR_CALM); 0s: never. Messages have no such limit."},
+    {"limits", CONFIG_KEY_GROUP, .offset = LISTENER(bounds), .initial = "", .members = &bounds_table,
+     .help = "What a client's connection may do that costs it nothing: so many at once, and as many again each second, beside what goes with its messages. More: GOAWAY "
+             "ENHANCE_YOUR_CALM with words that name it, and a count in `penstock_drops_total`."},
     {"keepalive", CONFIG_KEY_GROUP, .offset = LISTENER(keepalive), .initial = "", .members = &listener_keepalive_table, .help = "PINGs between client and gateway."},
-    {"health_service", CONFIG_KEY_BOOL, .state = CONFIG_NO_EFFECT, .offset = LISTENER(health_service), .initial = "true", .example = "true",
-     .help = "Answers grpc.health.v1 for each cluster by name (\"\": the gateway), unless a route names that path."},
+    {"health_service", CONFIG_KEY_BOOL, .offset = LISTENER(health_service), .initial = "true", .example = "true",
+     .help = "Answers grpc.health.v1 (Check and Watch) for each cluster by name (\"\": the gateway), unless a route names that path; `\"/\"` names none."},
     {"forwarded", CONFIG_KEY_WORD, .offset = LISTENER(forwarded), .initial = "append", .words = forwarded_words, .example = "\"append\"",
      .help = "x-forwarded-for: the client's address is appended, or the header is left as it came."},
     {"proxy_protocol", CONFIG_KEY_WORD, .offset = CONFIG_NOWHERE, .initial = "off", .words = proxy_words, .later = 2, .example = "\"off\"", .help = "A PROXY header before the HTTP/2 preface."},
@@ -178,8 +200,8 @@ static const struct config_key cluster_keys[] = {
     {"lb_policy", CONFIG_KEY_WORD, .offset = CLUSTER(policy), .initial = "round_robin", .words = config_policy_names, .later = 0x7c, .example = "\"weighted_round_robin\"",
      .help = "How an endpoint is picked for each RPC. round_robin ignores weights (0 still drains)."},
     {"lb_config", CONFIG_KEY_GROUP, .initial = "", .members = &lb_table, .help = "The policy's own keys."},
-    {"service_config", CONFIG_KEY_STRING, .state = CONFIG_NO_EFFECT, .offset = CLUSTER(service_config), .initial = "", .example = "\"@/etc/penstock/echo.json\"",
-     .help = "gRPC service config in JSON, or `@FILE`; what it says overrides the keys here."},
+    {"service_config", CONFIG_KEY_STRING, .offset = CLUSTER(service_config), .initial = "", .example = "\"@/etc/penstock/echo.json\"",
+     .help = "gRPC service config in JSON, or `@FILE`. In force: `methodConfig` with `name`, `timeout` and `retryPolicy`, and `retryThrottling`; the rest is not looked at."},
     {"no_ready", CONFIG_KEY_GROUP, .initial = "", .members = &no_ready_table, .help = "What happens while no endpoint is READY."},
     {"connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(connections_per_endpoint), .initial = "1", .low = 1, .high = 16, .example = "1", .help = "Of each worker, kept open."},
     {"max_connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(max_connections_per_endpoint), .initial = "4", .low = 1, .high = 16, .example = "4",

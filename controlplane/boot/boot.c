@@ -78,6 +78,10 @@ static struct config *load(const char *file)
 {
     struct config_errors e = {0};
     struct config *c = config_load(file, &e);
+    if (c != NULL && !boot_check_services(c, &e)) {
+        config_free(c);
+        c = NULL;
+    }
     for (unsigned i = 0; i < e.warning_count; i++)
         fprintf(stderr, "%s\n", e.warnings[i]);
     for (unsigned i = 0; i < e.count; i++)

@@ -43,9 +43,11 @@ static unsigned smallest_mtu(const struct config *c)
 static uint32_t buffer_room(const struct config *c)
 {
     uint32_t room = PACKET_ROOM;
-    for (unsigned i = 0; i < c->port_count; i++)
-        if (c->ports[i].mtu + 64 > room)
-            room = (c->ports[i].mtu + 64 + 63) / 64 * 64;
+    for (unsigned i = 0; i < c->port_count; i++) {
+        uint32_t wanted = port_buffer_room(c->ports[i].device, c->ports[i].mtu);
+        if (wanted > room)
+            room = (wanted + 63) / 64 * 64;
+    }
     return room;
 }
 
@@ -102,6 +104,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->connections = c->limits.connections / b->workers + 64;
     out->streams = c->limits.streams / b->workers + 64;
     out->max_header_list_size = max_header_list(c);
+    out->high_water = c->limits.high_water;
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;

@@ -79,6 +79,8 @@ void boot_watch_devices(struct boot *b);
 /* Is it one of the local ports of connections that workers open?  No listener may have such a one while the process lives. */
 bool boot_port_is_ephemeral(const struct boot *b, uint16_t port);
 
+/* What config cannot judge: the JSON of service_config.  False: `said` has why. */
+bool boot_check_services(const struct config *c, struct config_errors *said);
 /* reload.c: another configuration.  False: refused, `said` has why; the log has it too. */
 bool boot_reload(struct boot *b, struct config_errors *said);
 void boot_reload_tick(struct boot *b, uint64_t now);

@@ -29,6 +29,23 @@ static void fault(struct config_errors *said, const char *file, int line, const 
     said->text[said->count++] = text;
 }
 
+bool boot_check_services(const struct config *c, struct config_errors *said)
+{
+    bool good = true;
+    struct policy_service *s = calloc(1, sizeof(*s));
+    for (unsigned i = 0; s != NULL && i < c->cluster_count; i++) {
+        const struct config_cluster *cl = &c->clusters[i];
+        char why[160], text[256];
+        if (cl->service_text == NULL || policy_service_parse(cl->service_text, s, why, sizeof(why)))
+            continue;
+        snprintf(text, sizeof(text), "`service_config` of cluster \"%s\": %s", cl->name, why);
+        fault(said, c->file, cl->line, text);
+        good = false;
+    }
+    free(s);
+    return good;
+}
+
 static uint32_t largest_header_list(const struct config *c)
 {
     uint32_t max = 0;
@@ -94,6 +111,10 @@ static bool same(const struct config *a, const struct config *b)
 {
     char *x = config_print(a), *y = config_print(b);
     bool equal = strcmp(x, y) == 0;
+    for (unsigned i = 0; equal && i < a->cluster_count; i++) { /* files that service_config names */
+        const char *s = a->clusters[i].service_text, *t = b->clusters[i].service_text;
+        equal = (s == NULL) == (t == NULL) && (s == NULL || strcmp(s, t) == 0);
+    }
     free(x);
     free(y);
     return equal;
@@ -231,6 +252,7 @@ bool boot_reload(struct boot *b, struct config_errors *said)
     struct config *next = config_load(b->config->file, said);
     if (next != NULL) {
         check_running(b, next, said);
+        boot_check_services(next, said);
         check_ports(b, next, said);
         check_admin(b, next, said);
     }

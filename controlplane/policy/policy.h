@@ -1,7 +1,7 @@
 /* policy: what the configuration asks for, in the words of the snapshot.
  *
  * Owns:   nothing: pure functions.
- * Uses:   config, membership.
+ * Uses:   config, membership; cJSON.
  * Thread: the control plane's.
  * Time, memory: none.
  * Errors: none; the configuration was checked. */
@@ -35,5 +35,22 @@ struct policy_budget {
     uint32_t unheld;      /* endpoints that no worker connects to */
 };
 struct policy_budget policy_budget(const struct config_cluster *c, uint32_t endpoints, uint32_t workers);
+
+
+/* service_config.c */
+#define POLICY_METHODS_MAX 128
+struct policy_method {
+    uint8_t match; /* enum snapshot_match */
+    char path[256];
+    uint64_t timeout_ns;
+    struct snapshot_retry retry;
+};
+struct policy_service {
+    unsigned count;
+    uint32_t throttle_max, throttle_ratio; /* as in snapshot_cluster */
+    struct policy_method method[POLICY_METHODS_MAX]; /* the most specific first */
+};
+/* False: `error` says what is wrong. */
+bool policy_service_parse(const char *json, struct policy_service *out, char *error, size_t room);
 
 #endif

@@ -110,14 +110,47 @@ static void cluster_settings(struct snapshot_cluster *out, const struct config_c
                                                  c->keepalive.permit_without_stream};
 }
 
-/* Slots lie behind the struct.  Present endpoints only, in the list's order, which is that of addresses. */
+static size_t service_size(const struct policy_service *s)
+{
+    size_t n = s->count * sizeof(struct snapshot_method);
+    for (unsigned i = 0; i < s->count; i++)
+        n += strlen(s->method[i].path) + 1;
+    return n;
+}
+
+/* Methods, and behind them their paths, at `at`. */
+static void service_fill(struct snapshot_cluster *out, const struct policy_service *s, const char *text, struct snapshot_method *at)
+{
+    static const struct base_hash_key fixed = {{1, 2}};
+    char *path = (char *)(at + s->count);
+    out->methods = at;
+    out->method_count = s->count;
+    out->throttle_max = s->throttle_max;
+    out->throttle_ratio = s->throttle_ratio;
+    out->service = text != NULL ? base_siphash(&fixed, text, strlen(text)) : 0;
+    for (unsigned i = 0; i < s->count; i++) {
+        const struct policy_method *m = &s->method[i];
+        size_t n = strlen(m->path);
+        at[i] = (struct snapshot_method){.match = m->match, .path_len = (uint16_t)n, .path = memcpy(path, m->path, n + 1), .timeout_ns = m->timeout_ns, .retry = m->retry};
+        path += n + 1;
+    }
+}
+
+/* Methods and slots lie behind the struct.  Present endpoints only, in the list's order, which is that of addresses. */
 static struct snapshot_cluster *cluster_create(const struct publish *p, const struct membership_cluster *m)
 {
     const struct config_cluster *c = p->by_id[m->id];
-    struct snapshot_cluster *out = calloc(1, sizeof(*out) + (m->present + 1) * sizeof(uint32_t));
+    const char *text = c != NULL ? c->service_text : NULL;
+    struct policy_service service = {0};
+    char error[128];
+    if (text != NULL && !policy_service_parse(text, &service, error, sizeof(error)))
+        service.count = 0; /* boot has checked it */
+    size_t room = (service_size(&service) + 7) & ~(size_t)7;
+    struct snapshot_cluster *out = calloc(1, sizeof(*out) + room + (m->present + 1) * sizeof(uint32_t));
     if (out == NULL)
         return NULL;
-    uint32_t *slots = (uint32_t *)(out + 1), n = 0;
+    service_fill(out, &service, text, (struct snapshot_method *)(out + 1));
+    uint32_t *slots = (uint32_t *)((uint8_t *)(out + 1) + room), n = 0;
     out->id = m->id;
     out->refs = 1;
     out->present = m->configured && c != NULL;
@@ -154,6 +187,7 @@ static bool cluster_equal(const struct snapshot_cluster *a, const struct snapsho
     x.version = y.version = 0;
     x.refs = y.refs = 0;
     x.slots = y.slots = NULL;
+    x.methods = y.methods = NULL; /* `service` tells */
     return memcmp(&x, &y, sizeof(x)) == 0;
 }
 

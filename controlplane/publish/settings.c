@@ -84,6 +84,13 @@ static bool route_fill(const struct publish *p, struct snapshot_route *out, cons
     return c != NULL;
 }
 
+static struct snapshot_bounds bounds_of(const struct config_bounds *b)
+{
+    return (struct snapshot_bounds){.resets = b->resets, .pings = b->pings, .settings = b->settings, .empty_data = b->empty_data,
+                                    .priority = b->priority, .window_updates = b->window_updates, .other_frames = b->other_frames,
+                                    .continuation_frames = b->continuation_frames, .header_fields = b->header_fields};
+}
+
 static void listener_fill(struct snapshot_listener *out, const struct config_listener *in, uint16_t id)
 {
     *out = (struct snapshot_listener){
@@ -91,7 +98,7 @@ static void listener_fill(struct snapshot_listener *out, const struct config_lis
         .bind = in->bind, .max_concurrent_streams = in->max_concurrent_streams, .max_header_list_size = in->max_header_list_size,
         .max_connection_age_ns = in->max_connection_age_ns, .max_connection_age_grace_ns = in->max_connection_age_grace_ns,
         .max_connection_idle_ns = in->max_connection_idle_ns, .handshake_timeout_ns = in->handshake_timeout_ns,
-        .header_timeout_ns = in->header_timeout_ns, .keepalive = keepalive_of(&in->keepalive)};
+        .header_timeout_ns = in->header_timeout_ns, .bounds = bounds_of(&in->bounds), .keepalive = keepalive_of(&in->keepalive)};
     snprintf(out->name, sizeof(out->name), "%s", in->name);
 }
 

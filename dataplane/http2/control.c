@@ -68,12 +68,14 @@ bool http2_ping(struct http2_conn *c, uint64_t opaque)
     return true;
 }
 
-void http2_max_streams_set(struct http2_conn *c, uint32_t n)
+uint32_t http2_max_streams_set(struct http2_conn *c, uint32_t n)
 {
-    if (c->client || c->config.max_concurrent_streams == n)
-        return;
+    uint32_t before = c->config.max_concurrent_streams;
+    if (c->client || before == n)
+        return before;
     c->config.max_concurrent_streams = n;
     c->max_streams_pending = !c->preface_pending;
+    return before;
 }
 
 bool http2_control_pending(const struct http2_conn *c)
@@ -222,7 +224,5 @@ size_t http2_control_write(struct http2_conn *c, uint8_t *out, size_t room)
     uint8_t *p = out, *next;
     while ((next = put_next(c, p, room - (size_t)(p - out))) != NULL)
         p = next;
-    if (!http2_control_pending(c))
-        http2_flood_turn(c);
     return (size_t)(p - out);
 }

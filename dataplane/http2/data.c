@@ -41,7 +41,7 @@ static enum http2_error stream_verdict(struct http2_conn *c, struct stream *s)
 static void no_payload(struct http2_conn *c, struct stream *s, struct http2_event *ev)
 {
     if (!(c->flags & FLAG_END_STREAM)) {
-        if (!http2_flood(c, FLOOD_EMPTY, ev))
+        if (!http2_flood(c, HTTP2_RATE_EMPTY, ev))
             return;
         http2_conn_credit(c, c->len);
         http2_stream_credit(&s->s, c->len);

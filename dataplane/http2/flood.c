@@ -1,53 +1,63 @@
 /* Frames that cost the peer nothing and us something are counted per kind; too many end the connection with ENHANCE_YOUR_CALM.
  *
- * There is no clock here, so a count is worked off by what an honest peer causes: DATA and HEADERS that mean something in either
- * direction, answers, and turns of the caller (each takes the control output).  A flood brings dozens of frames a turn
- * and nothing else.  What is slower than FLOOD_TURN a turn is the session's to police: it knows the time. */
+ * A bucket a kind and connection: `rate` frames at once, and as many again each second.  It is worked off, too, by what an honest peer causes: DATA
+ * and HEADERS that mean something, in either direction, and answers; what goes with useful traffic grows with it.  All of that is added up only
+ * where a bucket is full: the path of an honest peer costs an increment. */
 #include "internal.h"
 
-#define FLOOD_TURN     4
-#define FLOOD_PROGRESS 4
+#define FLOOD_PROGRESS 4 /* frames without effect that go with one that means something */
 
 static const struct {
-    uint16_t limit;
+    enum stats_drop drop;
     const char *text;
-} kinds[FLOOD_KINDS] = {
-    [FLOOD_RESET] = {2000, "too many resets before an answer"}, /* CVE-2023-44487, and resets that we were made to send */
-    [FLOOD_PING] = {1000, "too many PING frames"},              /* CVE-2019-9512 */
-    [FLOOD_SETTINGS] = {200, "too many SETTINGS frames"},       /* CVE-2019-9515 */
-    [FLOOD_EMPTY] = {1000, "too many empty DATA frames"},       /* CVE-2019-9518 */
-    [FLOOD_PRIORITY] = {2000, "too many PRIORITY frames"},      /* CVE-2019-9513 */
-    [FLOOD_WINDOW] = {20000, "too many WINDOW_UPDATE frames"},
-    [FLOOD_OTHER] = {5000, "too many frames without effect"},
+} kinds[HTTP2_RATES] = {
+    [HTTP2_RATE_RESETS] = {STATS_DROP_H2_FLOOD_RESETS, "too many resets before an answer"}, /* CVE-2023-44487; and those we were made to send: CVE-2025-8671 */
+    [HTTP2_RATE_PINGS] = {STATS_DROP_H2_FLOOD_PINGS, "too many PING frames"},               /* CVE-2019-9512 */
+    [HTTP2_RATE_SETTINGS] = {STATS_DROP_H2_FLOOD_SETTINGS, "too many SETTINGS frames"},     /* CVE-2019-9515 */
+    [HTTP2_RATE_EMPTY] = {STATS_DROP_H2_FLOOD_EMPTY, "too many empty DATA frames"},         /* CVE-2019-9518 */
+    [HTTP2_RATE_PRIORITY] = {STATS_DROP_H2_FLOOD_PRIORITY, "too many PRIORITY frames"},     /* CVE-2019-9513 */
+    [HTTP2_RATE_WINDOW] = {STATS_DROP_H2_FLOOD_WINDOW, "too many WINDOW_UPDATE frames"},
+    [HTTP2_RATE_OTHER] = {STATS_DROP_H2_FLOOD_OTHER, "too many frames without effect"},
 };
 
-bool http2_flood(struct http2_conn *c, enum flood kind, struct http2_event *ev)
+const struct http2_bounds http2_bounds_default = {
+    .rate = {[HTTP2_RATE_RESETS] = 2000, [HTTP2_RATE_PINGS] = 1000, [HTTP2_RATE_SETTINGS] = 200, [HTTP2_RATE_EMPTY] = 1000,
+             [HTTP2_RATE_PRIORITY] = 2000, [HTTP2_RATE_WINDOW] = 20000, [HTTP2_RATE_OTHER] = 5000},
+    .continuations = 32,
+    .fields = BASE_HEADERS_MAX,
+};
+
+static uint64_t earned(const struct http2_conn *c, enum http2_rate kind, uint64_t elapsed_ns)
 {
-    if (++c->flood[kind] <= kinds[kind].limit)
+    uint64_t rate = c->config.bounds->rate[kind];
+    uint64_t by_time = elapsed_ns > 1000000000ull ? rate : rate * elapsed_ns / 1000000000ull;
+    return by_time + (kind == HTTP2_RATE_RESETS ? c->answered : (uint64_t)c->progress * FLOOD_PROGRESS);
+}
+
+static void settle(struct http2_conn *c)
+{
+    uint64_t elapsed = c->h->now_ns - c->flood_ns;
+    for (int kind = 0; kind < HTTP2_RATES; kind++) {
+        uint64_t n = earned(c, (enum http2_rate)kind, elapsed);
+        c->flood[kind] = c->flood[kind] > n ? c->flood[kind] - (uint32_t)n : 0;
+    }
+    c->flood_ns = c->h->now_ns;
+    c->progress = c->answered = 0;
+}
+
+bool http2_flood(struct http2_conn *c, enum http2_rate kind, struct http2_event *ev)
+{
+    if (++c->flood[kind] <= c->config.bounds->rate[kind])
         return true;
-    stats_drop(c->h->stats, STATS_DROP_H2_FLOOD);
+    settle(c);
+    if (c->flood[kind] <= c->config.bounds->rate[kind])
+        return true;
+    stats_drop(c->h->stats, kinds[kind].drop);
     http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, kinds[kind].text);
     return false;
 }
 
-static void work_off(struct http2_conn *c, enum flood kind, uint32_t n)
+void http2_tick(struct http2 *h, uint64_t now)
 {
-    c->flood[kind] = (uint16_t)(c->flood[kind] > n ? c->flood[kind] - n : 0);
-}
-
-void http2_flood_progress(struct http2_conn *c)
-{
-    for (int kind = FLOOD_RESET + 1; kind < FLOOD_KINDS; kind++)
-        work_off(c, (enum flood)kind, FLOOD_PROGRESS);
-}
-
-void http2_flood_answered(struct http2_conn *c)
-{
-    work_off(c, FLOOD_RESET, 1);
-}
-
-void http2_flood_turn(struct http2_conn *c)
-{
-    for (int kind = 0; kind < FLOOD_KINDS; kind++)
-        work_off(c, (enum flood)kind, FLOOD_TURN);
+    h->now_ns = now;
 }

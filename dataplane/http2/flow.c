@@ -35,7 +35,7 @@ static void update_conn(struct http2_conn *c, uint32_t n, struct http2_event *ev
 void http2_window_update(struct http2_conn *c, struct http2_event *ev)
 {
     uint32_t n = load_be32(c->small) & WINDOW_MAX;
-    if (!http2_flood(c, FLOOD_WINDOW, ev))
+    if (!http2_flood(c, HTTP2_RATE_WINDOW, ev))
         return;
     if (c->id == 0) {
         update_conn(c, n, ev);

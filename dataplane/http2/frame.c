@@ -97,7 +97,7 @@ static void dispatch(struct http2_conn *c, struct http2_event *ev)
         http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "PUSH_PROMISE");
         return;
     default: /* section 5.5: ignored */
-        if (http2_flood(c, FLOOD_OTHER, ev))
+        if (http2_flood(c, HTTP2_RATE_OTHER, ev))
             http2_frame_skip(c, c->len);
     }
 }
@@ -133,11 +133,11 @@ static void rst_stream(struct http2_conn *c, struct http2_event *ev)
         return;
     }
     if (s == NULL || s->s.state == HTTP2_STREAM_CLOSED_STATE) {
-        if (http2_flood(c, FLOOD_OTHER, ev) && s != NULL)
+        if (http2_flood(c, HTTP2_RATE_OTHER, ev) && s != NULL)
             http2_stream_forget_reset(s);
         return;
     }
-    if (!c->client && !s->s.headers_out && !http2_flood(c, FLOOD_RESET, ev))
+    if (!c->client && !s->s.headers_out && !http2_flood(c, HTTP2_RATE_RESETS, ev))
         return;
     http2_stream_close_reset(s);
     ev->type = HTTP2_EVENT_RESET;
@@ -151,7 +151,7 @@ static void ping(struct http2_conn *c, struct http2_event *ev)
     memcpy(&opaque, c->small, 8);
     if (c->flags & FLAG_ACK) {
         if (!c->ping_out || opaque != c->ping_opaque) {
-            http2_flood(c, FLOOD_PING, ev);
+            http2_flood(c, HTTP2_RATE_PINGS, ev);
             return;
         }
         c->ping_out = false;
@@ -159,7 +159,7 @@ static void ping(struct http2_conn *c, struct http2_event *ev)
         ev->opaque = opaque;
         return;
     }
-    if (!http2_flood(c, FLOOD_PING, ev))
+    if (!http2_flood(c, HTTP2_RATE_PINGS, ev))
         return;
     if (c->ping_count == PING_QUEUE) {
         stats_drop(c->h->stats, STATS_DROP_H2_FLOOD);
@@ -172,7 +172,7 @@ static void ping(struct http2_conn *c, struct http2_event *ev)
 
 static void priority(struct http2_conn *c, struct http2_event *ev)
 {
-    if (!http2_flood(c, FLOOD_PRIORITY, ev))
+    if (!http2_flood(c, HTTP2_RATE_PRIORITY, ev))
         return;
     if ((load_be32(c->small) & ID_MAX) != c->id) /* RFC 7540 section 5.3.1: a stream cannot depend on itself */
         return;
@@ -185,7 +185,7 @@ static void priority(struct http2_conn *c, struct http2_event *ev)
 
 static void goaway(struct http2_conn *c, struct http2_event *ev)
 {
-    if (!http2_flood(c, FLOOD_OTHER, ev))
+    if (!http2_flood(c, HTTP2_RATE_OTHER, ev))
         return;
     c->goaway_received = true;
     ev->type = HTTP2_EVENT_GOAWAY;

@@ -8,6 +8,7 @@ static void block_drop(struct http2_conn *c)
 {
     if (c->block == NULL)
         return;
+    base_list_remove(&c->holding);
     c->block->next = c->h->spent; /* fields may point to it until the next input */
     c->h->spent = c->block;
     c->block = NULL;
@@ -79,7 +80,7 @@ static void message_store(struct stream *s, enum section section, const struct m
 static void refuse(struct http2_conn *c, struct http2_event *ev, enum stats_drop why)
 {
     stats_drop(c->h->stats, why);
-    if (http2_flood(c, FLOOD_RESET, ev))
+    if (http2_flood(c, HTTP2_RATE_RESETS, ev))
         http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM); /* section 5.1.2 */
 }
 
@@ -91,7 +92,7 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
         c->gap_high = c->id;
     }
     c->last_seen = c->id;
-    if (c->goaway_sent && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
+    if ((c->goaway_sent || c->goaway_pending) && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
         stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
         return;
     }
@@ -101,7 +102,7 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     }
     if (!message_ok(c, NULL, SECTION_REQUEST, end, &m)) {
         stats_drop(c->h->stats, STATS_DROP_H2_PROTOCOL);
-        if (http2_flood(c, FLOOD_RESET, ev))
+        if (http2_flood(c, HTTP2_RATE_RESETS, ev))
             http2_reset_id(c, ev, c->id, HTTP2_PROTOCOL_ERROR);
         return;
     }
@@ -155,6 +156,7 @@ static void decode_whole(struct http2_conn *c, const uint8_t *p, const uint8_t *
 {
     struct hpack_context *x = &c->h->hpack;
     hpack_block_begin(x, c->config.max_header_list_size);
+    x->field_limit = c->config.bounds->fields < BASE_HEADERS_MAX ? c->config.bounds->fields : BASE_HEADERS_MAX;
     enum hpack_result r = hpack_decode(x, &c->decoder, &p, end, true);
     if (r != HPACK_OK) {
         hpack_failed(c, r, ev);
@@ -247,23 +249,48 @@ static void fragment_end(struct http2_conn *c, struct http2_event *ev)
         decode_collected(c, ev);
 }
 
+/* All blocks are in use. Who holds one longest has most likely no mind to finish: an honest peer needs it for less than a round trip. */
+static struct block *take_from_oldest(struct http2 *h)
+{
+    struct base_list *l = base_list_pop_front(&h->holders);
+    if (l == NULL)
+        return NULL;
+    struct http2_conn *old = base_container(l, struct http2_conn, holding);
+    struct block *b = old->block;
+    old->block = NULL;
+    old->block_id = 0;
+    stats_drop(h->stats, STATS_DROP_H2_BLOCK_EVICTED);
+    http2_end(old, HTTP2_ENHANCE_YOUR_CALM, "a header block unfinished while others wait");
+    base_list_push_back(&h->evicted, &old->holding);
+    return b;
+}
+
+struct http2_conn *http2_evicted_next(struct http2 *h)
+{
+    struct base_list *l = base_list_pop_front(&h->evicted);
+    return l != NULL ? base_container(l, struct http2_conn, holding) : NULL;
+}
+
 static void fragment_begin(struct http2_conn *c, struct http2_event *ev)
 {
     c->block_total += c->left;
-    if (c->block_total > BLOCK_TOTAL_MAX || ++c->block_frames > CONTINUATIONS_MAX + 1) {
-        stats_drop(c->h->stats, STATS_DROP_H2_FLOOD);
+    if (c->block_total > BLOCK_TOTAL_MAX || ++c->block_frames > c->config.bounds->continuations + 1) {
+        stats_drop(c->h->stats, STATS_DROP_H2_FLOOD_CONTINUATION);
         block_end(c);
         http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, "header block too large, or in too many frames");
         return;
     }
     if (c->block == NULL) {
         c->block = base_slab_alloc(&c->h->blocks);
+        if (c->block == NULL)
+            c->block = take_from_oldest(c->h);
         if (c->block == NULL) {
             stats_drop(c->h->stats, STATS_DROP_H2_NO_MEMORY);
             http2_fatal(c, ev, HTTP2_INTERNAL_ERROR, "no memory for a header block");
             return;
         }
         c->block->used = 0;
+        base_list_push_back(&c->h->holders, &c->holding);
     }
     c->phase = PHASE_BLOCK;
     if (c->left == 0)

@@ -72,7 +72,7 @@ struct hpack_context {
     uint32_t scratch_used;
     uint8_t *scratch;
     /* the block being decoded */
-    uint32_t list_limit;
+    uint32_t list_limit, field_limit; /* <= BASE_HEADERS_MAX */
     bool begun;     /* a field was seen: no size update may follow */
     bool too_large; /* more fields or octets than the limit; the rest is only tracked in the table */
     bool malformed;

@@ -26,6 +26,7 @@ void hpack_block_begin(struct hpack_context *x, uint32_t list_limit)
 {
     x->scratch_used = 0;
     x->list_limit = list_limit;
+    x->field_limit = BASE_HEADERS_MAX;
     x->begun = x->too_large = x->malformed = x->table_refs = false;
     x->headers.count = x->headers.size = 0;
 }
@@ -83,7 +84,7 @@ static void record(struct hpack_context *x, struct span name, struct span value,
 {
     struct base_headers *h = &x->headers;
     uint32_t size = h->size + name.n + value.n + HPACK_ENTRY_OVERHEAD;
-    if (size > x->list_limit || h->count == BASE_HEADERS_MAX)
+    if (size > x->list_limit || h->count >= x->field_limit)
         x->too_large = true;
     x->malformed |= malformed;
     if (x->too_large)
@@ -288,7 +289,7 @@ static const uint8_t *indexed_run(struct hpack_context *x, const struct hpack_de
             x->table_refs = true;
         }
         uint32_t size = h->size + f.name_len + f.value_len + HPACK_ENTRY_OVERHEAD;
-        if (size > x->list_limit || h->count == BASE_HEADERS_MAX)
+        if (size > x->list_limit || h->count >= x->field_limit)
             break;
         h->size = size;
         h->field[h->count++] = f;

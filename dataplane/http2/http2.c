@@ -14,6 +14,7 @@ void http2_config_defaults(struct http2_config *c, enum http2_role role)
         .max_header_list_size = HPACK_BLOCK,
         .header_table_size = HPACK_TABLE_MAX,
         .encoder_table_size = HPACK_TABLE_MAX,
+        .bounds = &http2_bounds_default,
     };
 }
 
@@ -48,6 +49,8 @@ struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *
     base_slab_init(&h->blocks, arena, "http2_blocks", sizeof(struct block), l->blocks);
     base_slab_init(&h->resets, arena, "http2_resets", sizeof(struct reset), reset_count(l));
     h->buckets = base_arena_take(arena, bucket_count(l) * sizeof(uint32_t));
+    base_list_init(&h->holders);
+    base_list_init(&h->evicted);
     h->bucket_mask = bucket_count(l) - 1;
     hpack_context_init(&h->hpack, arena, l->connections);
     if (getrandom(&h->key, sizeof(h->key), 0) != sizeof(h->key)) /* no entropy yet: where the loader put us is better than nothing */
@@ -72,6 +75,8 @@ static void config_take(struct http2_conn *c, const struct http2_config *config)
     c->config.conn_window = clamp(config->conn_window, WINDOW_DEFAULT, WINDOW_MAX);
     c->config.max_frame_size = clamp(config->max_frame_size, FRAME_SIZE_MIN, 0xffffff);
     c->config.max_header_list_size = clamp(config->max_header_list_size, 1, HPACK_BLOCK);
+    if (config->bounds == NULL)
+        c->config.bounds = &http2_bounds_default;
     c->config.header_table_size = clamp(config->header_table_size, 0, HPACK_TABLE_MAX);
     c->config.encoder_table_size = clamp(config->encoder_table_size, 0, HPACK_TABLE_MAX);
 }
@@ -87,6 +92,7 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
     c->user = user;
     base_list_init(&c->streams);
     base_list_init(&c->control);
+    base_list_init(&c->holding);
     config_take(c, config);
     c->client = config->role == HTTP2_CLIENT;
     c->phase = c->client ? PHASE_HEADER : PHASE_PREFACE;
@@ -101,6 +107,7 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
     c->peer_initial = WINDOW_DEFAULT;
     c->peer_max_frame = FRAME_SIZE_MIN;
     c->peer_max_list = UINT32_MAX;
+    c->flood_ns = h->now_ns;
     hpack_decoder_init(&c->decoder, c->config.header_table_size);
     hpack_encoder_init(&c->encoder, c->config.encoder_table_size);
     return c;
@@ -120,6 +127,7 @@ void http2_conn_destroy(struct http2_conn *c)
         c->reset_first = r->next;
         base_slab_free(&h->resets, r);
     }
+    base_list_remove(&c->holding);
     if (c->block != NULL)
         base_slab_free(&h->blocks, c->block);
     hpack_table_destroy(&c->decoder.table, &h->hpack);
@@ -161,6 +169,11 @@ bool http2_goaway_sent(const struct http2_conn *c)
 bool http2_settings_received(const struct http2_conn *c)
 {
     return c->peer_settings;
+}
+
+bool http2_ended(const struct http2_conn *c)
+{
+    return c->phase == PHASE_DEAD;
 }
 
 uint32_t http2_block_id(const struct http2_conn *c)

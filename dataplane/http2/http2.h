@@ -3,7 +3,7 @@
  * Owns:   connections, streams, dynamic tables, flow-control windows.
  * Uses:   base, stats.  Knows no TCP, no packet, no gRPC.
  * Thread: one struct http2 a worker; nothing shared.
- * Time:   none (rates are the session's business).
+ * Time:   http2_tick() says it, for the rates of http2_bounds alone.
  * Memory: slabs from the arena at start-up.  A connection takes table blocks as its tables grow (512 B to 4 KiB classes), so that
  *         an idle connection costs little.  Nothing a peer sends makes it exceed http2_config.
  * Errors: a broken peer gives HTTP2_EVENT_FATAL (connection error: GOAWAY is pending in the control output) or a stream error
@@ -38,6 +38,23 @@ struct http2_limits { /* a worker's slabs */
     uint32_t blocks; /* header blocks in reassembly at once (16 KiB each) */
 };
 
+/* Frames that cost a peer nothing.  So many of a kind at once, and as many again each second, beside what goes with useful traffic; more ends the
+ * connection with ENHANCE_YOUR_CALM, in words that name it. */
+enum http2_rate {
+    HTTP2_RATE_RESETS, /* streams reset before their answer, by the peer or for its errors */
+    HTTP2_RATE_PINGS, HTTP2_RATE_SETTINGS,
+    HTTP2_RATE_EMPTY,  /* DATA without octets and without END_STREAM */
+    HTTP2_RATE_PRIORITY, HTTP2_RATE_WINDOW,
+    HTTP2_RATE_OTHER,  /* unknown types, and frames of streams that are over */
+    HTTP2_RATES
+};
+struct http2_bounds {
+    uint32_t rate[HTTP2_RATES];
+    uint32_t continuations; /* CONTINUATION frames of a header block */
+    uint32_t fields;        /* of a header list; <= BASE_HEADERS_MAX. More: too_large */
+};
+extern const struct http2_bounds http2_bounds_default;
+
 struct http2_config { /* a connection's */
     enum http2_role role;
     uint32_t max_concurrent_streams; /* announced by a server; a client ignores it */
@@ -47,6 +64,7 @@ struct http2_config { /* a connection's */
     uint32_t max_header_list_size;   /* announced and enforced */
     uint32_t header_table_size;      /* announced for the peer's encoder; <= 4,096 */
     uint32_t encoder_table_size;     /* most that our encoder uses; <= 4,096 */
+    const struct http2_bounds *bounds; /* the user's memory, good as long as the connection is; NULL: the default */
 };
 void http2_config_defaults(struct http2_config *c, enum http2_role role);
 
@@ -102,6 +120,8 @@ struct http2_event {
 size_t http2_footprint(const struct http2_limits *l);
 struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *l, struct stats *stats);
 
+void http2_tick(struct http2 *h, uint64_t now);
+
 /* NULL: full.  The preface and SETTINGS are pending in the control output. */
 struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config *config, void *user);
 /* Every stream is released with it; their `user` pointers are the user's to clean up first. */
@@ -148,11 +168,13 @@ void http2_stream_credit(struct http2_stream *s, uint32_t n);
 void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code, const char *debug);
 /* GOAWAY, and nothing more: what arrives is not looked at, streams end without a word of their own. */
 void http2_end(struct http2_conn *c, enum http2_error code, const char *debug);
+/* By that, or by a connection error. */
+bool http2_ended(const struct http2_conn *c);
 uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
 /* False: one is on its way already. */
 bool http2_ping(struct http2_conn *c, uint64_t opaque);
-/* Server: announce another limit (overload). */
-void http2_max_streams_set(struct http2_conn *c, uint32_t n);
+/* Server: announce another limit (overload). Gives the one before. */
+uint32_t http2_max_streams_set(struct http2_conn *c, uint32_t n);
 
 /* The connection's flow-control windows, for people to look at. */
 void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *receive);
@@ -160,6 +182,8 @@ uint32_t http2_streams_active(const struct http2_conn *c);
 bool http2_goaway_received(const struct http2_conn *c);
 bool http2_goaway_sent(const struct http2_conn *c);
 bool http2_settings_received(const struct http2_conn *c);
+/* A connection that was ended while another one's input was read: it kept memory for a header block that it did not finish. NULL: none. */
+struct http2_conn *http2_evicted_next(struct http2 *h);
 /* The stream whose header block has come in part; 0: none. */
 uint32_t http2_block_id(const struct http2_conn *c);
 /* Walk: the stream after `s`, or the first for NULL. The current one may be released after its successor was taken. */

@@ -26,7 +26,6 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define STREAMS_UNTIL_SETTINGS 100
 #define SETTINGS_ACK_QUEUE  32
 #define RESETS_QUEUE        256 /* RST_STREAM of streams that we do not keep, a connection */
-#define CONTINUATIONS_MAX   32
 #define BLOCK_TOTAL_MAX     (8 * HPACK_BLOCK) /* octets of a header block, in however many frames */
 #define ENDED_RING          16
 #define DEBUG_MAX           64
@@ -79,8 +78,6 @@ enum phase {
     PHASE_DEAD
 };
 
-enum flood { FLOOD_RESET, FLOOD_PING, FLOOD_SETTINGS, FLOOD_EMPTY, FLOOD_PRIORITY, FLOOD_WINDOW, FLOOD_OTHER, FLOOD_KINDS };
-
 struct http2_conn {
     struct http2 *h;
     void *user;
@@ -101,6 +98,7 @@ struct http2_conn {
     struct stream *data_stream; /* NULL: discard */
     struct stream *last;        /* found last: DATA follows HEADERS */
     struct block *block;
+    struct base_list holding; /* in http2.holders or http2.evicted */
     uint32_t block_id;     /* nonzero: CONTINUATION must follow */
     uint32_t block_total;
     uint16_t block_frames;
@@ -138,7 +136,9 @@ struct http2_conn {
     uint64_t pings[PING_QUEUE];
     uint64_t ping_opaque;
     uint32_t goaway_last, goaway_code;
-    uint16_t flood[FLOOD_KINDS];
+    uint32_t flood[HTTP2_RATES]; /* since flood_ns; see flood.c */
+    uint32_t progress, answered;
+    uint64_t flood_ns;
     char goaway_debug[DEBUG_MAX];
     struct hpack_decoder decoder;
     struct hpack_encoder encoder;
@@ -151,6 +151,9 @@ struct http2 {
     uint32_t bucket_mask;
     struct base_hash_key key;
     struct block *spent; /* what the last event points to */
+    uint64_t now_ns;
+    struct base_list holders; /* connections with a block, the oldest first */
+    struct base_list evicted; /* whose block was taken */
     struct hpack_context hpack;
 };
 
@@ -230,9 +233,15 @@ bool http2_validate(const struct base_headers *h, enum section section, struct m
 
 /* flood.c */
 /* False: too much; the connection was ended. */
-bool http2_flood(struct http2_conn *c, enum flood kind, struct http2_event *ev);
-void http2_flood_progress(struct http2_conn *c); /* DATA or HEADERS that mean something, either way */
-void http2_flood_answered(struct http2_conn *c);
-void http2_flood_turn(struct http2_conn *c); /* the control output was taken, all of it */
+bool http2_flood(struct http2_conn *c, enum http2_rate kind, struct http2_event *ev);
+/* DATA or HEADERS that mean something, either way. */
+static inline void http2_flood_progress(struct http2_conn *c)
+{
+    c->progress++;
+}
+static inline void http2_flood_answered(struct http2_conn *c)
+{
+    c->answered++;
+}
 
 #endif

@@ -5,7 +5,7 @@
 static void acknowledged(struct http2_conn *c, struct http2_event *ev)
 {
     if (c->settings_unacked == 0) {
-        http2_flood(c, FLOOD_SETTINGS, ev);
+        http2_flood(c, HTTP2_RATE_SETTINGS, ev);
         return;
     }
     c->settings_unacked--;
@@ -34,7 +34,7 @@ void http2_settings_begin(struct http2_conn *c, struct http2_event *ev)
         http2_fatal(c, ev, HTTP2_FRAME_SIZE_ERROR, "SETTINGS of odd size");
         return;
     }
-    if (!http2_flood(c, FLOOD_SETTINGS, ev))
+    if (!http2_flood(c, HTTP2_RATE_SETTINGS, ev))
         return;
     c->left = c->len;
     c->small_have = 0;

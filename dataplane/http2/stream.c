@@ -175,7 +175,8 @@ void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_err
         [HTTP2_STREAM_CLOSED] = STATS_DROP_H2_STREAM_CLOSED, [HTTP2_FRAME_SIZE_ERROR] = STATS_DROP_H2_FRAME_SIZE};
     assert(code < sizeof(drops) && drops[code] != 0);
     stats_drop(c->h->stats, (enum stats_drop)drops[code]);
-    if (!s->s.headers_out && !http2_flood(c, FLOOD_RESET, ev))
+    bool client = !c->client; /* of ours: each such stream has cost a pick, and work at a backend, whether its answer had begun or not */
+    if (client && !http2_flood(c, HTTP2_RATE_RESETS, ev))
         return;
     http2_stream_reset(&s->s, code);
     if (!(s->flags & STREAM_REPORTED)) {
@@ -235,7 +236,7 @@ void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_even
         http2_fatal(c, ev, HTTP2_STREAM_CLOSED, "frame after END_STREAM");
         return;
     }
-    if (!http2_flood(c, FLOOD_OTHER, ev))
+    if (!http2_flood(c, HTTP2_RATE_OTHER, ev))
         return;
     stats_drop(c->h->stats, STATS_DROP_H2_STREAM_CLOSED);
     if (how & STREAM_REMOTE_RESET)

@@ -72,6 +72,24 @@ static uint8_t connections(uint32_t n, uint32_t least)
     return (uint8_t)(n < least ? least : n < POOL_CONNECTIONS_SERVING ? n : POOL_CONNECTIONS_SERVING);
 }
 
+void pool_live(struct pool_slot *e, uint64_t now)
+{
+    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
+        if (e->taken >> i & 1)
+            session_live(e->session[i], &e->life, now);
+}
+
+static void take_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
+{
+    const struct snapshot_keepalive *k = &c->keepalive;
+    struct session_life life = {.time_ns = k->time_ns << e->calm, .timeout_ns = k->timeout_ns,
+                                .permit_without_stream = k->permit_without_stream, .age_ns = c->max_connection_age_ns};
+    if (memcmp(&life, &e->life, sizeof(life)) == 0)
+        return;
+    e->life = life;
+    pool_live(e, now);
+}
+
 static void take_settings(struct pool_slot *e, const struct snapshot_cluster *c)
 {
     e->connect_timeout_ns = c->connect_timeout_ns;
@@ -85,19 +103,6 @@ static void take_settings(struct pool_slot *e, const struct snapshot_cluster *c)
     e->most_count = connections(c->max_connections_per_endpoint, kept);
     if (e->wanted_count > e->most_count)
         e->wanted_count = e->most_count;
-}
-
-static void take_life(struct pool_slot *e, const struct snapshot_cluster *c, uint64_t now)
-{
-    const struct snapshot_keepalive *k = &c->keepalive;
-    struct session_life life = {.time_ns = k->time_ns << e->calm,
-                                .timeout_ns = k->timeout_ns,
-                                .permit_without_stream = k->permit_without_stream,
-                                .age_ns = c->max_connection_age_ns};
-    if (memcmp(&life, &e->life, sizeof(life)) == 0)
-        return;
-    e->life = life;
-    pool_live(e, now);
 }
 
 static void begin(struct pool *p, struct pool_slot *e, const struct snapshot_endpoint *in)

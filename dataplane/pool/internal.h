@@ -26,11 +26,11 @@ struct pool_slot {
     bool gone_reported;
     bool replacing;       /* told to go while READY; the replacement has not failed: counted in pool.replacing[cluster] */
     uint32_t tries;       /* failures in a row */
+    uint8_t calm;         /* times that the endpoint has complained of PINGs */
+    struct session_life life; /* of its sessions */
     struct base_endpoint address;
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns;
     uint32_t backoff_factor_x1024;
-    uint8_t calm;             /* times that the endpoint has complained of PINGs */
-    struct session_life life; /* of its sessions */
     struct base_timer timer;  /* back-off, or connect timeout */
     struct base_list wanted;  /* in pool.wanted */
     struct base_list report;  /* in pool.reports */
@@ -69,10 +69,10 @@ void pool_want(struct pool *p, struct pool_slot *e);
 /* The same, unless a back-off or a try runs: its end will ask. */
 void pool_want_quietly(struct pool *p, struct pool_slot *e);
 
+/* apply.c */
 /* Its sessions live by e->life from now on. */
 void pool_live(struct pool_slot *e, uint64_t now);
-
-/* apply.c: those that were kept for want of another leave when there is one. */
+/* Those that were kept for want of another leave when there is one. */
 void pool_spare(struct pool *p);
 
 #endif

@@ -204,10 +204,12 @@ void pool_settings(struct pool *p, struct session *s, uint64_t now)
 }
 
 /* A backend that greets and leaves is not tried in a tight loop. */
-static bool left_soon(const struct pool_slot *e, const struct session *s, uint64_t now)
+static bool left_soon(const struct session *s, uint64_t soon_ns, uint64_t now)
 {
-    return now - s->opened_ns < e->backoff_base_ns;
+    return now - s->opened_ns < soon_ns;
 }
+
+#define POLITE 8 /* who says GOAWAY may do so this much sooner than who just hangs up: a max_connection_age of a second is no fault */
 
 void pool_goaway(struct pool *p, struct session *s, uint64_t now)
 {
@@ -216,18 +218,11 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
         return;
     bool last = usable(e) == UINT32_C(1) << s->kept;
     retire(p, e, s->kept);
-    if (!base_timer_armed(&e->timer) && left_soon(e, s, now))
+    if (!base_timer_armed(&e->timer) && left_soon(s, e->backoff_base_ns / POLITE, now))
         backoff(p, e, now);
     else if (last && (e->flags & SNAPSHOT_PRESENT))
         pool_replacing_set(p, e, true);
     pool_want_quietly(p, e);
-}
-
-void pool_live(struct pool_slot *e, uint64_t now)
-{
-    for (int i = 0; i < POOL_CONNECTIONS_MAX; i++)
-        if (e->taken >> i & 1)
-            session_live(e->session[i], &e->life, now);
 }
 
 #define CALM_MAX 8 /* 256 times what the configuration asks for */
@@ -242,9 +237,8 @@ void pool_calm(struct pool *p, struct session *s, uint64_t now)
     pool_live(e, now);
 }
 
-void pool_aged(struct pool *p, struct session *s, uint64_t now)
+void pool_aged(struct pool *p, struct session *s)
 {
-    (void)now;
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || (e->draining >> s->kept & 1))
         return;
@@ -267,7 +261,7 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
         pool_queue(&p->reports, &e->report);
         return;
     }
-    if (!was_draining && (!was_ready || left_soon(e, s, now))) {
+    if (!was_draining && (!was_ready || left_soon(s, e->backoff_base_ns, now))) {
         failed(p, e, now);
         return;
     }

@@ -54,7 +54,7 @@ void pool_unreachable(struct pool *p, uint32_t slot, uint64_t now);
 void pool_settings(struct pool *p, struct session *s, uint64_t now); /* the backend speaks HTTP/2: READY */
 void pool_goaway(struct pool *p, struct session *s, uint64_t now);   /* no new streams on it; a replacement is opened */
 void pool_calm(struct pool *p, struct session *s, uint64_t now);     /* the endpoint has complained of PINGs: twice as long between them */
-void pool_aged(struct pool *p, struct session *s, uint64_t now);     /* it serves until its replacement is READY */
+void pool_aged(struct pool *p, struct session *s);                   /* it serves until its replacement is READY */
 /* The session is gone or about to be; its streams have been dealt with. `s` is forgotten; the caller destroys it. */
 void pool_lost(struct pool *p, struct session *s, uint64_t now);
 

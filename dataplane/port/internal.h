@@ -39,4 +39,14 @@ struct port {
     struct port_queue queues[];
 };
 
+/* jumbo.c */
+/* Its driver carries longer frames than it admits. */
+bool port_understates(const char *device);
+/* The largest MTU that such a one carries with these arguments. */
+uint32_t port_largest_mtu(const char *device, uint32_t mtu);
+/* The device with what its driver must be told for that MTU. */
+void port_arguments(const char *device, uint32_t mtu, char *text, size_t len);
+/* A kernel interface's MTU, raised if it is smaller.  Negative: errno. */
+int port_interface_mtu(const char *interface, uint32_t mtu);
+
 #endif

@@ -57,12 +57,16 @@ static bool is_pci(const char *name)
 
 /* ---- finding ---- */
 
-static bool check_interface(struct opening *o)
+static void interface_of(const struct opening *o, char interface[IF_NAMESIZE])
 {
     const char *at = strstr(o->config->device, "iface=");
-    char interface[IF_NAMESIZE] = "";
-    if (at != NULL)
-        snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(at + 6, ","), at + 6);
+    snprintf(interface, IF_NAMESIZE, "%.*s", at != NULL ? (int)strcspn(at + 6, ",") : 0, at != NULL ? at + 6 : "");
+}
+
+static bool check_interface(struct opening *o)
+{
+    char interface[IF_NAMESIZE];
+    interface_of(o, interface);
     if (interface[0] == '\0')
         return fail(o, "names no kernel interface; write \"%s,iface=NAME\"", o->name);
     if (if_nametoindex(interface) == 0)
@@ -118,7 +122,9 @@ static bool find(struct opening *o)
         return true; /* the EAL plugged it in, or the application made it */
     if (!check_before(o))
         return false;
-    int rc = rte_dev_probe(o->config->device);
+    char arguments[512];
+    port_arguments(o->config->device, o->config->mtu, arguments, sizeof(arguments));
+    int rc = rte_dev_probe(arguments);
     if (rc != 0)
         return explain_probe(o, rc);
     o->ours = true;
@@ -187,9 +193,21 @@ static uint32_t choose_offloads(struct opening *o)
     return used;
 }
 
+/* What ethdev is told: see jumbo.c. */
+static uint16_t told_mtu(const struct opening *o)
+{
+    return port_understates(o->name) ? RTE_MIN(o->config->mtu, RTE_ETHER_MTU) : o->config->mtu;
+}
+
 static bool set_mtu(struct opening *o)
 {
     uint16_t mtu = o->config->mtu, now = 0;
+    if (told_mtu(o) < mtu) {
+        char interface[IF_NAMESIZE];
+        interface_of(o, interface);
+        int rc = interface[0] != '\0' ? port_interface_mtu(interface, mtu) : 0;
+        return rc == 0 || fail(o, "the kernel's interface \"%s\" takes no MTU of %u: %s; lower ports[].mtu", interface, mtu, strerror(-rc));
+    }
     if (rte_eth_dev_set_mtu(o->device, mtu) == 0)
         return true;
     /* A driver without that call carries what its buffers hold: an ordinary frame it can. */
@@ -211,6 +229,8 @@ static uint32_t largest_mtu(const struct opening *o)
     uint32_t frame = o->dev.max_rx_pktlen, head = ETHERNET_HEAD;
     if (o->dev.max_mtu != UINT16_MAX && frame > o->dev.max_mtu)
         head = frame - o->dev.max_mtu;
+    if (port_understates(o->name))
+        return port_largest_mtu(o->config->device, o->config->mtu);
     if (starts(o->name, "net_af_xdp")) /* says 3 KiB and more, but what is beyond an ordinary frame does not arrive */
         return RTE_ETHER_MTU;
     return frame == 0 ? UINT16_MAX : frame > head ? frame - head : 0;
@@ -233,7 +253,7 @@ static bool configure(struct opening *o, struct port_info *info)
     if (buffer_room(c, o->queues) < c->mtu + (uint32_t)ETHERNET_HEAD)
         return fail(o, "an MTU of %u needs receive buffers of %u bytes, the pool's hold %u; lower ports[].mtu", c->mtu,
                     c->mtu + ETHERNET_HEAD, buffer_room(c, o->queues));
-    o->conf.rxmode.mtu = c->mtu;
+    o->conf.rxmode.mtu = told_mtu(o);
     info->offloads = choose_offloads(o);
     port_rss_choose(&o->dev, o->queues, c->rss_key, &o->conf);
     int rc = rte_eth_dev_configure(o->device, o->queues, o->queues, &o->conf);

@@ -47,7 +47,7 @@ struct port_config {
     uint32_t link_wait_ms;                   /* 0: do not wait */
     enum port_offload offload;
     const uint8_t *rss_key; /* BASE_STEER_KEY bytes, secret, the same for all ports; NULL: as the device has it */
-    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: mtu + 18 */
+    struct packet_pool *const *rx_pools; /* [queues]: the pool of the worker that polls the queue; room: port_buffer_room() */
 };
 
 struct port_info {
@@ -63,6 +63,10 @@ struct port_info {
     const struct base_steer *steer;          /* what the device's RSS does, where that is ours and verified; lives as long as the port */
     const char *steer_not;                   /* else why it is not */
 };
+
+#define PORT_BUFFER_SPARE 64 /* bytes beyond the MTU: Ethernet, a tag, and to spare */
+/* Data bytes that receive buffers of a device must have. */
+uint32_t port_buffer_room(const char *device, uint32_t mtu);
 
 /* NULL: `error` says what went wrong and what to do. `config` is not kept. */
 struct port *port_open(const struct port_config *config, char *error, size_t error_len);

@@ -44,3 +44,25 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
         session_reset(down, refusal);
     rpc_free(p, rpc);
 }
+
+static void reset(struct proxy *p, struct proxy_rpc *rpc, enum stats_reason reason, enum grpc_code status, enum http2_error code, uint64_t now)
+{
+    if (rpc->routed)
+        stats_add(&p->stats->clusters[rpc->cluster].pick_failures[reason], 1);
+    if (rpc->access != NULL)
+        rpc->access->reason = (uint8_t)(reason + 1);
+    rpc_settle(p, rpc, status, now);
+    session_reset(rpc->down, code);
+    rpc->down = NULL;
+    rpc_free(p, rpc);
+}
+
+void proxy_refuse(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
+{
+    reset(p, rpc, STATS_REASON_OVERLOAD, GRPC_UNAVAILABLE, HTTP2_REFUSED_STREAM, now);
+}
+
+void proxy_pass_reset(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, uint64_t now)
+{
+    reset(p, rpc, STATS_REASON_UPSTREAM_RESET, grpc_status_of_reset(code), code, now);
+}

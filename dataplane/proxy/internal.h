@@ -11,9 +11,12 @@
  *                    |  ^                                                    | endpoint full
  *    tried again,    v  |  endpoint READY                                    |
  *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
+ *                    ^ it has waited
+ *    policy ---> BACKS_OFF                         HEALTH: answered here (health.c), from the beginning to the end
  *
- * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL. */
-enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER };
+ * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL.  RUNS keeps it until the backend's
+ * response begins, or the request has grown larger than REPLAY_KEPT. */
+enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER, RPC_BACKS_OFF, RPC_HEALTH };
 
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
@@ -30,7 +33,6 @@ struct proxy_rpc {
     bool settled;       /* outcome counted */
     bool request_ended; /* the client's END_STREAM was seen */
     uint8_t phase;      /* enum rpc_phase */
-    bool retold;        /* has been sent once more without the policy's leave: not a second time */
     struct base_list wait;       /* in the queue of its phase */
     uint64_t deadline_ns;        /* UINT64_MAX: none */
     struct proxy_replay *replay; /* NULL: it can't be sent again */
@@ -38,17 +40,44 @@ struct proxy_rpc {
 static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 
 /* A request, to be sent later or again. */
-#define REPLAY_NEAR  440u /* bytes of DATA in the record itself */
+#define REPLAY_KEPT   16384u /* bytes of DATA of a request that runs */
+#define REPLAY_POLICY 65536u /* where a retry policy asks for it */
+#define REPLAY_SPACE 880u
 #define REPLAY_MAX   32768 /* records of a worker, at most one an RPC */
-#define REPLAY_SHARE 4   /* one in so many of the worker's buffers may hold DATA of requests */
-struct proxy_replay {
-    struct session_held *fields, *trailers; /* trailers NULL: none */
-    struct packet *head, *tail;             /* DATA behind data[], linked through the scratch areas */
-    uint64_t patience_ns;                   /* WAITS_ENDPOINT: until then */
-    uint32_t bytes, credited;
-    uint16_t near; /* bytes in data[] */
-    uint8_t data[REPLAY_NEAR];
+#define REPLAY_SHARE 4     /* one in so many of the worker's buffers may hold DATA of requests */
+struct replay_field {
+    uint8_t token, flags; /* of struct base_header */
+    uint16_t name_len;    /* 0 where the token says it */
+    uint32_t value_len;
 };
+static_assert(BASE_HEADER_TOKEN_COUNT < 256, "a token in an octet");
+struct proxy_replay {
+    struct session_held *held, *trailers; /* held NULL: the fields stand in space[]; trailers NULL: none */
+    struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
+    uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then */
+    uint32_t bytes, credited;
+    uint32_t avoid;          /* slot of the endpoint that did not take it; UINT32_MAX: none */
+    uint32_t count, size;    /* of the fields in space[] */
+    uint16_t near_at, near;  /* DATA in space[] */
+    uint8_t attempts;        /* that failed, of those that the policy counts */
+    uint8_t backoffs;        /* since the last pushback */
+    bool watch;              /* HEALTH: Watch, not Check */
+    uint8_t told;            /* HEALTH: the status that it was told last */
+    struct snapshot_retry policy; /* attempts 0: none */
+    uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
+    _Alignas(8) uint8_t space[REPLAY_SPACE]; /* struct replay_field[count], their values and names, DATA */
+};
+static_assert(sizeof(struct proxy_replay) <= 1024, "sixteen cache lines, of which a small request uses ten");
+
+/* Of a cluster on this worker. */
+struct proxy_budget {
+    uint32_t tokens, max, ratio; /* retryThrottling, in thousandths; max 0: none */
+    uint32_t credit;             /* retries that may be made, in thousandths */
+    uint64_t credited_ns;
+};
+#define BUDGET_MAX        100000 /* at most 100 retries at once */
+#define BUDGET_SHARE      200    /* each RPC begun gives a fifth of a retry ... */
+#define BUDGET_PER_SECOND 10000  /* ... and each second ten */
 
 /* RPCs that wait for the same: the oldest first. */
 struct proxy_queue {
@@ -78,9 +107,19 @@ struct proxy {
     struct base_list crowded;          /* slots where RPCs wait for a stream number */
     struct proxy_queue *cluster_queue; /* by id; touched when first used */
     struct proxy_queue *slot_queue;    /* by slot; likewise */
+    struct proxy_budget *budget;       /* by cluster */
+    struct base_list watches;          /* RPCs: health's */
+    uint64_t watch_ns;                 /* when they are looked at again */
+    uint64_t draws;                    /* jitter */
+    char attempts[12];                 /* the value of grpc-previous-rpc-attempts in `fields` */
     struct base_slab access;    /* records of RPCs that run */
     uint32_t access_skipped;    /* RPCs since the last that was recorded */
 };
+
+static inline uint32_t replay_limit(const struct proxy_replay *r)
+{
+    return r->policy.attempts > 0 ? REPLAY_POLICY : REPLAY_KEPT;
+}
 
 /* replay.c */
 /* False: no record. */
@@ -101,6 +140,8 @@ void replay_unsent(struct proxy_rpc *rpc);
 enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_WAITS, TRY_REFUSED };
 /* A pick and a stream, or a place in a queue.  h: the fields, for a first try; NULL: from the record. */
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+/* The one timer: when its patience, its back-off or its deadline ends. */
+void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
 /* It is tried at the end of this turn.  It has a record. */
 void proxy_again(struct proxy *p, struct proxy_rpc *rpc);
 /* It waits no longer; harmless where it does not. */
@@ -114,6 +155,17 @@ enum grpc_code {
     GRPC_PERMISSION_DENIED, GRPC_RESOURCE_EXHAUSTED, GRPC_FAILED_PRECONDITION, GRPC_ABORTED, GRPC_OUT_OF_RANGE, GRPC_UNIMPLEMENTED,
     GRPC_INTERNAL, GRPC_UNAVAILABLE, GRPC_DATA_LOSS, GRPC_UNAUTHENTICATED
 };
+
+/* retry.c */
+/* Nothing can have come of it where it was: it is let go there, and tried elsewhere at the end of this turn.  False: it may not be, or cannot. */
+bool proxy_retell(struct proxy *p, struct proxy_rpc *rpc, enum stats_retry kind, uint64_t now);
+
+/* An attempt has failed with this status: the policy is asked.  pushback: grpc-retry-pushback-ms, or NULL.  True: it will be tried again. */
+bool proxy_retry(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, const struct base_header *pushback, uint64_t now);
+/* What the policy of this method is: the record keeps it. */
+void proxy_policy(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_cluster *c, const struct snapshot_method *m, uint64_t now);
+/* For the budgets: an RPC that the cluster's throttle knows has succeeded. */
+void proxy_succeeded(struct proxy *p, uint32_t cluster);
 
 /* grpc.c: pure functions of the wire. */
 bool grpc_is_content_type(const struct base_header *h);
@@ -132,8 +184,22 @@ unsigned grpc_http_status(enum stats_reason reason);
  * with.  The RPC is dead afterwards. */
 void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, enum stats_reason reason, const char *message, uint64_t now);
 
+/* Nothing of it has left, and there is no room for it: RST_STREAM REFUSED_STREAM, which is safe to retry.  The RPC is dead afterwards. */
+void proxy_refuse(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
+
+/* A response that is not gRPC's was cut short: so is the client's. */
+void proxy_pass_reset(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, uint64_t now);
+
 /* forwarded.c: the request's fields with the client's address in x-forwarded-for; they hold until the next call. */
 const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down, const struct base_headers *h);
+
+/* health.c */
+#define HEALTH_REQUEST_MAX 512
+bool proxy_is_health(const struct base_header *path);
+void proxy_health_begin(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+void proxy_health_data(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now);
+/* Tells watches what has changed. There are some. */
+void proxy_health_turn(struct proxy *p, const struct snapshot *s, uint64_t now);
 
 /* timeout.c: the same fields with grpc-timeout = left; they hold until the next call.  h may be p->fields. */
 const struct base_headers *proxy_timeout(struct proxy *p, const struct base_headers *h, uint64_t left_ns);

@@ -37,6 +37,25 @@ static const struct snapshot_route *route(const struct snapshot *s, const struct
     return router_match(l, &q);
 }
 
+static bool health_wanted(const struct snapshot *s, const struct session *session)
+{
+    return s != NULL && session->listener < s->listener_count && s->listener[session->listener].health_service;
+}
+
+/* What a service config says of this RPC's method; NULL: nothing. */
+static const struct snapshot_method *method(const struct snapshot_cluster *c, const struct base_headers *h)
+{
+    const struct base_header *path = base_headers_find(h, BASE_HEADER_PATH);
+    for (uint32_t i = 0; i < c->method_count; i++) {
+        const struct snapshot_method *m = &c->methods[i];
+        if (m->match == SNAPSHOT_ANY)
+            return m;
+        if ((m->match == SNAPSHOT_EXACT ? path->value_len == m->path_len : path->value_len >= m->path_len) && memcmp(path->value, m->path, m->path_len) == 0)
+            return m;
+    }
+    return NULL;
+}
+
 /* The earlier of what the client asked for (grpc-timeout) and the route's cap.  The backend is told where it is the cap. */
 static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t cap_ns)
 {
@@ -54,19 +73,22 @@ static const struct base_headers *arm_deadline(struct proxy *p, struct proxy_rpc
 }
 
 /* Nothing of it is on its way yet: sent now, or behind those that wait. */
-static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
+static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_cluster *c, const struct snapshot_method *m, const struct base_headers *h,
+                  uint64_t now)
 {
-    bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0;
+    bool behind = !base_list_empty(&p->thronged) && p->cluster_queue[rpc->cluster].count > 0, kept = replay_begin(p, rpc, h);
+    if (c != NULL && (c->method_count | c->throttle_max) != 0)
+        proxy_policy(p, rpc, c, m, now);
     switch (behind ? TRY_NOBODY : proxy_try(p, rpc, h, now)) {
     case TRY_NOBODY:
-        if (replay_begin(p, rpc, h)) {
+        if (kept) {
             proxy_again(p, rpc);
             return;
         }
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
         return;
     case TRY_REFUSED:
-        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
+        proxy_refuse(p, rpc, now);
         return;
     case TRY_STARTED:
     case TRY_WAITS:
@@ -91,6 +113,12 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
         return;
     }
     const struct snapshot_route *r = route(s, session, h);
+    /* "/" names no path. */
+    if ((r == NULL || r->path_match == SNAPSHOT_ANY) && rpc->grpc && health_wanted(s, session) && proxy_is_health(base_headers_find(h, BASE_HEADER_PATH))) {
+        arm_deadline(p, rpc, h, 0);
+        proxy_health_begin(p, s, rpc, h, now);
+        return;
+    }
     if (r == NULL) {
         proxy_answer(p, rpc, GRPC_UNIMPLEMENTED, STATS_REASON_NO_ROUTE, "no route for this authority and path", now);
         return;
@@ -98,10 +126,12 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     rpc->cluster = r->cluster;
     rpc->routed = true;
     stats_add(&p->stats->clusters[r->cluster].started[session->listener % STATS_LISTENERS], 1);
-    h = arm_deadline(p, rpc, h, r->timeout_ns);
+    const struct snapshot_cluster *c = r->cluster < s->cluster_count ? s->cluster[r->cluster] : NULL;
+    const struct snapshot_method *m = c != NULL && c->method_count > 0 ? method(c, h) : NULL;
+    h = arm_deadline(p, rpc, h, m != NULL && m->timeout_ns != 0 && (r->timeout_ns == 0 || m->timeout_ns < r->timeout_ns) ? m->timeout_ns : r->timeout_ns);
     if (s->listener[session->listener].forwarded)
         h = proxy_forwarded(p, session, h);
-    begin(p, rpc, h, now);
+    begin(p, rpc, c, m, h, now);
 }
 
 /* Out of buffers in the middle of an RPC: both sides are told. */
@@ -111,11 +141,11 @@ static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
 }
 
-/* The client is gone or has cancelled. */
-static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, uint64_t now)
+/* The client is gone or has cancelled.  code: what the backend is told; gRPC's clients have one word for it (PROTOCOL-HTTP2, "Errors"). */
+static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, enum http2_error code, uint64_t now)
 {
     rpc_settle(p, rpc, GRPC_CANCELLED, now);
-    rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
+    rpc_drop_up(p, rpc, rpc->grpc ? HTTP2_CANCEL : code, PICKER_CANCELLED, now);
     struct session_stream *down = rpc->down;
     rpc->down = NULL;
     down->user = NULL;
@@ -126,14 +156,30 @@ static void cancel(struct proxy *p, struct proxy_rpc *rpc, bool stream_alive, ui
     rpc_free(p, rpc);
 }
 
-static void down_goes_on(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+/* False: no buffer for what has to be kept. What runs goes on without its record. */
+static bool keep(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev)
 {
+    bool kept = rpc->up == NULL || ev->type != HTTP2_EVENT_DATA || rpc->replay->bytes + ev->len <= replay_limit(rpc->replay);
+    if (kept)
+        kept = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
+    if (kept || rpc->up == NULL)
+        return kept;
+    replay_drop(p, rpc);
+    return true;
+}
+
+static void down_goes_on(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+{
+    if (rpc->phase == RPC_HEALTH) {
+        proxy_health_data(p, s, rpc, ev, now);
+        return;
+    }
     rpc->request_ended |= ev->end_stream;
     bool ok = true;
     if (rpc->access != NULL)
         rpc->access->bytes_up += ev->type == HTTP2_EVENT_DATA ? ev->len : 0;
     if (rpc->replay != NULL)
-        ok = ev->type == HTTP2_EVENT_DATA ? replay_add(p, rpc, ev->data, ev->len) : replay_trailers(p, rpc, ev->headers);
+        ok = keep(p, rpc, ev);
     if (rpc->up != NULL && ev->type == HTTP2_EVENT_DATA)
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
     else if (rpc->up != NULL)
@@ -157,15 +203,15 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
             return;
         }
         if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
-            down_goes_on(p, rpc, ev, now);
+            down_goes_on(p, s, rpc, ev, now);
         return;
     case HTTP2_EVENT_DATA:
         if (rpc != NULL && (rpc->up != NULL || rpc->phase != RPC_RUNS))
-            down_goes_on(p, rpc, ev, now);
+            down_goes_on(p, s, rpc, ev, now);
         return;
     case HTTP2_EVENT_RESET:
         if (rpc != NULL)
-            cancel(p, rpc, false, now);
+            cancel(p, rpc, false, ev->local ? HTTP2_CANCEL : (enum http2_error)ev->code, now);
         else
             session_release(st);
         return;
@@ -177,6 +223,8 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
 /* The response is whole: both streams go their way, what is queued included. */
 static void finish(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, uint64_t now)
 {
+    if (code == GRPC_OK && p->budget[rpc->cluster].max != 0)
+        proxy_succeeded(p, rpc->cluster);
     rpc_settle(p, rpc, code, now);
     rpc_release_up(p, rpc, PICKER_OK, now);
     struct session_stream *down = rpc->down;
@@ -191,13 +239,27 @@ static bool informational(const struct base_headers *h)
     return st != NULL && st->value_len == 3 && st->value[0] == '1';
 }
 
+/* Trailers-only with a status that the retry policy names. */
+static bool refused_by_status(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+{
+    if (!ev->end_stream || rpc->replay == NULL || rpc->replay->policy.attempts == 0 || !rpc->grpc)
+        return false;
+    enum grpc_code code = grpc_status_parse(base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS));
+    return code != GRPC_OK && proxy_retry(p, rpc, code, base_headers_find(ev->headers, BASE_HEADER_GRPC_RETRY_PUSHBACK_MS), now);
+}
+
 static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (refused_by_status(p, rpc, ev, now))
+        return;
     if (!session_headers(rpc->down, ev->headers, ev->end_stream)) {
         overload(p, rpc, now);
         return;
     }
-    rpc->headers_sent |= !informational(ev->headers);
+    if (!rpc->headers_sent && !informational(ev->headers)) {
+        rpc->headers_sent = true;
+        replay_drop(p, rpc); /* whatever becomes of it now, it has been looked at */
+    }
     if (!ev->end_stream)
         return;
     const struct base_header *status = base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS);
@@ -206,7 +268,15 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
 
 static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (ev->code == HTTP2_REFUSED_STREAM && !ev->local && proxy_retell(p, rpc, STATS_RETRY_REFUSED, now))
+        return;
+    if (proxy_retry(p, rpc, grpc_status_of_reset(ev->code), NULL, now))
+        return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
+    if (!rpc->grpc && rpc->headers_sent && !ev->local) { /* nobody to translate for */
+        proxy_pass_reset(p, rpc, (enum http2_error)ev->code, now);
+        return;
+    }
     proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
          ev->local ? "the backend broke HTTP/2 on this stream" : "the backend reset the stream", now);
 }
@@ -219,6 +289,8 @@ static void up_goaway(struct proxy *p, struct session *session, uint32_t last_id
         struct session_stream *st = base_container(l, struct session_stream, link);
         struct proxy_rpc *rpc = st->user;
         if (rpc == NULL || (st->h2 != NULL && st->h2->id <= last_id))
+            continue;
+        if (proxy_retell(p, rpc, session_unsent(st) ? STATS_RETRY_UNSENT : STATS_RETRY_GOAWAY, now))
             continue;
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_RESET, "the backend is going away and did not process this call", now);
@@ -273,9 +345,13 @@ void proxy_session_lost(struct proxy *p, struct session *session, uint64_t now)
         if (rpc == NULL)
             continue;
         if (session->role == SESSION_DOWN) {
-            cancel(p, rpc, true, now);
+            cancel(p, rpc, true, HTTP2_CANCEL, now);
             continue;
         }
+        if (session_unsent(st) && proxy_retell(p, rpc, STATS_RETRY_UNSENT, now))
+            continue;
+        if (proxy_retry(p, rpc, GRPC_UNAVAILABLE, NULL, now))
+            continue;
         failed++;
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_UPSTREAM_LOST, "the connection to the backend was lost", now);
@@ -296,6 +372,12 @@ void proxy_tick(struct proxy *p, uint64_t now)
         struct proxy_rpc *rpc = base_container(t, struct proxy_rpc, deadline);
         if (rpc->phase == RPC_WAITS_ENDPOINT && now < rpc->deadline_ns) {
             proxy_impatient(p, rpc, now);
+            continue;
+        }
+        if (rpc->phase == RPC_BACKS_OFF && now < rpc->deadline_ns) {
+            proxy_unwait(p, rpc, STATS_WAIT_STARTED);
+            proxy_arm(p, rpc, UINT64_MAX);
+            proxy_again(p, rpc);
             continue;
         }
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_FAILED, now);

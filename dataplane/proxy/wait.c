@@ -37,8 +37,12 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
     case RPC_RUNS:
         return;
     case RPC_FRESH:
+    case RPC_HEALTH:
         rpc->phase = RPC_RUNS;
         base_list_remove(&rpc->wait);
+        return;
+    case RPC_BACKS_OFF:
+        rpc->phase = RPC_RUNS;
         return;
     case RPC_WAITS_NUMBER:
         quit(&p->slot_queue[rpc->slot], rpc);
@@ -59,9 +63,9 @@ void proxy_again(struct proxy *p, struct proxy_rpc *rpc)
     base_list_push_back(&p->fresh, &rpc->wait);
 }
 
-static void arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t patience_ns)
+void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns)
 {
-    uint64_t at = patience_ns < rpc->deadline_ns ? patience_ns : rpc->deadline_ns;
+    uint64_t at = at_ns < rpc->deadline_ns ? at_ns : rpc->deadline_ns;
     if (at != UINT64_MAX)
         base_wheel_arm(&p->wheel, &rpc->deadline, at);
     else
@@ -88,7 +92,8 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
         return TRY_REFUSED;
     }
-    replay_drop(p, rpc);
+    if (rpc->replay->bytes > replay_limit(rpc->replay))
+        replay_drop(p, rpc);
     return TRY_STARTED;
 }
 
@@ -105,10 +110,24 @@ static enum proxy_try wait_number(struct proxy *p, struct proxy_rpc *rpc, const 
     return TRY_WAITS;
 }
 
+#define REPICKS 4
+
+/* Another endpoint than the one that did not take it, where there is another. */
+static bool pick(struct proxy *p, const struct proxy_rpc *rpc, uint32_t *slot)
+{
+    if (!picker_pick(p->picker, rpc->cluster, slot))
+        return false;
+    for (int i = 0; rpc->replay != NULL && rpc->replay->avoid == *slot && i < REPICKS && picker_ready_count(p->picker, rpc->cluster) > 1; i++) {
+        picker_done(p->picker, *slot, PICKER_NOT_STARTED, 0, 0);
+        picker_pick(p->picker, rpc->cluster, slot);
+    }
+    return true;
+}
+
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
 {
     uint32_t slot;
-    if (!picker_pick(p->picker, rpc->cluster, &slot))
+    if (!pick(p, rpc, &slot))
         return TRY_NOBODY;
     struct session *up = pool_session(p->pool, slot);
     if (up == NULL) {
@@ -125,6 +144,8 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
 
 static void nobody_ready(struct proxy *p, struct proxy_rpc *rpc, const char *words, uint64_t now)
 {
+    if (proxy_retry(p, rpc, GRPC_UNAVAILABLE, NULL, now))
+        return;
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, words, now);
 }
 
@@ -172,7 +193,7 @@ static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct prox
     count_waiting(p, rpc->cluster);
     if (rpc->replay->patience_ns == 0)
         rpc->replay->patience_ns = now + ns;
-    arm(p, rpc, rpc->replay->patience_ns);
+    proxy_arm(p, rpc, rpc->replay->patience_ns);
 }
 
 /* Its queue's first: what became of the try. */
@@ -199,7 +220,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
             return;
         struct proxy_rpc *rpc = first_of(&q->rpcs);
         proxy_unwait(p, rpc, ready ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
-        arm(p, rpc, UINT64_MAX);
+        proxy_arm(p, rpc, UINT64_MAX);
         tried(p, s, rpc, proxy_try(p, rpc, NULL, now), now);
     }
 }
@@ -228,6 +249,8 @@ static void serve_slot(struct proxy *p, uint32_t slot, uint64_t now)
 
 void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now)
 {
+    if (!base_list_empty(&p->watches))
+        proxy_health_turn(p, s, now);
     base_list_each_safe(l, &p->crowded)
         serve_slot(p, (uint32_t)(base_container(l, struct proxy_queue, link) - p->slot_queue), now);
     base_list_each_safe(l, &p->thronged)

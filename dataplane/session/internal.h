@@ -35,8 +35,16 @@ void life_over(struct session *s);
 void life_pinged(struct session *s);
 void life_ping_answered(struct session *s, uint64_t opaque);
 void life_closing(struct session *s);
+/* What has to be said is written, and FIN follows; the peer may still be talking. */
+void life_linger(struct session *s, uint64_t now);
+void life_evicted(struct sessions *ss);
 /* At the end of what was read: the stream whose header block is half here, or 0. */
 void life_block(struct session *s, uint32_t id);
+
+/* overload.c */
+void overload_tick(struct sessions *ss, uint64_t now);
+/* A new stream of a client's is to be refused. */
+bool overload_refuses(struct session *s);
 
 /* write.c: false / short where the transport has no room now. */
 bool write_control(struct session *s);

@@ -12,6 +12,7 @@
 #define IDLE_PINGS_NS  (7200ull * 1000000000ull) /* gRFC A8: PINGs without a stream, where they are not permitted */
 #define STRIKES_MAX    2             /* as gRPC's servers count */
 #define NEVER          UINT64_MAX
+#define LINGER_NS      1000000000ull
 #define PING_KEEPALIVE 0x70656e73746f636bull
 #define PING_DRAIN     0x70656e647261696eull
 
@@ -140,6 +141,40 @@ void life_closing(struct session *s)
     session_break(s);
 }
 
+/* -- the last words --------------------------------------------------------------------------- */
+
+static void linger_over(struct session *s, uint64_t now)
+{
+    life_over(s);
+    base_list_remove(&s->link);
+    transport_close(&s->transport, now);
+    base_slab_free(&s->home->session_slab, s);
+}
+
+void session_linger(struct session *s, bool over, uint64_t now)
+{
+    const uint8_t *in;
+    for (size_t n; (n = transport_peek(&s->transport, &in)) > 0;)
+        transport_consume(&s->transport, n);
+    if (over)
+        linger_over(s, now);
+}
+
+void life_linger(struct session *s, uint64_t now)
+{
+    s->h2 = NULL;
+    base_list_push_back(&s->home->lingering, &s->link);
+    transport_shutdown(&s->transport, now);
+    session_linger(s, false, now);
+    base_wheel_arm(&s->home->wheel, &s->timer, now + LINGER_NS);
+}
+
+void sessions_linger_end(struct sessions *ss, uint64_t now)
+{
+    base_list_each_safe(l, &ss->lingering)
+        linger_over(base_container(l, struct session, link), now);
+}
+
 /* -- PINGs ------------------------------------------------------------------------------------ */
 
 /* As gRPC's servers do (gRFC A8): more often than min_time is a strike, unless we have sent HEADERS or DATA meanwhile. */
@@ -177,7 +212,7 @@ void life_ping_answered(struct session *s, uint64_t opaque)
 static bool transport_moves(struct session *s)
 {
     uint64_t before = s->acked;
-    bool waits = transport_acked(&s->transport, &s->acked);
+    bool waits = transport_kept(&s->transport, &s->acked) > 0;
     return waits && s->acked != before;
 }
 
@@ -190,7 +225,7 @@ static void keepalive(struct session *s, uint64_t now)
     if (s->pinged_ns == 0 || transport_moves(s)) {
         if (s->pinged_ns == 0) {
             http2_ping(s->h2, PING_KEEPALIVE); /* one may be on its way: it will do */
-            transport_acked(&s->transport, &s->acked);
+            transport_kept(&s->transport, &s->acked);
         }
         s->pinged_ns = now;
         session_mark(s);
@@ -234,13 +269,31 @@ static void expire(struct session *s, uint64_t now)
 void sessions_tick(struct sessions *ss, uint64_t now)
 {
     ss->now_ns = now;
+    http2_tick(ss->http2, now);
+    overload_tick(ss, now);
     for (struct base_timer *t; (t = base_wheel_expire(&ss->wheel, now)) != NULL;) {
         struct session *s = base_container(t, struct session, timer);
+        if (session_lingers(s)) {
+            linger_over(s, now);
+            continue;
+        }
         if (s->broken)
             continue;
         expire(s, now);
         if (!s->broken)
             arm(s, now);
+    }
+}
+
+void life_evicted(struct sessions *ss)
+{
+    for (struct http2_conn *c; (c = http2_evicted_next(ss->http2)) != NULL;) {
+        struct session *s = http2_conn_user(c);
+        if (s->broken)
+            continue;
+        s->why = "a header block was unfinished while others waited";
+        s->gently = true;
+        session_break(s);
     }
 }
 

@@ -87,6 +87,7 @@ bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
         uint32_t chunk = packet_tailroom(p) < n ? packet_tailroom(p) : n;
         memcpy(packet_append(p, chunk), data, chunk);
         st->queued += chunk;
+        st->session->queued += chunk;
         data += chunk;
         n -= chunk;
     }
@@ -101,5 +102,6 @@ void queue_drop(struct session_stream *st)
         packet_free(p);
     }
     st->tail = NULL;
+    st->session->queued -= st->queued;
     st->queued = 0;
 }

@@ -56,6 +56,9 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->retry);
     base_list_init(&ss->broken);
     base_list_init(&ss->aged);
+    base_list_init(&ss->lowered);
+    base_list_init(&ss->lingering);
+    ss->high_water = c->high_water;
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
     base_list_init(&ss->all[SESSION_DOWN]);
@@ -87,6 +90,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->waiting);
     base_list_init(&s->streams);
     base_list_init(&s->age);
+    base_list_init(&s->low);
     base_list_push_back(&ss->all[role], &s->link);
     __atomic_store_n(&ss->count[role], ss->count[role] + 1, __ATOMIC_RELAXED);
     transport_user_set(&s->transport, s);
@@ -115,6 +119,17 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     }
     if (s->consume > 0 && s->transport.kind != TRANSPORT_NONE)
         transport_consume(&s->transport, s->consume);
+    base_list_remove(&s->dirty);
+    base_list_remove(&s->link);
+    base_list_remove(&s->age);
+    base_list_remove(&s->low);
+    __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
+    if (graceful && s->role == SESSION_DOWN && http2_ended(s->h2)) {
+        write_control(s);
+        http2_conn_destroy(s->h2);
+        life_linger(s, now);
+        return;
+    }
     if (graceful && (!s->broken || s->gently)) {
         write_control(s);
         /* Bytes left unread would make the close a reset (RFC 2525 section 2.17), and that the GOAWAY unread. */
@@ -127,10 +142,6 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     }
     life_over(s);
     http2_conn_destroy(s->h2);
-    base_list_remove(&s->dirty);
-    base_list_remove(&s->link);
-    base_list_remove(&s->age);
-    __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
     base_slab_free(&ss->session_slab, s);
 }
 
@@ -301,7 +312,7 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     case HTTP2_EVENT_HEADERS:
         if (!ev->opened)
             return st != NULL && !st->released;
-        *out = st = stream_create(s, NULL);
+        *out = st = overload_refuses(s) ? NULL : stream_create(s, NULL);
         if (st == NULL) {
             http2_stream_reset(ev->stream, HTTP2_REFUSED_STREAM);
             http2_stream_release(ev->stream);
@@ -360,10 +371,10 @@ bool session_next(struct session *s, struct http2_event *ev, struct session_stre
         bool tell = take_event(s, ev, stream);
         if (http2_control_pending(s->h2))
             session_mark(s);
-        if (tell)
-            return true;
         if (http2_output_due(s->h2))
             write_control(s); /* a queue of answers is full: a peer that reads shall not fail for having sent much at once */
+        if (tell)
+            return true;
     }
     life_block(s, s->broken ? 0 : http2_block_id(s->h2));
     return false;

@@ -54,6 +54,8 @@ struct session {
     struct base_list waiting; /* for a stream number (role up) */
     struct base_list streams; /* all */
     uint32_t stream_count;
+    uint32_t lowered; /* down: the limit of streams to go back to; 0: not lowered */
+    uint64_t queued;  /* octets of DATA, of all streams */
     /* -- the user's ------------------------------------------------------------------------ */
     uint32_t slot;   /* up: the endpoint's */
     uint32_t serial; /* up */
@@ -77,6 +79,8 @@ struct session {
     bool gently; /* broken by session_end(): what is pending is written, and FIN */
     bool aged;
     struct base_list age; /* in sessions.aged */
+    struct base_list low; /* in sessions.lowered */
+    uint64_t seen_acked, seen_ns; /* overload.c */
     /* -- the user's, cold ---------------------------------------------------------------------- */
     uint8_t client_len;    /* down: octets of client[]; 0: not asked for yet */
     char client[BASE_ADDR_TEXT]; /* down: the peer's address as text */
@@ -108,6 +112,7 @@ struct sessions_config {
     uint32_t streams; /* session streams: two for an RPC */
     uint32_t max_header_list_size; /* the largest of any listener */
     uint64_t seed;
+    uint32_t high_water; /* percent of the buffers: above, new streams are refused; 0: never */
 };
 
 struct sessions {
@@ -120,7 +125,10 @@ struct sessions {
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
-    struct base_list aged;
+    struct base_list aged, lowered, lingering;
+    uint32_t high_water;
+    bool overloaded;
+    uint64_t looked_tick;
     struct base_list all[2]; /* by role */
     uint64_t now_ns;         /* of this turn */
     uint64_t seed, draws;
@@ -140,7 +148,8 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
                                uint64_t now);
 /* An active open. NULL: refused. */
 struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now);
-/* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST. */
+/* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST.  A client that was ended
+ * by http2_end() or a connection error gets time to read why (session_lingers). */
 void session_destroy(struct session *s, bool graceful, uint64_t now);
 
 /* The next event of what has arrived; false: no more now.  Pulled until false.  An event's pointers hold until the next call. NONE and WINDOW
@@ -161,6 +170,12 @@ void session_reset(struct session_stream *st, enum http2_error code);
 /* The user has done with it; st is dead.  Role down: what is queued still goes out, then the stream ends, with RST_STREAM NO_ERROR where the request
  * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
 void session_release(struct session_stream *st);
+
+/* Nothing of this request has been on the wire. */
+static inline bool session_unsent(const struct session_stream *st)
+{
+    return st->h2 == NULL || st->h2->state == HTTP2_STREAM_IDLE;
+}
 
 /* Of what sessions send and keep. */
 static inline struct packet_pool *sessions_pool(const struct sessions *ss)
@@ -203,6 +218,18 @@ void session_abandon(struct session *s);
 void sessions_tick(struct sessions *ss, uint64_t now);
 /* From now on these limits. Without a call: none. */
 void session_live(struct session *s, const struct session_life *life, uint64_t now);
+/* Destroyed, but for its transport: a close while the peer still talks would be a reset, which throws away what the peer has not read yet, our
+ * GOAWAY. What it says is thrown away for a while instead. Its events go to session_linger(), and nowhere else. */
+static inline bool session_lingers(const struct session *s)
+{
+    return s->h2 == NULL;
+}
+/* over: the peer has closed, too. */
+void session_linger(struct session *s, bool over, uint64_t now);
+/* The end of all that linger. */
+void sessions_linger_end(struct sessions *ss, uint64_t now);
+/* Down: another MAX_CONCURRENT_STREAMS. */
+void session_streams_limit(struct session *s, uint32_t n);
 /* Down: asks the client to go: GOAWAY in two steps (RFC 9113 section 6.8); the session ends with its last stream, or grace_ns from now
  * (0: no limit).  why: a literal, told as debug data. */
 void session_drain(struct session *s, const char *why, uint64_t grace_ns, uint64_t now);

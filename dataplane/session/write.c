@@ -218,6 +218,7 @@ static enum pump pump(struct session_stream *st)
         uint32_t done = write_data(st, packet_data(p), n, last);
         packet_adj(p, done);
         st->queued -= done;
+        st->session->queued -= done;
         sent += done;
         credit(st, done);
         if (done < n) {
@@ -321,6 +322,7 @@ static void flush(struct session *s)
 
 void sessions_flush(struct sessions *ss)
 {
+    life_evicted(ss);
     base_list_splice_back(&ss->dirty, &ss->retry);
     /* Crediting a neighbour makes it dirty again: in the second round its WINDOW_UPDATE leaves in this turn too. */
     for (int round = 0; round < 2; round++) {

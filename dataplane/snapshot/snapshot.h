@@ -51,6 +51,29 @@ struct snapshot_keepalive {
     bool permit_without_stream;
 };
 
+/* retryPolicy of a gRPC service config (gRFC A6). */
+struct snapshot_retry {
+    uint64_t initial_ns, max_ns;
+    uint32_t factor_x1024;
+    uint32_t codes;    /* bit n: grpc-status n is retried */
+    uint32_t attempts; /* the first included, 2 to 5; 0: no policy */
+};
+
+/* methodConfig: those named exactly first, then services, then all. */
+struct snapshot_method {
+    uint8_t match; /* enum snapshot_match: EXACT, PREFIX ("/pkg.Service/"), ANY */
+    uint16_t path_len;
+    const char *path;
+    uint64_t timeout_ns; /* cap; 0 = none */
+    struct snapshot_retry retry;
+};
+
+/* Frames that cost a client nothing, a second. */
+struct snapshot_bounds {
+    uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
+    uint32_t continuation_frames, header_fields;
+};
+
 struct snapshot_cluster {
     uint64_t version; /* differs whenever anything below or any endpoint of the cluster differs */
     uint32_t refs;    /* writer's: shared between versions when unchanged */
@@ -64,6 +87,10 @@ struct snapshot_cluster {
     uint64_t connect_timeout_ns, backoff_base_ns, backoff_max_ns, max_connection_age_ns;
     uint32_t backoff_factor_x1024; /* 1.6 -> 1638 */
     struct snapshot_keepalive keepalive;
+    uint32_t throttle_max, throttle_ratio; /* retryThrottling, in thousandths of a token; 0: none */
+    uint64_t service; /* differs whenever methods do */
+    uint32_t method_count;
+    const struct snapshot_method *methods; /* first match wins */
     uint32_t slot_count;
     const uint32_t *slots; /* of the endpoints with SNAPSHOT_PRESENT, in order of address */
     char name[64];
@@ -89,6 +116,7 @@ struct snapshot_listener {
     uint32_t max_concurrent_streams, max_header_list_size;
     uint64_t max_connection_age_ns, max_connection_age_grace_ns, max_connection_idle_ns;
     uint64_t handshake_timeout_ns, header_timeout_ns;
+    struct snapshot_bounds bounds;
     struct snapshot_keepalive keepalive;
     uint32_t route_count;
     const struct snapshot_route *routes; /* first match wins */

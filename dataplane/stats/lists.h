@@ -56,6 +56,7 @@
     X(TCP_BAD_RST, "tcp_bad_rst")                                                                                      \
     X(TCP_BAD_ACK, "tcp_bad_ack")                                                                                      \
     X(TCP_BAD_SYN, "tcp_bad_syn")                                                                                      \
+    X(TCP_BAD_ICMP, "tcp_bad_icmp")                                                                                    \
     X(TCP_OUT_OF_WINDOW, "tcp_out_of_window")                                                                          \
     X(TCP_PAWS, "tcp_paws")                                                                                            \
     X(TCP_DUPLICATE, "tcp_duplicate")                                                                                  \
@@ -77,10 +78,21 @@
     X(H2_REFUSED, "h2_refused_stream")                                                                                 \
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
+    X(H2_FLOOD_RESETS, "h2_flood_resets")                                                                              \
+    X(H2_FLOOD_PINGS, "h2_flood_pings")                                                                                \
+    X(H2_FLOOD_SETTINGS, "h2_flood_settings")                                                                          \
+    X(H2_FLOOD_EMPTY, "h2_flood_empty_data")                                                                           \
+    X(H2_FLOOD_PRIORITY, "h2_flood_priority")                                                                          \
+    X(H2_FLOOD_WINDOW, "h2_flood_window_updates")                                                                      \
+    X(H2_FLOOD_OTHER, "h2_flood_frames_without_effect")                                                                \
+    X(H2_FLOOD_CONTINUATION, "h2_flood_continuation")                                                                  \
     X(H2_NO_MEMORY, "h2_no_memory")                                                                                    \
     X(H2_TOO_MANY_PINGS, "h2_too_many_pings")                                                                          \
     X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
     X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
+    X(H2_BLOCK_EVICTED, "h2_header_block_evicted")                                                                     \
+    X(H2_OVERLOAD, "h2_overload_refused")                                                                              \
+    X(H2_HOARDER, "h2_overload_hoarder")                                                                               \
     X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \
     X(H2_GRACE_OVER, "h2_grace_over")                                                                                  \
     /* session and above */                                                                                            \

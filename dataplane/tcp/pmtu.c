@@ -22,8 +22,10 @@ static uint32_t mss_for(const struct tcp_conn *c, uint32_t mtu)
 void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now)
 {
     struct tcp_conn *c = tcp_table_find(t, flow, base_flow_hash(&t->config.isn_key, flow));
-    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt))
+    if (c == NULL || !base_seq_ge(seq, c->snd_una) || !base_seq_lt(seq, c->snd_nxt)) {
+        stats_drop(t->stats, STATS_DROP_TCP_BAD_ICMP);
         return;
+    }
     if (hard && c->state == TCP_SYN_SENT) {
         tcp_conn_finish(c, TCP_UNREACHABLE);
         return;

@@ -6,12 +6,12 @@ struct transport transport_connect(struct tcp *t, const struct base_flow *flow, 
     return c != NULL ? transport_of_tcp(c) : (struct transport){.kind = TRANSPORT_NONE};
 }
 
-bool transport_acked(const struct transport *t, uint64_t *octets)
+uint64_t transport_kept(const struct transport *t, uint64_t *acked)
 {
     struct tcp_info i;
     tcp_conn_info(t->tcp, &i);
-    *octets = i.bytes_out;
-    return i.in_flight + i.unsent > 0;
+    *acked = i.bytes_out;
+    return (uint64_t)i.in_flight + i.unsent;
 }
 
 void transport_close(struct transport *t, uint64_t now)

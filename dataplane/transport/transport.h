@@ -68,8 +68,14 @@ static inline const struct base_flow *transport_flow(const struct transport *t)
     return tcp_conn_flow(t->tcp);
 }
 
-/* Octets that the peer's TCP has acknowledged, ever. True: more are on their way or wait. */
-bool transport_acked(const struct transport *t, uint64_t *octets);
+/* Octets that it keeps since the peer's TCP has not acknowledged them; acked: those that it has, ever. */
+uint64_t transport_kept(const struct transport *t, uint64_t *acked);
+
+/* FIN behind what was written; reading goes on. */
+static inline void transport_shutdown(struct transport *t, uint64_t now)
+{
+    tcp_shutdown(t->tcp, now);
+}
 
 /* Both give the handle up. */
 void transport_close(struct transport *t, uint64_t now);

@@ -35,7 +35,7 @@ static void describe(struct mailbox_connection *e, const struct tcp_conn *c, uin
         e->listener = (uint16_t)tcp_conn_tag(c);
     /* What tcp closes by itself may still name a session that is gone. */
     const struct session *s = i.held ? tcp_conn_user(c) : NULL;
-    if (s != NULL)
+    if (s != NULL && !session_lingers(s))
         describe_session(e, s, now);
 }
 

@@ -9,7 +9,7 @@ static void unlisten(struct serve *v, uint32_t id)
     v->listening[id] = false;
 }
 
-void worker_life_set(struct session_life *life, const struct snapshot_listener *l)
+static void life_set(struct session_life *life, const struct snapshot_listener *l)
 {
     const struct snapshot_keepalive *k = &l->keepalive;
     *life = (struct session_life){.time_ns = k->time_ns, .timeout_ns = k->timeout_ns, .min_time_ns = k->min_time_ns,
@@ -18,11 +18,23 @@ void worker_life_set(struct session_life *life, const struct snapshot_listener *
                                   .handshake_ns = l->handshake_timeout_ns, .header_ns = l->header_timeout_ns};
 }
 
+static void bounds_set(struct http2_bounds *out, const struct snapshot_bounds *b)
+{
+    if (b->header_fields == 0) { /* nobody has said any */
+        *out = http2_bounds_default;
+        return;
+    }
+    *out = (struct http2_bounds){.rate = {[HTTP2_RATE_RESETS] = b->resets, [HTTP2_RATE_PINGS] = b->pings, [HTTP2_RATE_SETTINGS] = b->settings,
+                                          [HTTP2_RATE_EMPTY] = b->empty_data, [HTTP2_RATE_PRIORITY] = b->priority,
+                                          [HTTP2_RATE_WINDOW] = b->window_updates, [HTTP2_RATE_OTHER] = b->other_frames},
+                                 .continuations = b->continuation_frames, .fields = b->header_fields};
+}
+
 void worker_serve_tick(struct serve *v, uint64_t now)
 {
     sessions_tick(v->sessions, now);
     for (struct session *s; (s = sessions_aged_next(v->sessions)) != NULL;)
-        pool_aged(v->pool, s, now);
+        pool_aged(v->pool, s);
     if (v->draining && v->sessions->count[SESSION_DOWN] == 0 && !v->drained_told) {
         struct mailbox_message m = {.kind = MAILBOX_DRAINED, .worker = (uint16_t)v->worker};
         v->drained_told = mailbox_report(v->mailbox, &m);
@@ -64,9 +76,8 @@ static void tell_clients(struct serve *v, uint32_t gone, uint32_t changed, uint6
         if (gone >> s->listener & 1) {
             session_drain(s, "draining", 0, now);
         } else if (changed >> s->listener & 1) {
-            http2_max_streams_set(s->h2, v->listener[s->listener].max_concurrent_streams);
+            session_streams_limit(s, v->listener[s->listener].max_concurrent_streams);
             session_live(s, &v->life[s->listener], now);
-            session_mark(s);
         }
     }
 }
@@ -88,12 +99,13 @@ static void apply_listeners(struct serve *v, const struct snapshot *s, uint64_t 
     for (uint32_t id = 0; id < s->listener_count; id++) {
         const struct snapshot_listener *in = &s->listener[id];
         struct session_life life;
-        worker_life_set(&life, in);
+        life_set(&life, in);
         if (v->listener[id].present && in->present &&
             (v->listener[id].max_concurrent_streams != in->max_concurrent_streams || memcmp(&life, &v->life[id], sizeof(life)) != 0))
             changed |= UINT32_C(1) << id;
         v->listener[id] = *in;
         v->life[id] = life;
+        bounds_set(&v->bounds[id], &in->bounds);
         v->listener[id].routes = NULL; /* no pointer into a snapshot is kept */
         if (in->present && !v->listening[id])
             listen_on(v, id, now);

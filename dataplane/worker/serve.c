@@ -25,6 +25,7 @@ static struct session *accept_session(struct serve *v, struct tcp_conn *conn, ui
     http2_config_defaults(&c, HTTP2_SERVER);
     c.max_concurrent_streams = l->max_concurrent_streams;
     c.max_header_list_size = l->max_header_list_size;
+    c.bounds = &v->bounds[id];
     struct session *s = session_create(v->sessions, t, SESSION_DOWN, &c, now);
     if (s == NULL)
         return NULL;
@@ -81,6 +82,10 @@ static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
     }
     if (s == NULL)
         return;
+    if (session_lingers(s)) {
+        session_linger(s, ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED), now);
+        return;
+    }
     if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
         session_writable(s);
     if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(v, s, now))

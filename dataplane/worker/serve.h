@@ -23,12 +23,12 @@ struct serve {
     struct snapshot_listener listener[SNAPSHOT_LISTENERS_MAX]; /* routes not kept */
     bool listening[SNAPSHOT_LISTENERS_MAX];
     struct session_life life[SNAPSHOT_LISTENERS_MAX]; /* of their clients */
+    struct http2_bounds bounds[SNAPSHOT_LISTENERS_MAX];
 };
 
 /* listen.c */
 void worker_listeners_apply(struct serve *v, uint64_t now);
 void worker_serve_tick(struct serve *v, uint64_t now);
-void worker_life_set(struct session_life *life, const struct snapshot_listener *l);
 /* serve.c */
 void worker_serve_events(struct serve *v, uint64_t now);
 void worker_serve_finish(struct serve *v, uint64_t now);

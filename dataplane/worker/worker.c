@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed, c->high_water};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)
@@ -221,6 +221,7 @@ void worker_finish(struct worker *w)
     for (int role = 0; role < 2; role++)
         base_list_each_safe(l, &w->serve.sessions->all[role])
             worker_session_end(&w->serve, base_container(l, struct session, link), false, now);
+    sessions_linger_end(w->serve.sessions, now);
     worker_transmit(w, now);
     ip_destroy(w->ip);
 }

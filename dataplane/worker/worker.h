@@ -26,6 +26,7 @@ struct worker_config {
     uint32_t connections, streams; /* this worker's share of the limits; streams: RPCs at once */
     uint32_t slots, clusters;
     uint32_t max_header_list_size; /* the largest of any listener */
+    uint32_t high_water;           /* percent of pool: beyond it new streams are refused; 0: never */
     bool poll;                     /* never yield the core */
     struct tcp_config tcp;
     struct ip_config ip;

@@ -4,6 +4,7 @@
 cost.py BENCH                        measures, prints each figure beside its baseline; "ok NAME" or "FAILED NAME" a line
 cost.py BENCH --move "REASON"        measures, and puts a new baseline before the old ones, with the reason
 cost.py BENCH --stages [NAME]        where the instructions of one path go, by room
+cost.py BENCH --lines [NAME]         the cache lines that an RPC touches anew, by room: misses of a simulated first level of 32 KB
 
 The baseline of a compiler is tests/cost/baseline-COMPILER-VERSION.  Each of its lines is one move: DATE | REASON | NAME=INSTRUCTIONS …, the newest first, and
 the newest holds: so a figure cannot be moved without a reason.  Above +5 % a path fails.  With a compiler that has no baseline the figures are printed only."""
@@ -32,11 +33,11 @@ PATHS = {
 }
 
 
-def measure(bench, name, keep=None):
+def measure(bench, name, keep=None, extra=()):
     """(instructions an RPC, the compiler's version)"""
     out = keep or os.devnull
     command = ['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--collect-atstart=no', '--toggle-collect=gateway_turn_measured*',
-               bench, '--link', 'ring', '--lockstep', '--slow', '1000', '--json', *PATHS[name].split()]
+               *extra, bench, '--link', 'ring', '--lockstep', '--slow', '1000', '--json', *PATHS[name].split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     collected = re.search(r'Collected : (\d+)', done.stderr)
     if done.returncode != 0 or not collected:
@@ -113,27 +114,39 @@ def stage_of(place):
     return 'rest'
 
 
-def stages(bench, name):
+def annotated(bench, name, events, extra=()):
+    """Instructions an RPC, and [(count, place, function, binary)], the count being the sum of those events."""
     with tempfile.TemporaryDirectory() as work:
         out = os.path.join(work, 'out')
-        per_rpc, _ = measure(bench, name, out)
-        text = subprocess.run(['callgrind_annotate', '--threshold=100', '--auto=no', out], capture_output=True, text=True, check=True).stdout
+        per_rpc, _ = measure(bench, name, out, extra)
+        text = subprocess.run(['callgrind_annotate', '--threshold=100', '--auto=no', f'--show={events}', out], capture_output=True, text=True, check=True).stdout
+        total = int(re.search(r'^totals: (\d+)', open(out).read(), re.M).group(1))
+    count = r'(?:([\d,]+) \([ \d.]+%\)|\.)\s+'
     rows = []
-    for m in re.finditer(r'^\s*([\d,]+) \([ \d.]+%\)\s+(\S+?):(\S+)( \[(\S+)\])?', text, re.M):
-        if m.group(2) != 'PROGRAM':
-            rows.append((int(m.group(1).replace(',', '')), m.group(2), m.group(3), m.group(5) or ''))
+    for m in re.finditer(r'^\s*' + count * len(events.split(',')) + r'(\S+?):(\S+)(?: \[(\S+)\])?', text, re.M):
+        *numbers, place, function, binary = m.groups()
+        rows.append((sum(int((n or '0').replace(',', '')) for n in numbers), place, function, binary or ''))
+    return per_rpc, total / per_rpc, rows
+
+
+def stages(bench, name, lines):
+    """By room: instructions, or cache lines."""
+    if lines:
+        _, rpcs, rows = annotated(bench, name, 'D1mr,D1mw', ['--cache-sim=yes', '--D1=32768,8,64', '--I1=32768,8,64'])
+    else:
+        _, rpcs, rows = annotated(bench, name, 'Ir')
     home = {f: place for _, place, f, _ in rows if place.endswith('.c')}  # what is inlined from a header is its caller's
-    total = sum(n for n, *_ in rows)
     by_stage, by_function = {}, {}
     for n, place, f, binary in rows:
         where = home.get(f, place)
         stage = stage_of(where if 'dataplane' in where else f'{binary} {f}')
         by_stage[stage] = by_stage.get(stage, 0) + n
         by_function[stage, f] = by_function.get((stage, f), 0) + n
-    print(f'{name}: {per_rpc:,.0f} instructions an RPC')
+    print(f'{name}: {sum(by_stage.values()) / rpcs:,.0f} {"data lines" if lines else "instructions"} an RPC')
     for stage, n in sorted(by_stage.items(), key=lambda x: -x[1]):
         top = sorted(((v, f) for (s, f), v in by_function.items() if s == stage), reverse=True)[:5]
-        print(f'  {stage:22} {n / total * per_rpc:7,.0f}   ' + ', '.join(f'{f} {v / total * per_rpc:,.0f}' for v, f in top))
+        form = ',.1f' if lines else ',.0f'
+        print(f'  {stage:22} {n / rpcs:>7{form}}   ' + ', '.join(f'{f} {v / rpcs:{form}}' for v, f in top))
 
 
 def main():
@@ -141,10 +154,11 @@ def main():
     p.add_argument('bench')
     p.add_argument('--move', metavar='REASON')
     p.add_argument('--stages', nargs='?', const='A1.static', choices=list(PATHS))
+    p.add_argument('--lines', nargs='?', const='A1.static', choices=list(PATHS))
     p.add_argument('--only', choices=list(PATHS), action='append')
     a = p.parse_args()
-    if a.stages:
-        stages(a.bench, a.stages)
+    if a.stages or a.lines:
+        stages(a.bench, a.stages or a.lines, bool(a.lines))
         return 0
     names = a.only or list(PATHS)
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -115,7 +115,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     struct tcp_config tc;
     tcp_settings(&tc, l->tcp_connections, r->config.seed + index);
     struct http2_limits hl = {l->connections, 2 * l->streams, 64};
-    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed};
+    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
         n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams, 4, RIG_SLOTS);
@@ -164,6 +164,7 @@ static void world_make(struct rig *r)
         c->backoff_base_ns = RIG_S;
         c->backoff_max_ns = 10 * RIG_S;
         c->backoff_factor_x1024 = 1638;
+        c->no_ready_max = 1024;
     }
     r->routes[0] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 0, .path = "/echo.Echo/", .path_len = 11};
     r->routes[1] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 1, .path = "/two.Two/", .path_len = 9};
@@ -289,6 +290,20 @@ static void read_mail(struct rig *r)
         ;
 }
 
+/* What a session keeps is what its streams keep. */
+static void check_queued(const struct session *s)
+{
+    uint64_t queued = 0;
+    uint32_t streams = 0;
+    base_list_each(l, &s->streams)
+    {
+        queued += base_container(l, struct session_stream, link)->queued;
+        streams++;
+    }
+    if (queued != s->queued || streams != s->stream_count)
+        rig_die("a session's counts are wrong");
+}
+
 static void check(struct rig *r)
 {
     tcp_check(rig_gateway(r)->tcp);
@@ -298,6 +313,8 @@ static void check(struct rig *r)
         {
             struct session *s = base_container(l, struct session, link);
             http2_conn_check(s->h2);
+            if (r->steps % 16 == 0)
+                check_queued(s);
         }
 }
 

@@ -34,6 +34,10 @@ enum rig_act { /* what the backend does, once the request is whole (or has begun
 
 struct rig_script {
     enum rig_act act;
+    enum rig_act again, third; /* what a backend does with it the second time, and later */
+    uint8_t status_again;      /* grpc_status from the second time on */
+    const char *pushback;      /* grpc-retry-pushback-ms, the first time */
+    bool may_run_again; /* by the retry policy: it may reach a backend that has looked at it before */
     bool early;         /* on the request's HEADERS */
     bool headers_first; /* HEADERS and `partial` bytes at the request's HEADERS, `act` later */
     bool no_credit;     /* the backend gives no stream window back */
@@ -49,6 +53,7 @@ struct rig_script {
     uint32_t response_metadata; /* and more in the response */
     enum http2_error code;
     uint64_t delay_ns;
+    const uint8_t *body; /* the request's bytes, instead of those that follow from the call's number; the answer's are kept, not checked */
     const char *timeout; /* grpc-timeout */
     const char *path, *authority;
     uint64_t cancel_ns; /* the client resets the stream after so long; 0: never */
@@ -72,8 +77,12 @@ struct rig_call {
     int http_status, grpc_status; /* -1: none */
     uint32_t reset_code;
     char reason[32];
+    uint8_t answer[64]; /* with script.body */
     /* what the backend saw */
     struct session_stream *up;
+    uint32_t up_times; /* it has reached a backend */
+    int up_previous;   /* grpc-previous-rpc-attempts; -1: none */
+    bool up_refused;   /* the backend said that it had not looked at it */
     uint32_t up_got, up_sent, up_metadata, up_order;
     bool up_seen, up_end, up_reset, up_bad_bytes, up_headers_sent, up_started, up_done, up_trailers;
     uint32_t up_reset_code;
@@ -117,6 +126,7 @@ struct rig_config {
     uint32_t session_streams;      /* 0: 2 * streams */
     uint32_t tcp_connections;
     uint32_t packets;
+    uint32_t high_water;           /* percent of packets; 0: no overload */
     uint64_t delay_ns, jitter_ns;  /* a hop */
     uint32_t loss_ppm;
 };

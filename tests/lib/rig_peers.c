@@ -11,7 +11,7 @@ static uint8_t byte_of(const struct rig_call *c, int direction, uint32_t at)
 static void fill(const struct rig_call *c, int direction, uint32_t at, uint8_t *out, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        out[i] = byte_of(c, direction, at + i);
+        out[i] = c->script.body != NULL ? c->script.body[at + i] : byte_of(c, direction, at + i);
 }
 
 static bool same(const struct rig_call *c, int direction, uint32_t at, const uint8_t *in, uint32_t n)
@@ -197,7 +197,10 @@ static void client_event(struct rig_call *c, const struct http2_event *ev)
     if (ev->type == HTTP2_EVENT_HEADERS)
         client_headers(c, ev);
     if (ev->type == HTTP2_EVENT_DATA) {
-        c->bad_bytes |= !same(c, RESPONSE, c->got, ev->data, ev->len);
+        if (c->script.body == NULL)
+            c->bad_bytes |= !same(c, RESPONSE, c->got, ev->data, ev->len);
+        else if (c->got + ev->len <= sizeof(c->answer))
+            memcpy(c->answer + c->got, ev->data, ev->len);
         c->got += ev->len;
         if (!c->script.no_read)
             credit(c->st, ev->len);
@@ -307,6 +310,22 @@ static void up_let_go(struct rig_call *c, bool reset, enum http2_error code)
         session_release(st);
 }
 
+/* Never where the backend before may have run it. */
+static void seen_again(struct rig_call *c)
+{
+    if (!c->up_refused && !c->script.may_run_again)
+        rig_is(c, -2), rig_die("a call reached a backend twice");
+    if (c->up != NULL)
+        up_let_go(c, false, HTTP2_NO_ERROR);
+    c->script.act = c->script.again;
+    c->script.again = c->script.third;
+    c->script.grpc_status = c->script.status_again;
+    c->script.pushback = NULL;
+    c->script.headers_first = false;
+    c->up_refused = c->up_end = c->up_reset = c->up_headers_sent = c->up_done = c->up_trailers = false;
+    c->up_got = c->up_sent = 0;
+}
+
 static uint64_t timeout_of(const struct base_header *f)
 {
     static const char units[] = "numSMH";
@@ -328,7 +347,9 @@ static void request_seen(struct rig_host *b, struct session_stream *st, const st
         rig_die("a backend got a call that nobody made");
     struct rig_call *c = b->rig->call[n];
     if (c->up_seen)
-        rig_die("a call reached a backend twice");
+        seen_again(c);
+    c->up_times++;
+    c->up_previous = number(base_headers_find(ev->headers, BASE_HEADER_GRPC_PREVIOUS_RPC_ATTEMPTS));
     c->backend = b;
     c->up = st;
     c->up_seen = true;
@@ -387,6 +408,8 @@ static void up_send_status(struct rig_call *c)
         add_other(&h, "x-plain", "1", 1);
     else
         base_headers_add(&h, BASE_HEADER_GRPC_STATUS, text, (size_t)n);
+    if (c->script.pushback != NULL)
+        base_headers_add(&h, BASE_HEADER_GRPC_RETRY_PUSHBACK_MS, c->script.pushback, strlen(c->script.pushback));
     if (!session_headers(c->up, &h, true))
         rig_die("a backend is out of held blocks");
     if (c->script.lingers) {
@@ -401,6 +424,33 @@ static void up_goaway(struct rig_call *c, uint32_t last_id)
     struct session *s = c->up->session;
     http2_goaway(s->h2, last_id, HTTP2_NO_ERROR, "");
     session_mark(s);
+}
+
+/* GOAWAY that leaves out this stream and those above it: none of them has been looked at.  False: one has been answered, it is too late for that. */
+static bool up_exclude(struct rig_call *c)
+{
+    struct session *s = c->up->session;
+    uint32_t id = c->up->h2->id;
+    base_list_each(l, &s->streams)
+    {
+        struct session_stream *st = base_container(l, struct session_stream, link);
+        struct rig_call *other = st->user;
+        if (st->h2->id >= id && (other == NULL || other->up_headers_sent))
+            return false;
+    }
+    up_goaway(c, id > 2 ? id - 2 : 0);
+    base_list_each_safe(l, &s->streams)
+    {
+        struct session_stream *st = base_container(l, struct session_stream, link);
+        struct rig_call *other = st->user;
+        if (st->h2->id < id)
+            continue;
+        other->up_refused = true;
+        st->user = NULL; /* RST_STREAM would say more than GOAWAY */
+        other->up = NULL;
+        up_over(other);
+    }
+    return true;
 }
 
 static void up_act(struct rig_call *c)
@@ -432,6 +482,7 @@ static void up_act(struct rig_call *c)
             up_let_go(c, false, HTTP2_NO_ERROR);
         return;
     case RIG_RESET:
+        c->up_refused = c->script.code == HTTP2_REFUSED_STREAM;
         up_let_go(c, true, c->script.code);
         return;
     case RIG_CLOSE:
@@ -439,10 +490,8 @@ static void up_act(struct rig_call *c)
         peer_end(c->backend, s, c->script.act == RIG_CLOSE);
         return;
     case RIG_GOAWAY:
-        up_goaway(c, c->up->h2->id > 2 ? c->up->h2->id - 2 : 0);
-        c->up->user = NULL; /* RST_STREAM would say more than GOAWAY */
-        c->up = NULL;
-        up_over(c);
+        if (!up_exclude(c))
+            c->script.act = RIG_ANSWER;
         return;
     default:
         return;

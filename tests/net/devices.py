@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 from lab import GATEWAY4, GATEWAY6, Load, expect, tail, wait_for
@@ -148,12 +149,12 @@ def tagged(config):
 
 # ---- memif: dpdk-testpmd carries frames between a memif and a tap ----
 
-def testpmd(work):
-    command = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--file-prefix", f"penstock-pmd-{os.getpid()}", "--log-level=error",
-               "--vdev", f"net_memif0,role=server,socket={work}/memif.sock,socket-abstract=no", "--vdev", "net_tap0,iface=pen0", "-l", "0,1",
-               "--", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=8192", "--no-mlockall"]
+def testpmd(work, other="net_tap0,iface=pen0", memif="", *more, link="pen0"):
+    command = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--file-prefix", f"penstock-pmd-{os.path.basename(work)}", "--log-level=error",
+               "--vdev", f"net_memif0,role=server,socket={work}/memif.sock,socket-abstract=no{memif}", "--vdev", other, "-l", "0,1",
+               "--", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=8192", "--no-mlockall", *more]
     subprocess.Popen(command, stdin=subprocess.PIPE, stdout=open(f"{work}/testpmd.log", "wb"), stderr=subprocess.STDOUT)
-    wait_for(20, f"testpmd makes pen0 ({tail(work + '/testpmd.log')})", lambda: link_exists("pen0"))
+    wait_for(60, f"testpmd makes {link} ({tail(work + '/testpmd.log')})", lambda: link_exists(link))
 
 
 # ---- tempers ----
@@ -199,17 +200,78 @@ def link_down(report, work, build, asan):
     report.ok("the link down for two seconds, twice, under load of two workers: no call failed, no connection was lost")
 
 
-def jumbo(report, work, build, asan):
-    """No virtual device that goes to a kernel carries more than 1,500 bytes or so; each says what it can."""
+def with_jumbo(config):
+    return config.replace('name = "front";', 'name = "front"; mtu = 9000;').replace(
+        "workers =", 'limits: { memory = "1GiB"; connections = 2000; streams = 8000; };\nworkers =')
+
+
+def jumbo_refused(report, work, build, asan):
+    """What carries no 9,000 bytes says what it can."""
     veth(mtu=9000)
-    for device, least in ((DEVICE.replace("pen0", "pen7"), 1504), (AF_PACKET, 1500), (AF_XDP, 1500)):
+    for device, least in ((DEVICE.replace("pen0", "pen7"), "set ports[].mtu = 1504"), (AF_XDP, "set ports[].mtu = 1500"),
+                          (AF_PACKET + ",framesz=4096,blocksz=4096", "set ports[].mtu = 4016"),
+                          ("net_memif0,role=server,socket=/tmp/none.sock,socket-abstract=no,bsize=4096", "set ports[].mtu = 4078")):
         lab = workers_lab(work, build, 2, device)
-        lab.config = lab.config.replace('name = "front";', 'name = "front"; mtu = 9000;').replace("workers =", 'limits: { memory = "3GiB"; };\nworkers =')
         with open(f"{work}/jumbo.conf", "w") as file:
-            file.write(lab.config)
+            file.write(with_jumbo(lab.config))
         said = subprocess.run([f"{build}/penstock", "-c", f"{work}/jumbo.conf"], capture_output=True, text=True, timeout=20).stderr
-        expect(f"set ports[].mtu = {least}" in said, f"of an MTU of 9,000 {device} says: {said}")
-        report.ok(f"an MTU of 9,000 is refused on {device}, which can {least}")
+        expect(least in said, f"of an MTU of 9,000 {device} says: {said}")
+        report.ok(f"an MTU of 9,000 is refused on {device}: {least}")
+
+
+class Sizes(threading.Thread):
+    """Lengths of the longest frames on pen0, by direction."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.longest = {"in": 0, "out": 0}
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.bind(("pen0", 0))
+        self.start()
+
+    def run(self):
+        while True:
+            length, _, _, sender = self.socket.recvmsg_into([bytearray(64)], 0, socket.MSG_TRUNC)
+            way = "out" if sender[2] == socket.PACKET_OUTGOING else "in"
+            self.longest[way] = max(self.longest[way], length)
+
+
+def jumbo_over(device, workers, target, prepare, words):
+    """Answers and requests of 64 KiB, each way in the longest frames that the link carries."""
+    def check(report, work, build, asan):
+        prepare(work)
+        lab = workers_lab(work, build, workers, device.format(work=work))
+        lab.config = with_jumbo(lab.config)
+        lab.start(backends=2)
+        sizes = Sizes()
+        loads = [Load(lab, "--channels", 2, "--rate", 20, "--size", 65536, target=target).flowing() for _ in range(2)]
+        for load in loads:
+            result = load.count(3)
+            expect(result["ok"] > 30 and result["failed"] == 0, f"{words}: {result}")
+        for load in loads:
+            summary = load.stop()
+            expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{words}: {summary}; {load.failures()[:3]}")
+        expect(sizes.longest == {"in": 9014, "out": 9014}, f"{words}: the longest frames on the link: {sizes.longest}")
+        drops = {dict(labels)["reason"]: n for (name, labels), n in lab.metrics().items() if name == "penstock_drops_total"}
+        bad = {reason: n for reason, n in drops.items() if reason in ("ip_truncated", "port_rx_scattered", "port_tx_refused", "l4_checksum", "port_no_buffer")}
+        expect(not bad, f"{words}: {bad}")
+        end(lab)
+        report.ok(f"{words}, MTU 9,000, {workers} worker{'s'[:workers - 1]}, {target}: 64 KiB each way in frames of {sizes.longest['in']} bytes")
+    return check
+
+
+def jumbo_veth(work):
+    veth(mtu=9000)
+
+
+def jumbo_veth2(work):
+    veth(mtu=9000, queues=2)
+
+
+def jumbo_testpmd(work):
+    """The other end of the memif is a veth: testpmd's tap carries no more than an ordinary frame."""
+    veth(mtu=9000)
+    testpmd(work, "net_af_packet0,iface=pen1,framesz=9216,blocksz=36864", ",bsize=9600", "--mbuf-size=9600")
 
 
 def two_ports(report, work, build, asan):
@@ -257,7 +319,11 @@ CHECKS = [
     {"name": "device-af-xdp-one-queue", "run": thirds_over(AF_XDP, one_queue, "one queue of net_af_xdp"), "limit": 120},
     {"name": "device-offloads-left-on", "run": offloads_left_on},
     {"name": "device-link-down", "run": link_down},
-    {"name": "device-jumbo", "run": jumbo},
+    {"name": "jumbo-refused", "run": jumbo_refused},
+    {"name": "jumbo-af-packet-1", "run": jumbo_over(AF_PACKET, 1, GATEWAY4, jumbo_veth, "net_af_packet")},
+    {"name": "jumbo-af-packet-2", "run": jumbo_over(AF_PACKET2, 2, GATEWAY6, jumbo_veth2, "net_af_packet of two queues"), "long_only": True},
+    {"name": "jumbo-memif-1", "run": jumbo_over(MEMIF, 1, GATEWAY6, jumbo_testpmd, "net_memif"), "long_only": True, "long_words": "frames of 9,000 bytes over a memif, and with two workers"},
+    {"name": "jumbo-memif-2", "run": jumbo_over(MEMIF, 2, GATEWAY4, jumbo_testpmd, "net_memif"), "long_only": True},
     {"name": "device-two-ports", "run": two_ports},
 ]
 

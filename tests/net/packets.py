@@ -14,7 +14,7 @@ import sys
 
 from devices import DEVICE, all_calls, end, link_exists, run, tap_open
 from lab import GATEWAY4, GATEWAY6, Load, expect, tail, wait_for
-from workers import by_worker, workers_lab
+from workers import by_worker, spread_loads, workers_lab
 
 LINK = "pen5"
 
@@ -193,8 +193,30 @@ def icmp_errors(report, work, build, asan):
     report.ok(f"ICMP errors: {seen}; of 500 more datagrams to a closed port {sent - 4:.0f} were answered")
 
 
+def news(report, work, build, asan):
+    """The neighbour gets another MAC address and says so once, in ARP and in ND: one queue gets the news, both workers must learn it.  What is
+    still sent to the old address is lost."""
+    lab = workers_lab(work, build, 2)
+    lab.start(backends=2)
+    for path in ("ipv4/conf/pen0/arp_notify", "ipv6/conf/pen0/ndisc_notify"):
+        with open(f"/proc/sys/net/{path}", "w") as file:
+            file.write("1")
+    loads = spread_loads(lab, 2, "--rate", 50) + [Load(lab, "--channels", 4, "--rate", 50, target=GATEWAY6).flowing()]
+    for turn in range(3):
+        run("ip", "link", "set", "pen0", "address", f"02:00:00:00:77:{turn:02x}")
+        for load in loads:
+            result = load.count(1.5)
+            expect(result["ok"] > 30 and result["max_us"] < 3000000, f"after a new MAC address, worker {getattr(load, 'worker', 'any')}: {result}")
+    for load in loads:
+        summary = load.stop()
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    end(lab)
+    report.ok("three new MAC addresses of the neighbour, each told once: four connections on two workers, and IPv6, go on")
+
+
 CHECKS = [
-    {"name": "fragments-1", "run": in_fragments(1, GATEWAY6, False), "limit": 120},
+    {"name": "workers-news", "run": news, "limit": 120, "long_only": True},
+    {"name": "fragments-1", "run": in_fragments(1, GATEWAY6, False), "limit": 120, "long_only": True, "long_words": "all TCP in fragments with one worker, and all kinds of calls"},
     {"name": "fragments-2", "run": in_fragments(2, GATEWAY4, False), "limit": 120},
     {"name": "fragments-calls-1", "run": in_fragments(1, GATEWAY4, True), "limit": 240, "long_only": True},
     {"name": "fragments-calls-2", "run": in_fragments(2, GATEWAY6, True), "limit": 240, "long_only": True},

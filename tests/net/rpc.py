@@ -1,4 +1,5 @@
 """Subsets, queues, further connections: what becomes of a call between its route and its backend?"""
+import signal
 import time
 
 from lab import Lab, Load, expect, wait_for
@@ -80,8 +81,38 @@ def stream_limit(report, work, build, asan):
     report.ok("20 calls at once to a backend that takes 2 a connection: 3 connections, 400 of 400 calls right")
 
 
+POLICY = ('{\\"methodConfig\\": [{\\"name\\": [{\\"service\\": \\"echo.Echo\\"}], \\"retryPolicy\\": {\\"maxAttempts\\": 5, \\"initialBackoff\\": \\"0.05s\\", '
+          '\\"maxBackoff\\": \\"0.5s\\", \\"backoffMultiplier\\": 2, \\"retryableStatusCodes\\": [\\"UNAVAILABLE\\"]}}]}')
+
+
+def retry_policy(report, work, build, asan):
+    """One backend after the other is killed under load; with a policy no call of the idempotent method fails."""
+    lab = Lab(work, build, cluster=f'service_config = "{POLICY}";').start()
+    load = Load(lab, "--rate", 300, "--delay-ms", 20).flowing()
+    for round in range(6):
+        victim = lab.backends[f"b{round % 3 + 1}"]
+        victim.kill()
+        time.sleep(0.4)
+        victim.start()
+        victim.register(lease=lab.etcd.lease(60))
+        lab.wait_ready(3)
+    summary = load.stop()
+    retried = lab.metric("penstock_retries_total", kind="policy") or 0
+    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    expect(retried > 0, "no call was retried: nothing was in flight when backends were killed")
+    path = f"{work}/penstock.conf"
+    with open(path) as file:
+        good = file.read()
+    with open(path, "w") as file:
+        file.write(good.replace('maxAttempts\\": 5', 'maxAttempts\\": 1'))
+    lab.gateway.send_signal(signal.SIGHUP)
+    wait_for(3, "a broken service config is refused", lambda: lab.log_lines("penstock.conf:", "maxAttempts", "at least 2"))
+    report.ok(f"six backends killed under load with a retry policy: none of {summary['ok']} calls failed, {retried:.0f} were tried again; a broken service config is refused")
+
+
 CHECKS = [
     {"name": "rpc-subsets", "run": subsets, "limit": 120},
     {"name": "rpc-queue", "run": queue},
+    {"name": "rpc-retry-policy", "run": retry_policy},
     {"name": "rpc-stream-limit", "run": stream_limit},
 ]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the checks of a lab tier, each in namespaces of its own and for a bounded time.
 
-usage: tests/net/run.py net|interop|soak|nic [--long] [--seconds N] [--resume] [--keep] [NAME…]      (root; tests/run calls it)
+usage: tests/net/run.py net|interop|soak|tsan|nic [--long] [--seconds N] [--resume] [--keep] [NAME…]      (root; tests/run calls it)
   NAME         only checks whose name holds it          --list   names them
   --keep       do not delete the logs of checks that held
   --seconds N  of a soak: so long, instead of its own time
@@ -27,18 +27,25 @@ TIERS = {
         "failures",
         "life",
         "workers",
+        "starvation",
         "devices",
         "packets",
+        "members",
+        "matrix",
         "reload",
         "eyes",
         "rpc",
         "generator",
+        "floods_quick",
+        "abuse",
     ],
     "interop": ["conformance", "h2spec"],
     "soak": ["soak", "reload_sanitized"],
+    "tsan": ["race"],
     "nic": ["nic"],
+    "floods": ["floods"],  # tools/pktgen/run calls it
 }
-sys.path[:0] = [HERE, f"{TOP}/tests/interop", f"{TOP}/tests/nic"]
+sys.path[:0] = [HERE, f"{TOP}/tests/interop", f"{TOP}/tests/nic", f"{TOP}/tools/pktgen"]
 
 
 def checks_of(tier):
@@ -205,7 +212,7 @@ def main(arguments):
     held = [run_one(tier, check, options) for check in checks if (options.long or names or not check.get("long_only")) and prepared(check)]
     if not options.long:
         for check in checks:
-            if check.get("long_words"):
+            if check.get("long_words"):  # a check that is "long_only" runs in the short form if it is named
                 print(f"skipped {check['long_words']}: sudo tests/run --long {tier}", flush=True)
     return 0 if all(held) and checks else 1
 

@@ -19,6 +19,13 @@ LOADS = {  # id: (words, h2load's arguments)
 HEADERS = ["content-type: application/grpc", "te: trailers", "user-agent: grpc-go/1.60.0"]
 
 
+FEW = 1000  # RPCs of a window: fewer say nothing
+
+
+class TooFew(Broken):
+    """The machine ran others meanwhile."""
+
+
 class Sample:
     def __init__(self, wire, proxy, load):
         self.time = time.monotonic()
@@ -27,8 +34,17 @@ class Sample:
         self.around = cpu_of(load.pid) + cpu_of(wire.backend.pid)
 
 
+def window(wire, proxy, load, seconds):
+    """The figures of one window, or of the first of a few that holds enough."""
+    for _ in range(5):
+        try:
+            return once(wire, proxy, load, seconds)
+        except TooFew as few:
+            last = few
+    raise last
+
+
 def once(wire, proxy, load, seconds):
-    """One window; gives its figures."""
     log = f"{wire.work}/h2load.log"
     command = ["taskset", "-c", str(wire.load_core), "h2load", "-D", f"{1000 * (WARM + seconds + 0.2):.0f}ms", "-d", f"{wire.work}/request.bin"]
     for header in HEADERS:
@@ -66,8 +82,8 @@ def figures(proxy, before, after, busy):
     """Busy is at most the process's CPU time (what interrupted it counts for nothing) and at most what the proxy calls busy (so does waiting awake)."""
     counts = [b - a for a, b in zip(before.answered, after.answered)]
     rpcs = sum(counts)
-    if rpcs < 1000:
-        raise Broken(f"{proxy.name}: {rpcs} RPCs in {after.time - before.time:.1f} s: too few to measure")
+    if rpcs < FEW:
+        raise TooFew(f"{proxy.name}: {rpcs} RPCs in {after.time - before.time:.1f} s: too few to measure")
     cpu = after.proxy - before.proxy
     return {"rpcs": rpcs, "rate": rpcs / (after.time - before.time), "cpu_us": cpu / 1e3 / rpcs,
             "busy_us": (cpu if busy is None else min(cpu, busy)) / 1e3 / rpcs, "around_us": (after.around - before.around) / 1e3 / rpcs,
@@ -81,7 +97,7 @@ def play(wire, loads, rounds, seconds, say):
     for number in range(rounds):
         for load in loads:
             for proxy in wire.proxies:
-                table[load][proxy.name].append(once(wire, proxy, load, seconds))
+                table[load][proxy.name].append(window(wire, proxy, load, seconds))
         say(f"round {number + 1} of {rounds}: " + ", ".join(f"{name} {rows[-1]['busy_us']:.1f}" for name, rows in table[loads[0]].items())
             + f" busy CPU-µs an RPC ({loads[0]})")
     return table

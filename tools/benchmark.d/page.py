@@ -61,7 +61,7 @@ def judged(f):
 
 
 def own_table(run):
-    rows = [[f["id"], f["what"], value(f), f"{f['quiet']:,.0f}" if "quiet" in f else "", judged(f), "" if f["target"] is None else f"{f['target']:,g}"]
+    rows = [[f["id"], f["what"], value(f), chart.number(f["quiet"]) if "quiet" in f else "", judged(f), "" if f["target"] is None else f"{f['target']:,g}"]
             for f in run["figures"] if not f["id"].startswith(("cpu.", "busy."))]
     missing = "".join(f"\nNot measured: {row}: {why}.\n" for row, why in run["missing"].items())
     return """## The table of figures

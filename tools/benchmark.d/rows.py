@@ -45,7 +45,7 @@ class Row:
             if credible(found):
                 more = {key: found[key] for key in ("quiet", "mean") if key in found}
                 return {"figures": [figure(self.id, found["value"], self.unit, self.words, self.gate, self.target, **more)]}
-        raise Broken(f"the machine was disturbed, three times: typical {found['value']:.0f} {self.unit}, mean {found['mean']:.0f}")
+        raise Broken(f"the machine was disturbed, three times: typical {found['value']:.4g} {self.unit}, mean {found['mean']:.4g}")
 
     def once(self, context):
         repeat = ["--repeat", "1"] if context.quick and self.unit == "cycles" else []
@@ -72,7 +72,7 @@ class Shape(Row):
         for _ in range(1 if context.quick else 3):
             f = {f["id"]: f["value"] for f in bench(context.build, ["--link", "ring", "--lockstep", *self.arguments])["figures"]}
             runs.append({"value": f.get("cycles_per_rpc_typical", f["cycles_per_rpc"]), "quiet": f["cycles_per_rpc_quiet"], "mean": f["cycles_per_rpc"]})
-        return sorted(runs, key=lambda run: run["value"])[len(runs) // 2]
+        return {"unit": "cycles", **sorted(runs, key=lambda run: run["value"])[len(runs) // 2]}
 
 
 def later():
@@ -106,7 +106,7 @@ def lines(result):
     for f in result.get("figures", []):
         gate = "" if f["gate"] is None else f"gate {f['gate']:g} {'held' if f['value'] <= f['gate'] else 'MISSED'}"
         target = "" if f["target"] is None else f"target {f['target']:g}"
-        extra = f"   quiet {f['quiet']:.0f}, mean {f['mean']:.0f}" if "quiet" in f else ""
+        extra = f"   quiet {f['quiet']:.4g}, mean {f['mean']:.4g}" if "quiet" in f else ""
         yield f"{f['id']:24} {f['value']:10.4g} {f['unit']:7} {gate:18} {target:12}{extra}   {f['what']}"
 
 

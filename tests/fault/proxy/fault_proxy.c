@@ -157,7 +157,8 @@ static void test_few_held_blocks(void **state)
             for (unsigned i = 0; i < SCENARIO; i++)
                 rig_start(rig_client(r, 0), &scenario[i]);
         carry_on(r, true);
-        assert_true(rig_gateway(r)->stats->drops[STATS_DROP_BUFFER_FULL] > 0);
+        if (n < 2) /* large fields are held, small ones stand in the record */
+            assert_true(rig_gateway(r)->stats->drops[STATS_DROP_BUFFER_FULL] > 0);
         assert_true(rig_destroy(r));
     }
 }

@@ -16,6 +16,7 @@ struct sim {
     struct rig *r;
     uint64_t seed;
     uint32_t clients, backends, actions;
+    struct snapshot_method method; /* of the policy, if there is one */
     bool tight; /* the gateway has few of everything */
     bool present[RIG_SLOTS];  /* slot i: backend i */
     uint64_t removed[RIG_SLOTS]; /* with this generation */
@@ -52,6 +53,9 @@ static void start_call(struct sim *m)
         s.act = (enum rig_act)pick(m, RIG_ACTS);
     if (s.act >= RIG_CLOSE && s.act <= RIG_GOAWAY_ANSWER && pick(m, 3) != 0)
         s.act = RIG_ECHO;
+    s.again = pick(m, 3) == 0 ? s.act : RIG_ANSWER;
+    s.third = pick(m, 3) == 0 ? RIG_ECHO : RIG_ANSWER;
+    s.may_run_again = m->method.retry.attempts > 0;
     s.early = pick(m, 6) == 0;
     s.lingers = pick(m, 10) == 0;
     s.headers_first = s.act == RIG_RESET || s.act == RIG_CLOSE || s.act == RIG_ABORT || s.act == RIG_HANG ? pick(m, 2) : 0;
@@ -60,6 +64,7 @@ static void start_call(struct sim *m)
     s.informational = (uint8_t)(pick(m, 6) == 0 ? pick(m, 4) : 0);
     s.metadata = pick(m, 6) == 0 ? pick(m, 12000) : 0;
     s.grpc_status = (uint8_t)(pick(m, 4) == 0 ? pick(m, 17) : 0);
+    s.status_again = s.grpc_status;
     s.code = (enum http2_error)pick(m, 14);
     s.delay_ns = pick(m, 3) == 0 ? pick(m, 50) * RIG_MS : 0;
     s.request_trailers = pick(m, 12) == 0;
@@ -247,6 +252,14 @@ static void setup(struct sim *m, uint64_t seed)
     k->no_ready_queue = pick(m, 2);
     k->no_ready_max = 1 + pick(m, 50);
     k->no_ready_timeout_ns = RIG_MS + pick(m, 2000) * RIG_MS;
+    if (pick(m, 2)) {
+        m->method = (struct snapshot_method){.match = SNAPSHOT_ANY, .retry = {.attempts = 2 + pick(m, 4), .codes = pick(m, 1 << 17), .initial_ns = RIG_MS + pick(m, 200) * RIG_MS,
+                                                                               .max_ns = RIG_S, .factor_x1024 = 1024 + pick(m, 2000)}};
+        k->methods = &m->method;
+        k->method_count = 1;
+        k->throttle_max = pick(m, 2) * pick(m, 100) * 1000;
+        k->throttle_ratio = 100;
+    }
     k->backoff_base_ns = 20 * RIG_MS;
     k->backoff_max_ns = 200 * RIG_MS;
     k->connect_timeout_ns = 100 * RIG_MS;

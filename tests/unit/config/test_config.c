@@ -149,7 +149,6 @@ static void what_has_no_effect_yet_is_accepted_with_a_warning(void **state)
 {
     (void)state;
     warned("username = \"\";", "autosync = \"5m\";", 15, "no effect yet");
-    warned("proxy_protocol = \"off\";", "health_service = true;", 21, "no effect yet");
     /* of no use, though in force */
     warned("\"/pay.Pay/Charge\"", "\"/echo.Echo/Say\"", 24, "can never match: the one of line 23");
     warned("cluster = \"pay\"; }", "cluster = \"echo\"; }", 33, "no route leads to cluster \"pay\"");

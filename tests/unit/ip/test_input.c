@@ -491,6 +491,9 @@ static void icmp_errors_name_the_segment(void **state)
     seal(&f, 14, 54, 58);
     assert_int_equal(feed_frame(&h, &f), IP_DONE);
     assert_int_equal(drops(&h, STATS_DROP_ICMP_MALFORMED), 2);
+    frame_error4(&f, 4, 0, 0); /* source quench slows nobody down: RFC 6633, RFC 5927 section 6 */
+    assert_int_equal(feed_frame(&h, &f), IP_DONE);
+    assert_int_equal(drops(&h, STATS_DROP_ICMP_IGNORED), 1);
     host_close(&h);
 }
 

@@ -113,12 +113,90 @@ static void shares_follow_from_the_set(void **state)
     assert_memory_equal(a, b, 100 * sizeof(*a));
 }
 
+static struct policy_service service;
+static char error[160];
+
+static bool parsed(const char *json)
+{
+    error[0] = '\0';
+    return policy_service_parse(json, &service, error, sizeof(error));
+}
+
+static void service_config_is_read(void **state)
+{
+    (void)state;
+    assert_true(parsed("{}"));
+    assert_int_equal(service.count, 0);
+    assert_true(parsed("{\"loadBalancingConfig\": [{\"round_robin\": {}}], \"methodConfig\": ["
+                       "{\"name\": [{}], \"timeout\": \"1.5s\"},"
+                       "{\"name\": [{\"service\": \"a.B\"}, {\"service\": \"a.B\", \"method\": \"C\"}], \"waitForReady\": true, \"retryPolicy\": {\"maxAttempts\": 9,"
+                       " \"initialBackoff\": \"0.1s\", \"maxBackoff\": \"1s\", \"backoffMultiplier\": 1.5, \"retryableStatusCodes\": [\"UNAVAILABLE\", 8]}}],"
+                       "\"retryThrottling\": {\"maxTokens\": 10, \"tokenRatio\": 0.1}}"));
+    assert_int_equal(service.count, 3);
+    assert_int_equal(service.method[0].match, SNAPSHOT_EXACT);
+    assert_string_equal(service.method[0].path, "/a.B/C");
+    assert_int_equal(service.method[1].match, SNAPSHOT_PREFIX);
+    assert_string_equal(service.method[1].path, "/a.B/");
+    assert_int_equal(service.method[1].retry.attempts, 5); /* capped */
+    assert_int_equal(service.method[1].retry.codes, 1u << 14 | 1u << 8);
+    assert_int_equal(service.method[1].retry.initial_ns, 100000000);
+    assert_int_equal(service.method[1].retry.max_ns, 1000000000);
+    assert_int_equal(service.method[1].retry.factor_x1024, 1536);
+    assert_int_equal(service.method[2].match, SNAPSHOT_ANY);
+    assert_int_equal(service.method[2].timeout_ns, 1500000000);
+    assert_int_equal(service.method[2].retry.attempts, 0);
+    assert_int_equal(service.throttle_max, 10000);
+    assert_int_equal(service.throttle_ratio, 100);
+}
+
+#define RETRY(words) "{\"methodConfig\": [{\"name\": [{}], \"retryPolicy\": {" words "}}]}"
+
+static void broken_service_configs_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *words;
+    } t[] = {
+        {"", "no JSON object"},
+        {"[]", "no JSON object"},
+        {"{} x", "no JSON object"},
+        {"{\"methodConfig\": {}}", "must be a list"},
+        {"{\"methodConfig\": [7]}", "must be an object"},
+        {"{\"methodConfig\": [{\"name\": 1}]}", "list `name`"},
+        {"{\"methodConfig\": [{\"name\": [{\"method\": \"x\"}]}]}", "without a service"},
+        {"{\"methodConfig\": [{\"name\": [{\"service\": 5}]}]}", "an object with"},
+        {"{\"methodConfig\": [{\"name\": [{\"service\": \"a\"}, {\"service\": \"a\"}]}]}", "stands twice"},
+        {"{\"methodConfig\": [{\"name\": [{}], \"timeout\": \"5\"}]}", "`timeout` must be a duration"},
+        {"{\"methodConfig\": [{\"name\": [{}], \"timeout\": \"s\"}]}", "`timeout` must be a duration"},
+        {"{\"methodConfig\": [{\"name\": [{}], \"timeout\": \"1.0000000001s\"}]}", "`timeout` must be a duration"},
+        {"{\"methodConfig\": [{\"name\": [{}], \"hedgingPolicy\": {}}]}", "not yet"},
+        {RETRY(""), "maxAttempts"},
+        {RETRY("\"maxAttempts\": 1"), "maxAttempts"},
+        {RETRY("\"maxAttempts\": 2.5"), "maxAttempts"},
+        {RETRY("\"maxAttempts\": 2"), "backoffMultiplier"},
+        {RETRY("\"maxAttempts\": 2, \"backoffMultiplier\": 2"), "initialBackoff"},
+        {RETRY("\"maxAttempts\": 2, \"backoffMultiplier\": 2, \"initialBackoff\": \"0s\", \"maxBackoff\": \"1s\""), "above 0"},
+        {RETRY("\"maxAttempts\": 2, \"backoffMultiplier\": 2, \"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\""), "at least one status"},
+        {RETRY("\"maxAttempts\": 2, \"backoffMultiplier\": 2, \"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\", \"retryableStatusCodes\": [\"OK\"]"), "OK is no status"},
+        {"{\"retryThrottling\": {}}", "maxTokens"},
+        {"{\"retryThrottling\": {\"maxTokens\": 1001, \"tokenRatio\": 1}}", "maxTokens"},
+        {"{\"retryThrottling\": {\"maxTokens\": 10, \"tokenRatio\": 0}}", "tokenRatio"},
+    };
+    for (unsigned i = 0; i < sizeof(t) / sizeof(*t); i++) {
+        assert_false(parsed(t[i].json));
+        if (strstr(error, t[i].words) == NULL)
+            fail_msg("%s: \"%s\" lacks \"%s\"", t[i].json, error, t[i].words);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_are_even),
         cmocka_unit_test(a_change_moves_little),
         cmocka_unit_test(shares_follow_from_the_set),
+        cmocka_unit_test(service_config_is_read),
+        cmocka_unit_test(broken_service_configs_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

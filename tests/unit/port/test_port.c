@@ -449,6 +449,21 @@ static void what_goes_wrong_is_said(void **state)
     assert_non_null(strstr(error, "limits.memory"));
 }
 
+/* A buffer must hold what the driver may put there, which for a packet socket is a slot and not a frame. */
+static void buffers_are_as_large_as_the_device_wants_them(void **state)
+{
+    (void)state;
+    assert_int_equal(port_buffer_room("net_tap0,iface=pen0", 1500), 1564);
+    assert_int_equal(port_buffer_room("0000:3b:00.0", 9000), 9064);
+    assert_int_equal(port_buffer_room("net_memif0,role=client", 9000), 9064);
+    assert_int_equal(port_buffer_room("net_af_packet0,iface=pen1", 1500), 1564);
+    for (uint32_t mtu = 1501; mtu <= 9216; mtu++) {
+        uint32_t room = port_buffer_room("net_af_packet0,iface=pen1", mtu), slot = (mtu + 80 + 1023) / 1024 * 1024;
+        assert_int_equal(room, slot - 32 > mtu + 64 ? slot - 32 : mtu + 64);
+    }
+    assert_int_equal(port_buffer_room("net_af_packet0,iface=pen1,framesz=16384,blocksz=16384", 9000), 16352);
+}
+
 /* Kilobytes of transparent huge pages in the mapping that holds `at`; -1: not to be found. */
 static long huge_kb(const void *at)
 {
@@ -523,6 +538,7 @@ int main(void)
         cmocka_unit_test(what_the_device_refuses_is_freed_and_counted),
         cmocka_unit_test(frames_in_pieces_are_made_linear_or_dropped),
         cmocka_unit_test(what_goes_wrong_is_said),
+        cmocka_unit_test(buffers_are_as_large_as_the_device_wants_them),
         cmocka_unit_test(heaps_hold_the_pools_they_were_made_for),
     };
     return cmocka_run_group_tests(tests, start_eal, stop_eal);

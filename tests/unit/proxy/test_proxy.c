@@ -315,18 +315,16 @@ static void test_trailers_only(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* PROTOCOL-HTTP2, "Errors", all fourteen. */
+static const int grpc_of_reset[14] = {13, 13, 13, 13, 13, 13, 13, 14, 1, 13, 13, 8, 7, 13};
+
 static void test_reset_before_headers(void **state)
 {
     (void)state;
-    static const struct {
-        enum http2_error code;
-        int grpc;
-    } t[] = {{HTTP2_NO_ERROR, 13}, {HTTP2_PROTOCOL_ERROR, 13}, {HTTP2_INTERNAL_ERROR, 13}, {HTTP2_FLOW_CONTROL_ERROR, 13}, {HTTP2_REFUSED_STREAM, 14},
-             {HTTP2_CANCEL, 1}, {HTTP2_ENHANCE_YOUR_CALM, 8}, {HTTP2_INADEQUATE_SECURITY, 7}};
     struct rig *r = made(1);
-    for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+    for (unsigned i = 0; i < 14; i++)
         for (int early = 0; early < 2; early++)
-            own_answer(r, &(struct rig_script){.act = RIG_RESET, .early = early, .code = t[i].code, .request = 100}, t[i].grpc, 502, "upstream_reset");
+            own_answer(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .early = early, .code = (enum http2_error)i, .request = 100}, grpc_of_reset[i], 502, "upstream_reset");
     assert_true(rig_destroy(r));
 }
 
@@ -340,6 +338,14 @@ static void test_reset_after_headers(void **state)
     assert_int_equal(c->got, 20000);
     c = run_one(r, &(struct rig_script){.act = RIG_RESET, .plain = true, .code = HTTP2_INTERNAL_ERROR, .headers_first = true, .partial = 20000, .request = 100, .delay_ns = 20 * RIG_MS});
     assert_true(c->reset && c->reset_code == HTTP2_INTERNAL_ERROR);
+    for (unsigned i = 0; i < 14; i++) {
+        struct rig_script s = {.act = RIG_RESET, .code = (enum http2_error)i, .headers_first = true, .partial = 2000, .request = 100, .delay_ns = 5 * RIG_MS};
+        c = run_one(r, &s);
+        assert_true(rig_is(c, grpc_of_reset[i]) && c->headers && c->trailers && c->got == 2000);
+        s.plain = true;
+        c = run_one(r, &s);
+        assert_true(c->reset && c->reset_code == i); /* passed through */
+    }
     assert_true(rig_destroy(r));
 }
 
@@ -376,19 +382,320 @@ static void test_goaway(void **state)
 {
     (void)state;
     struct rig *r = made(1);
-    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 100 * RIG_MS});
-    rig_run(r, 10 * RIG_MS);
+    struct rig_call *old = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100, .delay_ns = 400 * RIG_MS});
+    rig_run(r, 200 * RIG_MS);
     struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_GOAWAY, .request = 100, .early = true});
     struct rig_call *d = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ANSWER, .request = 100});
     rig_run(r, 5 * RIG_MS);
-    assert_true(rig_is(c, 14));
-    assert_true(d->ends == 1 && (d->grpc_status == 14 || d->grpc_status == 0));
-    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_settle(r, 3 * RIG_S));
+    assert_true(rig_is(c, 0) && rig_is(d, 0)); /* not looked at: on the next connection */
+    assert_int_equal(c->up_times, 2);
     assert_true(rig_is(old, 0)); /* at or below last_id: it finishes */
     rig_run(r, 2 * RIG_S);
     assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0)); /* on a connection of its own */
     assert_int_equal(rig_backend(r, 0)->accepted, 2);
     assert_int_equal(rig_in_use(r, "session"), 2);
+    assert_true(rig_destroy(r));
+}
+
+static uint64_t retries(struct rig *r, enum stats_retry kind)
+{
+    return stats_read(&rig_gateway(r)->stats->clusters[0].retries[kind]);
+}
+
+/* REFUSED_STREAM: at another endpoint, once, with every byte; a request larger than is kept is answered. */
+static void test_refused_goes_elsewhere(void **state)
+{
+    (void)state;
+    static const struct rig_script t[] = {
+        {.request = 0}, {.request = 100}, {.request = 440}, {.request = 441}, {.request = 3000, .metadata = 5000}, {.request = 16000}, {.act = RIG_ECHO, .request = 9000},
+        {.request = 500, .request_trailers = true}, {.request_trailers = true}, {.request = 700, .plain = true}, {.request = 500, .timeout = "3S"},
+    };
+    struct rig *r = made(2);
+    for (unsigned i = 0; i < 2 * sizeof(t) / sizeof(t[0]); i++) {
+        struct rig_script s = t[i / 2];
+        s.again = s.act;
+        s.act = RIG_RESET;
+        s.early = i % 2;
+        s.code = HTTP2_REFUSED_STREAM;
+        s.response = 100;
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, s.plain ? -1 : 0));
+        assert_int_equal(c->up_times, 2);
+        assert_int_equal(c->up_previous, -1);
+        assert_int_equal(c->up_got, s.request);
+        assert_int_equal(c->up_trailers, s.request_trailers);
+        assert_int_equal(retries(r, STATS_RETRY_REFUSED), i + 1);
+    }
+    assert_true(rig_backend(r, 0)->calls >= 20 && rig_backend(r, 1)->calls >= 20); /* never twice at the same */
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 20000});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 1);
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .again = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 200});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 2);
+    /* It has been looked at: never. */
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 200, .headers_first = true, .partial = 10, .delay_ns = 5 * RIG_MS});
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 1);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* The client's window is credited for what left once, and not again. */
+static void test_refused_in_the_middle(void **state)
+{
+    (void)state;
+    struct rig *r = made(2);
+    for (uint32_t i = 0; i < 2; i++)
+        rig_backend(r, i)->h2.initial_window = 5000;
+    rig_kill(rig_backend(r, 0), true);
+    rig_kill(rig_backend(r, 1), true);
+    rig_run(r, 3 * RIG_S);
+    struct rig_call *c[8];
+    for (int i = 0; i < 8; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_RESET, .again = RIG_ECHO, .early = true, .no_credit = false, .code = HTTP2_REFUSED_STREAM,
+                                                                .request = i % 2 ? 200000 : 14000, .delay_ns = 3 * RIG_MS});
+    assert_true(rig_settle(r, 20 * RIG_S));
+    for (int i = 0; i < 8; i++) {
+        assert_true(rig_is(c[i], i % 2 ? 14 : 0));
+        if (i % 2 == 0)
+            assert_int_equal(c[i]->up_got, 14000);
+    }
+    assert_true(rig_destroy(r));
+}
+
+/* A connection that breaks or says GOAWAY before a request was sent on it: elsewhere. What was sent fails where the connection breaks. */
+static void test_unsent_goes_elsewhere(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct rig *r = made(2);
+        for (uint32_t i = 0; i < 2; i++)
+            rig_backend(r, i)->deaf = true; /* so that its window and our send buffer fill */
+        struct rig_call *big[2], *c[10];
+        for (int i = 0; i < 2; i++)
+            big[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 400000, .response = 10});
+        rig_run(r, 100 * RIG_MS);
+        for (int i = 0; i < 10; i++)
+            c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 300, .response = 10, .metadata = 12000});
+        rig_run(r, 20 * RIG_MS);
+        rig_backend(r, 1)->deaf = false;
+        if (how == 0)
+            rig_kill(rig_backend(r, 0), false);
+        rig_backend(r, 0)->deaf = false;
+        if (how == 1)
+            rig_goaway(rig_backend(r, 0));
+        assert_true(rig_settle(r, 10 * RIG_S));
+        for (int i = 0; i < 10; i++)
+            assert_true(c[i]->grpc_status == 0 || (how == 0 && c[i]->grpc_status == 14 && strcmp(c[i]->reason, "upstream_lost") == 0));
+        for (int i = 0; i < 2; i++)
+            assert_true(rig_is(big[i], how < 2 && big[i]->grpc_status != 0 ? 14 : 0)); /* larger than what is kept */
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* Every backend says GOAWAY again and again, with and without the stream in hand: no call fails. */
+static void test_goaway_storm(void **state)
+{
+    (void)state;
+    struct rig *r = made(3);
+    uint32_t n = 0;
+    for (int round = 0; round < 60; round++) {
+        for (int i = 0; i < 5; i++, n++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.act = n % 7 == 0 ? RIG_GOAWAY : n % 11 == 0 ? RIG_GOAWAY_ANSWER : RIG_ANSWER, .again = RIG_ANSWER, .early = n % 2,
+                                                             .request = n * 37 % 3000, .response = 50, .delay_ns = n % 3 * RIG_MS});
+        rig_run(r, 50 * RIG_MS + RIG_S);
+        if (round % 3 == 0)
+            rig_goaway(rig_backend(r, (uint32_t)round / 3 % 3));
+    }
+    assert_true(rig_settle(r, 10 * RIG_S));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(rig_is(r->call[i], 0));
+    assert_true(retries(r, STATS_RETRY_GOAWAY) >= n / 8);
+    assert_true(rig_destroy(r));
+}
+
+/* -- retryPolicy, retryThrottling (gRFC A6) ----------------------------------------------------------- */
+
+static struct snapshot_method policy_of(uint32_t attempts, uint32_t codes, uint64_t initial_ns)
+{
+    return (struct snapshot_method){.match = SNAPSHOT_PREFIX, .path = "/echo.Echo/", .path_len = 11,
+                                    .retry = {.attempts = attempts, .codes = codes, .initial_ns = initial_ns, .max_ns = 4 * initial_ns, .factor_x1024 = 2048}};
+}
+
+static struct rig *with_policy(uint32_t backends, struct snapshot_method *m)
+{
+    struct rig *r = made(backends);
+    struct snapshot_cluster *k = r->world->s.cluster[0];
+    k->methods = m;
+    k->method_count = 1;
+    rig_touch(r);
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+#define UNAVAILABLE (1u << 14)
+
+/* By status, by reset, by a lost connection; with every byte, another endpoint, the number of attempts told, the pauses as they should be. */
+static void test_policy(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(3, UNAVAILABLE, 100 * RIG_MS);
+    struct rig *r = with_policy(3, &m);
+    static const struct rig_script t[] = {
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 100},
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 60000, .metadata = 5000, .timeout = "5S"},
+        {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .request = 3000, .early = true},
+        {.act = RIG_ABORT, .request = 100},
+        {.act = RIG_CLOSE, .request = 40000},
+        {.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 100, .again = RIG_RESET},
+    };
+    for (unsigned i = 0; i < 6; i++) {
+        struct rig_script s = t[i];
+        s.may_run_again = true;
+        s.status_again = 0;
+        s.response = 50;
+        s.third = RIG_ANSWER;
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, 0));
+        assert_int_equal(c->up_got, s.request);
+        assert_int_equal(c->got, 50);
+        bool refused = s.act == RIG_RESET; /* once for nothing, then by the policy */
+        assert_int_equal(c->up_times, refused ? 3 : 2);
+        assert_int_equal(c->up_previous, 1);
+        assert_in_range(c->ended_ns - c->began_ns, 80 * RIG_MS, 135 * RIG_MS);
+        if (s.timeout != NULL)
+            assert_in_range(c->up_timeout_ns, 4860 * RIG_MS, 4925 * RIG_MS);
+        rig_run(r, 1500 * RIG_MS);
+    }
+    assert_int_equal(retries(r, STATS_RETRY_POLICY), 6);
+    assert_int_equal(retries(r, STATS_RETRY_REFUSED), 1);
+    assert_true(rig_destroy(r));
+}
+
+/* Not where the status is another, response headers have come, attempts are used up, the backend says no, or the request is too large. */
+static void test_policy_ends(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(3, UNAVAILABLE, 20 * RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    const struct rig_script base = {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .status_again = 14, .again = RIG_TRAILERS_ONLY, .third = RIG_TRAILERS_ONLY, .request = 100, .may_run_again = true};
+    struct rig_script s = base;
+    struct rig_call *c = run_one(r, &s);
+    assert_true(rig_is(c, 14));
+    assert_int_equal(c->up_times, 3);
+    assert_int_equal(c->up_previous, 2);
+    assert_in_range(c->ended_ns - c->began_ns, 48 * RIG_MS, 82 * RIG_MS); /* 20 and 40, each times 0.8 to 1.2 */
+    s.grpc_status = 13;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 13) && c->up_times == 1);
+    s = base;
+    s.act = RIG_RESET;
+    s.code = HTTP2_INTERNAL_ERROR;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 13) && c->up_times == 1);
+    s = base;
+    s.act = RIG_ANSWER; /* with response headers */
+    s.response = 10;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s = base;
+    s.request = 70000;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s = base;
+    s.pushback = "-1";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s.pushback = "soon";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    s.pushback = "300";
+    s.again = RIG_ANSWER;
+    s.status_again = 0;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 0) && c->up_times == 2);
+    assert_in_range(c->ended_ns - c->began_ns, 300 * RIG_MS, 310 * RIG_MS);
+    /* The deadline and the client end a back-off. */
+    s.timeout = "100m";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 4));
+    s.timeout = NULL;
+    s.cancel_ns = 100 * RIG_MS;
+    c = run_one(r, &s);
+    assert_true(c->cancelled);
+    rig_run(r, 10 * RIG_MS);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_int_equal(rig_in_use(r, "rpc"), 0);
+    /* Another method has no policy. */
+    m.match = SNAPSHOT_EXACT;
+    m.path = "/echo.Echo/Other";
+    m.path_len = 16;
+    s = base;
+    c = run_one(r, &s);
+    assert_true(rig_is(c, 14) && c->up_times == 1);
+    assert_true(rig_destroy(r));
+}
+
+/* Fails for half of the tokens, then no more retries until calls have succeeded. */
+static void test_throttle(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(2, UNAVAILABLE, RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    r->world->s.cluster[0]->throttle_max = 10000;
+    r->world->s.cluster[0]->throttle_ratio = 500;
+    rig_touch(r);
+    const struct rig_script bad = {.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .status_again = 14, .again = RIG_TRAILERS_ONLY, .request = 10, .may_run_again = true};
+    uint32_t times = 0;
+    for (int i = 0; i < 10; i++)
+        times += run_one(r, &bad)->up_times;
+    /* 10 tokens: each call takes two, until 5 are left: two calls retried, the third's first failure leaves 5. */
+    assert_int_equal(times, 12);
+    assert_int_equal(retries(r, STATS_RETRY_POLICY), 2);
+    assert_int_equal(retries(r, STATS_RETRY_THROTTLED), 8);
+    for (int i = 0; i < 13; i++)
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 10, .response = 10}), 0));
+    assert_int_equal(run_one(r, &bad)->up_times, 2); /* 0 + 13 halves = 6.5; the failure leaves 5.5 */
+    assert_int_equal(run_one(r, &bad)->up_times, 1);
+    assert_true(rig_destroy(r));
+}
+
+/* A fifth of the calls, and ten a second: the rest fails as it did before. */
+static void test_retry_budget(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(2, UNAVAILABLE, RIG_MS);
+    struct rig *r = with_policy(2, &m);
+    for (int i = 0; i < 500; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_TRAILERS_ONLY, .grpc_status = 14, .again = RIG_ANSWER, .request = 10, .may_run_again = true});
+    assert_true(rig_settle(r, 10 * RIG_S));
+    uint64_t made_it = retries(r, STATS_RETRY_POLICY);
+    assert_in_range(made_it, 80, 130);
+    assert_int_equal(retries(r, STATS_RETRY_BUDGET), 500 - made_it);
+    assert_true(rig_destroy(r));
+}
+
+/* kill -9 of one endpoint after the other, an idempotent method with a policy: no call fails. */
+static void test_policy_survives_kills(void **state)
+{
+    (void)state;
+    struct snapshot_method m = policy_of(5, UNAVAILABLE, 200 * RIG_MS);
+    m.retry.max_ns = 2 * RIG_S;
+    struct rig *r = with_policy(3, &m);
+    uint32_t n = 0;
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 4; i++, n++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.again = RIG_ANSWER, .third = RIG_ANSWER, .request = n * 91 % 9000, .response = 50, .delay_ns = n % 5 * RIG_MS, .may_run_again = true});
+        rig_run(r, n % 6 * RIG_MS);
+        rig_kill(rig_backend(r, (uint32_t)round % 3), false);
+        rig_run(r, 600 * RIG_MS);
+    }
+    assert_true(rig_settle(r, 20 * RIG_S));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(r->call[i]->headers && r->call[i]->got > 0 ? r->call[i]->ends == 1 : rig_is(r->call[i], 0));
+    assert_true(retries(r, STATS_RETRY_POLICY) > 5);
     assert_true(rig_destroy(r));
 }
 
@@ -456,6 +763,106 @@ static void test_response_headers_too_large(void **state)
     assert_true(rig_is(c, 8));
     rig_run(r, 5 * RIG_MS);
     assert_int_equal(rig_in_use(r, "session_stream"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* -- grpc.health.v1 ------------------------------------------------------------------------------------ */
+
+#define CHECK "/grpc.health.v1.Health/Check"
+#define WATCH "/grpc.health.v1.Health/Watch"
+
+static const uint8_t ask_all[] = {0, 0, 0, 0, 0}, ask_echo[] = {0, 0, 0, 0, 6, 10, 4, 'e', 'c', 'h', 'o'}, ask_nobody[] = {0, 0, 0, 0, 4, 10, 2, 'n', 'o'},
+                     ask_more[] = {0, 0, 0, 0, 13, 16, 5, 10, 4, 'e', 'c', 'h', 'o', 29, 1, 2, 3, 4}, bad_length[] = {0, 0, 0, 0, 9, 10, 4, 'e', 'c', 'h', 'o'},
+                     bad_field[] = {0, 0, 0, 0, 3, 10, 9, 'e'}, packed[] = {1, 0, 0, 0, 0};
+
+static struct rig *healthy(void)
+{
+    struct rig *r = made(1);
+    r->world->s.listener[0].health_service = true;
+    snprintf(r->world->s.cluster[0]->name, sizeof(r->world->s.cluster[0]->name), "echo");
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "two");
+    r->routes[2] = (struct snapshot_route){.path_match = SNAPSHOT_ANY, .cluster = 0}; /* "/" names no path */
+    rig_touch(r);
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+#define ASK(bytes, p) .path = p, .body = bytes, .request = sizeof(bytes)
+
+static void test_health_check(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    struct rig_call *c = run_one(r, &(struct rig_script){ASK(ask_all, CHECK)});
+    assert_true(rig_is(c, 0));
+    assert_int_equal(c->got, 7);
+    assert_memory_equal(c->answer, "\0\0\0\0\2\10\1", 7);
+    c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    c = run_one(r, &(struct rig_script){ASK(ask_more, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(ask_nobody, CHECK)}), 5));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(bad_length, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(bad_field, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(packed, CHECK)}), 3));
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK}), 3));
+    static uint8_t large[2000];
+    assert_true(rig_is(run_one(r, &(struct rig_script){ASK(large, CHECK)}), 8));
+    assert_int_equal(rig_backend(r, 0)->calls, 0);
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    rig_run(r, 50 * RIG_MS);
+    c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 2);
+    c = run_one(r, &(struct rig_script){ASK(ask_all, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    assert_int_equal(rig_in_use(r, "rpc"), 0);
+    /* A route that names it has it. */
+    rig_listen(rig_backend(r, 0), true);
+    rig_run(r, 5 * RIG_S);
+    r->routes[0] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 0, .path = "/grpc.health.v1.Health/", .path_len = 23};
+    rig_touch(r);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
+    assert_int_equal(rig_backend(r, 0)->calls, 1);
+    r->routes[0].path_match = SNAPSHOT_ANY;
+    r->world->s.listener[0].health_service = false;
+    rig_touch(r);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
+    assert_int_equal(rig_backend(r, 0)->calls, 2);
+    assert_true(rig_destroy(r));
+}
+
+static void test_health_watch(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    struct rig_call *echo = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH)});
+    struct rig_call *all = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_all, WATCH)});
+    struct rig_call *no = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_nobody, WATCH)});
+    struct rig_call *given_up = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH), .cancel_ns = 20 * RIG_MS});
+    struct rig_call *late = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH), .timeout = "30m"});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(echo->got == 7 && echo->answer[6] == 1 && all->got == 7 && all->answer[6] == 1 && no->got == 7 && no->answer[6] == 3);
+    assert_true(given_up->cancelled && rig_is(late, 4));
+    assert_int_equal(rig_in_use(r, "rpc"), 3);
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    rig_run(r, 50 * RIG_MS);
+    assert_true(echo->got == 14 && echo->answer[13] == 2 && all->got == 7);
+    rig_listen(rig_backend(r, 0), true);
+    rig_run(r, 3 * RIG_S);
+    assert_true(echo->got == 21 && echo->answer[20] == 1);
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "no");
+    rig_touch(r);
+    rig_run(r, 50 * RIG_MS);
+    assert_true(no->got == 14 && no->answer[13] == 2);
+    r->world->s.draining = true; /* it does not hold the gateway up */
+    rig_touch(r);
+    rig_run(r, 100 * RIG_MS);
+    assert_true(rig_is(echo, 14) && rig_is(all, 14) && rig_is(no, 14));
+    assert_true(echo->answer[27] == 2 && all->answer[13] == 2);
+    rig_run(r, 500 * RIG_MS);
+    assert_int_equal(r->drained, 1);
     assert_true(rig_destroy(r));
 }
 
@@ -620,11 +1027,22 @@ int main(void)
         cmocka_unit_test(test_lost_before_headers),
         cmocka_unit_test(test_lost_after_headers),
         cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_refused_goes_elsewhere),
+        cmocka_unit_test(test_refused_in_the_middle),
+        cmocka_unit_test(test_unsent_goes_elsewhere),
+        cmocka_unit_test(test_goaway_storm),
+        cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_policy_ends),
+        cmocka_unit_test(test_throttle),
+        cmocka_unit_test(test_retry_budget),
+        cmocka_unit_test(test_policy_survives_kills),
         cmocka_unit_test(test_early_answer),
         cmocka_unit_test(test_end_without_trailers),
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_request_trailers),
         cmocka_unit_test(test_response_headers_too_large),
+        cmocka_unit_test(test_health_check),
+        cmocka_unit_test(test_health_watch),
         cmocka_unit_test(test_client_cancels),
         cmocka_unit_test(test_client_lost),
         cmocka_unit_test(test_sizes),

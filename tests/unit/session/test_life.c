@@ -442,6 +442,83 @@ static void test_half_a_header_block(void **state)
     assert_true(rig_destroy(r));
 }
 
+static const uint8_t half_block[] = {0, 0, 1, 1, 0, 0, 0, 0, 101, 0x82};
+
+/* More connections with half a header block than there are blocks: the oldest is ended and told, the newcomer goes on. */
+static void test_half_blocks_of_many(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 4;
+    struct rig *r = rig_create(&config);
+    rig_add(r, 0, 0, 0, 1);
+    for (uint32_t i = 0; i < 4; i++)
+        rig_connect(rig_client(r, i));
+    rig_run(r, 5 * RIG_MS);
+    rig_gateway(r)->http2->blocks.capacity = 2;
+    for (uint32_t i = 0; i < 3; i++) {
+        transport_write(&rig_client(r, i)->session->transport, half_block, sizeof(half_block));
+        rig_run(r, 5 * RIG_MS);
+    }
+    assert_null(rig_client(r, 0)->session);
+    assert_int_equal(rig_client(r, 0)->goaway_code, HTTP2_ENHANCE_YOUR_CALM);
+    assert_string_equal(rig_client(r, 0)->goaway_debug, "a header block unfinished while others wait");
+    assert_true(rig_client(r, 1)->session != NULL && rig_client(r, 2)->session != NULL);
+    assert_int_equal(drops(r, STATS_DROP_H2_BLOCK_EVICTED), 1);
+    struct rig_call *c = rig_start(rig_client(r, 3), &(struct rig_script){.request = 10, .response = 10, .metadata = 3000});
+    assert_true(rig_settle(r, RIG_S)); /* its block comes in pieces, too */
+    assert_true(rig_is(c, 0));
+    assert_true(rig_destroy(r));
+}
+
+/* -- overload --------------------------------------------------------------------------------------- */
+
+static void test_overload(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 3;
+    config.packets = 2000;
+    config.high_water = 60;
+    struct rig *r = rig_create(&config);
+    listener(r)->max_concurrent_streams = 500;
+    rig_add(r, 0, 0, 0, 1);
+    for (uint32_t i = 0; i < 3; i++)
+        rig_connect(rig_client(r, i));
+    rig_run(r, 5 * RIG_MS);
+    /* One that reads nothing of its answers. */
+    for (int i = 0; i < 80; i++) {
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 << 20, .no_read = true});
+        rig_run(r, 4 * RIG_MS);
+    }
+    assert_true(r->serve.sessions->overloaded);
+    assert_true(packet_pool_in_use(rig_gateway(r)->pool) < 1900);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < r->call_count; i++)
+        refused += r->call[i]->reset && r->call[i]->reset_code == HTTP2_REFUSED_STREAM;
+    assert_true(refused > 0 && drops(r, STATS_DROP_H2_OVERLOAD) == refused);
+    /* A newcomer is refused, not dropped, and hears of the limit. */
+    struct rig_call *c = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(c->reset && c->reset_code == HTTP2_REFUSED_STREAM);
+    assert_int_equal(rig_client(r, 1)->session->h2->peer_max_streams, 1);
+    assert_int_equal(rig_client(r, 2)->session->h2->peer_max_streams, 500);
+    /* Who keeps all that is ended; then everything is as before. */
+    rig_run(r, 600 * RIG_MS);
+    assert_null(rig_client(r, 0)->session);
+    assert_int_equal(rig_client(r, 0)->goaway_code, HTTP2_ENHANCE_YOUR_CALM);
+    assert_int_equal(drops(r, STATS_DROP_H2_HOARDER), 1);
+    rig_run(r, 20 * RIG_MS);
+    assert_false(r->serve.sessions->overloaded);
+    assert_int_equal(rig_client(r, 1)->session->h2->peer_max_streams, 500);
+    c = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(c, 0));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +539,8 @@ int main(void)
         cmocka_unit_test(test_age_up),
         cmocka_unit_test(test_no_handshake),
         cmocka_unit_test(test_half_a_header_block),
+        cmocka_unit_test(test_half_blocks_of_many),
+        cmocka_unit_test(test_overload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
