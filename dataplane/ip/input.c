@@ -18,9 +18,10 @@ static inline bool believes_device(struct port_state *port, const struct packet 
 static inline bool vouched(const struct port_state *port, const struct packet *p, const uint8_t *tcp, uint32_t len, uint64_t pseudo)
 {
     uint16_t field;
+    if ((port->c.flags & IP_RX_CSUM) == 0 || (packet_rx_flags(p) & PACKET_RX_L4_PARTIAL) == 0)
+        return false;
     memcpy(&field, tcp + 16, 2);
-    return (packet_rx_flags(p) & PACKET_RX_L4_PARTIAL) != 0 && (port->c.flags & IP_RX_CSUM) != 0 &&
-           field == ip_sum_fold(pseudo + pseudo_tail(PROTO_TCP, len));
+    return field == ip_sum_fold(pseudo + pseudo_tail(PROTO_TCP, len));
 }
 
 static bool segment_sum_right(struct ip *ip, struct port_state *port, const struct packet *p, const uint8_t *tcp,

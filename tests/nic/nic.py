@@ -47,7 +47,7 @@ class GuestLab(Lab):
             self.gateway.end()  # a kernel under emulation that loses its timer on a busy machine never comes up
         wait_for(30, f"the gateway runs in its guest (its words: {tail(self.log, 5)})", lambda: self.gateway_gone() or self.http("/healthz")[0] == 200)
 
-    def booted(self, seconds=25):
+    def booted(self, seconds=40):
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.gateway.poll() is None:
             if self.log_lines("guest: hugepages"):
@@ -180,6 +180,6 @@ def whole(nic, words):
 
 
 CHECKS = [
-    {"name": "nic-igb", "run": whole("igb", "Intel 82576 (igb)"), "limit": 180},
-    {"name": "nic-virtio", "run": whole("virtio", "virtio of two queue pairs"), "limit": 180},
+    {"name": "nic-igb", "run": whole("igb", "Intel 82576 (igb)"), "limit": 240},
+    {"name": "nic-virtio", "run": whole("virtio", "virtio of two queue pairs"), "limit": 240},
 ]
