@@ -179,9 +179,11 @@ static int numa_node(const struct config *c)
         const char *device = c->ports[i].device;
         char path[128];
         int node = -1;
-        snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s%.*s/numa_node", strchr(device, ':') != strrchr(device, ':') ? "" : "0000:",
-                 (int)strcspn(device, ","), device);
-        FILE *f = strncmp(device, "net_", 4) != 0 ? fopen(path, "r") : NULL;
+        if (device == NULL || strncmp(device, "net_", 4) == 0) /* not a PCI address */
+            continue;
+        bool domain = strchr(device, ':') != strrchr(device, ':');
+        snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s%.*s/numa_node", domain ? "" : "0000:", (int)strcspn(device, ","), device);
+        FILE *f = fopen(path, "r");
         if (f != NULL) {
             if (fscanf(f, "%d", &node) != 1)
                 node = -1;
