@@ -307,10 +307,10 @@ def calls_check(name, *arguments):
 
 CHECKS = [
     calls_check("tap-2", DEVICE, 2, GATEWAY4, nothing, "net_tap"),
-    calls_check("af-packet-1", AF_PACKET, 1, GATEWAY4, one_queue, "net_af_packet"),
+    {**calls_check("af-packet-1", AF_PACKET, 1, GATEWAY4, one_queue, "net_af_packet"), "long_only": True, "long_words": "the kinds of calls over net_af_packet and net_memif with one worker"},
     calls_check("af-packet-2", AF_PACKET2, 2, GATEWAY6, two_queues, "net_af_packet of two queues"),
     calls_check("af-xdp-1", AF_XDP, 1, GATEWAY6, one_queue, "net_af_xdp"),
-    calls_check("memif-1", MEMIF, 1, GATEWAY4, testpmd, "net_memif to dpdk-testpmd"),
+    {**calls_check("memif-1", MEMIF, 1, GATEWAY4, testpmd, "net_memif to dpdk-testpmd"), "long_only": True},
     calls_check("memif-2", MEMIF, 2, GATEWAY6, testpmd, "net_memif to dpdk-testpmd"),
     calls_check("tap-vlan-2", DEVICE.replace("pen0", "pen5"), 2, GATEWAY4, bridged, "VLAN 42 on net_tap", tagged),
     calls_check("af-packet-vlan-1", AF_PACKET, 1, GATEWAY6, bridged_veth, "VLAN 42 on net_af_packet", tagged),
