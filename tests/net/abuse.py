@@ -328,8 +328,7 @@ def abuse(report, work, build, asan):
         attack(scene)
         failed = load.failures()
         expect(not failed, f"beside {attack.__name__} well-behaved calls failed: {failed[:5]}")
-    summary = load.stop()
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"the well-behaved client: {summary}")
+    summary = load.stop_unharmed("the well-behaved client: ")
     idle = wait_for(10, "every stream is over", lambda: lab.objects_in_use().get("rpc", 0) == 0 and lab.objects_in_use())
     report.ok(f"none of {summary['ok']} well-behaved calls beside all of these failed, and none reconnected; rpc, streams: "
               f"{idle.get('rpc', 0):.0f}, {idle.get('http2_streams', 0):.0f} in use afterwards")

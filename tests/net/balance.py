@@ -46,8 +46,7 @@ def weights(report, work, build, asan):
     lab.backends["b3"].register(0)
     time.sleep(1)
     shares_right(load.count(2), {"b1": 5, "b2": 3, "b3": 0}, 500)
-    summary = load.stop()
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    load.stop_unharmed()
     report.ok(f"weights 5:3:2 set in etcd under load hold a second later, nobody is reconnected, weight 0 drains: {result['backends']}")
 
 

@@ -92,8 +92,7 @@ def etcd_outage(report, work, build, asan):
     time.sleep(1)
     result = load.count(1)
     expect(set(result["backends"]) == {"b1", "b2", "b4"}, f"after the return: {result}")
-    summary = load.stop()
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    summary = load.stop_unharmed()
     report.ok(f"etcd stopped for {seconds} s under load: none of {summary['ok']} calls failed, stale_seconds rose to {stale:.0f} and fell, "
               f"the change made meanwhile was applied {time.monotonic() - back:.1f} s after")
 

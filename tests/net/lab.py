@@ -201,8 +201,28 @@ class Load:
             self.process.terminate()
         return self.finish(seconds)
 
+    def stop_unharmed(self, words="", seconds=40):
+        """It ends, and no call of it has failed, nor has it had to connect again; gives its summary."""
+        summary = self.stop(seconds)
+        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{words}{summary}; {self.failures()[:3]}")
+        return summary
+
     def finish(self, seconds=60):
         return self.find(lambda line: line.get("summary") or "hung" in line, seconds, "does not end")
+
+
+def count_all(loads, seconds):
+    """All calls of all loads that begin within the next seconds, by backend."""
+    for load in loads:
+        load.window()
+    time.sleep(seconds)
+    for load in loads:
+        load.window()
+    counts = {}
+    for load in loads:
+        for name, n in load.result(load.window_number - 1)["backends"].items():
+            counts[name] = counts.get(name, 0) + n
+    return counts
 
 
 class Lab:
@@ -301,6 +321,9 @@ class Lab:
                  if series == name and all((k, v) in have for k, v in labels.items())]
         return sum(found) if found else None
 
+    def event(self, name):
+        return self.metric("penstock_events_total", event=name) or 0
+
     def objects_in_use(self):
         return {dict(labels)["kind"]: value for (name, labels), value in self.metrics().items()
                 if name == "penstock_objects" and dict(labels)["state"] == "in_use"}
@@ -339,6 +362,10 @@ class Lab:
                 fields = file.read().rsplit(")", 1)[1].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def end_well(self):
+        status = self.end_gateway()
+        expect(status == 0, f"exit status {status}:\n{tail(self.log, 40)}")
 
     def end_gateway(self, seconds=30):
         self.gateway.terminate()

@@ -5,7 +5,7 @@ On each: equal shares; weights changed under load; a backend killed, and back; o
 import time
 
 from balance import WEIGHTED, shares_right
-from devices import AF_PACKET, AF_PACKET2, AF_XDP, DEVICE, MEMIF, bridged, bridged_veth, end, nothing, one_queue, tagged, testpmd, two_queues
+from devices import AF_PACKET, AF_PACKET2, AF_XDP, DEVICE, MEMIF, bridged, bridged_veth, nothing, one_queue, tagged, testpmd, two_queues
 from failures import came_back
 from lab import GATEWAY4, GATEWAY6, Load, expect, wait_for
 from workers import workers_lab
@@ -94,7 +94,7 @@ def main_job(device, workers, target, prepare, words, change=None):
         etcd_away(lab, load, words)
         summary = load.stop()
         expect(summary["failed"] == failed and summary["reconnects"] == 0, f"{words}: {summary}; {load.failures()[:3]}")
-        end(lab)
+        lab.end_well()
         report.ok(f"{words}: {summary['ok']} calls, {failed} failed with the killed backend, none else")
     return check
 

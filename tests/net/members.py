@@ -129,8 +129,7 @@ def fail_over(report, work, build, asan):
         undo(used)
         wait_for(BOUND, f"{words}: all three members answer again", lambda: all(healthy(port) for port in PORTS))
         took[f"{words}, back"] = changes(lab, f"{words}2")
-    summary = load.stop()
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    summary = load.stop_unharmed()
     report.ok(f"the etcd member in use killed, then hung: none of {summary['ok']} calls failed, a change was known after "
               f"{', '.join(f'{k} {v:.1f} s' for k, v in took.items())}")
 
@@ -164,8 +163,7 @@ def quorum(report, work, build, asan):
     fresh = time.monotonic() - began
     members.signal(others[1], signal.SIGCONT)
     took = changes(lab, "c1")
-    summary = load.stop()
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+    summary = load.stop_unharmed()
     report.ok(f"the etcd member in use without its quorum: none of {summary['ok']} calls failed, fresh {fresh:.1f} s after the quorum's return began, a change "
               f"known in {took:.1f} s; the log: {warned[0].split(': ', 1)[1].strip()[:120]}")
 

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 
-from devices import DEVICE, all_calls, end, link_exists, run, tap_open
+from devices import DEVICE, all_calls, link_exists, run, tap_open, wire_to
 from lab import GATEWAY4, GATEWAY6, Load, expect, tail, wait_for
 from workers import by_worker, spread_loads, workers_lab
 
@@ -68,12 +68,7 @@ def pieces(frame, number, dice):
 
 def cutter():
     tap, dice, number = tap_open("pen0"), random.Random(int(sys.argv[-1])), 0
-    wait_for(30, f"{LINK} exists", lambda: link_exists(LINK))
-    with open(f"/proc/sys/net/ipv6/conf/{LINK}/disable_ipv6", "w") as file:
-        file.write("1")
-    run("ip", "link", "set", LINK, "up")
-    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-    wire.bind((LINK, 0))
+    wire = wire_to(LINK)
     while True:
         for ready in select.select([tap, wire], [], [])[0]:
             if ready is wire:
@@ -94,10 +89,6 @@ def cut_link(work):
 
 
 # ---- checks ----
-
-def event(lab, name):
-    return lab.metric("penstock_events_total", event=name) or 0
-
 
 def drops(lab, reason):
     return lab.metric("penstock_drops_total", reason=reason) or 0
@@ -137,13 +128,12 @@ def in_fragments(workers, target, every_kind):
         wait_for(5, "overlaps are refused", lambda: drops(lab, "fragment_overlap") >= 100)
         result = load.count(2)
         expect(result["ok"] > 100 and result["failed"] == 0, f"{words}, with a flood of others' fragments: {result}")
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{words}: {summary}")
-        whole, handed = event(lab, "ip_reassembled"), lab.metric("penstock_handovers_total") or 0
+        load.stop_unharmed(f"{words}: ")
+        whole, handed = lab.event("ip_reassembled"), lab.metric("penstock_handovers_total") or 0
         expect(whole > 500, f"{words}: {whole} datagrams were put together")
         expect(lab.objects_in_use()["reassemblies"] <= 512 * workers, f"{lab.objects_in_use()}")
         expect(workers == 1 or (handed > 200 and all(w["packets_in"] > 0 for w in by_worker(lab))), f"{handed} hand-overs")
-        end(lab)
+        lab.end_well()
         report.ok(f"{words} to {target}: {whole:.0f} datagrams put together ({before:.0f} waited), {handed:.0f} hand-overs, no call failed, through a flood of "
                   f"fragments too")
     return check
@@ -186,10 +176,10 @@ def icmp_errors(report, work, build, asan):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         for _ in range(500):
             s.sendto(b"flood", ("198.18.0.2", 4243))
-    wait_for(3, "what is beyond the rate is held back", lambda: event(lab, "icmp_errors_held_back") > 0)
-    sent = event(lab, "icmp_errors_out")
+    wait_for(3, "what is beyond the rate is held back", lambda: lab.event("icmp_errors_held_back") > 0)
+    sent = lab.event("icmp_errors_out")
     expect(4 <= sent < 500, f"{sent} errors for 504 packets")
-    end(lab)
+    lab.end_well()
     report.ok(f"ICMP errors: {seen}; of 500 more datagrams to a closed port {sent - 4:.0f} were answered")
 
 
@@ -208,9 +198,8 @@ def news(report, work, build, asan):
             result = load.count(1.5)
             expect(result["ok"] > 30 and result["max_us"] < 3000000, f"after a new MAC address, worker {getattr(load, 'worker', 'any')}: {result}")
     for load in loads:
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
-    end(lab)
+        load.stop_unharmed()
+    lab.end_well()
     report.ok("three new MAC addresses of the neighbour, each told once: four connections on two workers, and IPv6, go on")
 
 

@@ -2,7 +2,7 @@
 import signal
 import time
 
-from lab import Lab, Load, expect, wait_for
+from lab import Lab, Load, count_all, expect, wait_for
 from workers import spread_loads, workers_lab
 
 
@@ -13,15 +13,7 @@ def subsets(report, work, build, asan):
     expect(lab.metric("penstock_connection_budget", cluster="echo") == 6, f"the budget is {lab.metric('penstock_connection_budget')}")
     wait_for(3, "the log states the budget", lambda: lab.log_lines("endpoints, 6 connections of 2 workers (24 at most)"))
     loads = spread_loads(lab, 2, "--rate", 100)
-    for load in loads:
-        load.window()
-    time.sleep(3)
-    for load in loads:
-        load.window()
-    counts = {}
-    for load in loads:
-        for name, n in load.result(1)["backends"].items():
-            counts[name] = counts.get(name, 0) + n
+    counts = count_all(loads, 3)
     total = sum(counts.values())
     expect(len(counts) == 6 and all(abs(n - total / 6) <= 0.05 * total for n in counts.values()), f"shares: {counts}")
     before = lab.metric("penstock_endpoint_connects_total")
@@ -33,8 +25,7 @@ def subsets(report, work, build, asan):
     moved = lab.metric("penstock_endpoint_connects_total") - before
     expect(1 <= moved <= 8, f"one endpoint came and one went, and {moved} connections were made")
     for load in loads:
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+        load.stop_unharmed()
     report.ok(f"subset_size 3 of 6 endpoints on 2 workers: 6 connections, shares {counts}; one that comes and one that goes make {moved:.0f} new connections, no call failed")
 
 
@@ -96,9 +87,8 @@ def retry_policy(report, work, build, asan):
         victim.start()
         victim.register(lease=lab.etcd.lease(60))
         lab.wait_ready(3)
-    summary = load.stop()
+    summary = load.stop_unharmed()
     retried = lab.metric("penstock_retries_total", kind="policy") or 0
-    expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
     expect(retried > 0, "no call was retried: nothing was in flight when backends were killed")
     path = f"{work}/penstock.conf"
     with open(path) as file:

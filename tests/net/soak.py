@@ -302,8 +302,7 @@ def at_rest(report, lab, idle, files):
     settle(lab, idle)
     report.ok(f"every penstock_objects in-use count is back at its idle value: {shown(idle)}")
     wait_for(10, f"as many open files as before, {files}", lambda: len(os.listdir(f"/proc/{lab.gateway.pid}/fd")) <= files + KEPT_FILES)
-    status = lab.end_gateway()
-    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+    lab.end_well()
     expect(not reports(lab), f"{len(reports(lab))} reports: {reports(lab)[:3]}")
     report.ok("no report of a sanitizer, at its end neither")
 

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 
-from lab import GATEWAY4, GATEWAY6, Lab, Load, Wrong, expect, tail, wait_for
+from lab import GATEWAY4, GATEWAY6, Lab, Load, Wrong, count_all, expect, wait_for
 
 DEVICE = "net_tap0,iface=pen0"
 
@@ -57,24 +57,13 @@ def thirds(report, work, build, asan, device=DEVICE, words="a tap of two queues"
     loads = spread_loads(lab, each, "--rate", 60, workers=workers)
     expect(clients_on(lab) == [each] * workers, f"client connections by worker: {clients_on(lab)}")
     before = by_worker(lab)
-    for load in loads:
-        load.window()
-    time.sleep(6)
-    for load in loads:
-        load.window()
-    after = by_worker(lab)
-    counts, total = {}, 0
-    for load in loads:
-        window = load.result(1)
-        total += window["ok"]
-        for name, n in window["backends"].items():
-            counts[name] = counts.get(name, 0) + n
+    counts = count_all(loads, 6)
+    total, after = sum(counts.values()), by_worker(lab)
     expect(len(counts) == 3 and all(abs(n - total / 3) <= 0.02 * total / 3 for n in counts.values()), f"shares of {total}: {counts}")
     busy = [a["busy_seconds"] - b["busy_seconds"] for a, b in zip(after, before)]
     expect(min(busy) > least_busy * max(busy), f"busy seconds by worker: {busy}")
     for load in loads:
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+        load.stop_unharmed()
     return_ok(report, lab, f"{len(loads)} connections over {workers} workers on {words}: {total} calls as {counts}, "
               f"busy {', '.join(f'{b:.2f} s' for b in busy)}, {lab.metric('penstock_handovers_total') or 0:.0f} hand-overs")
     return lab
@@ -83,8 +72,7 @@ def thirds(report, work, build, asan, device=DEVICE, words="a tap of two queues"
 def return_ok(report, lab, words):
     full = lab.metric("penstock_drops_total", reason="handover_full") or 0
     expect(full == 0, f"{full} packets found a full hand-over ring")
-    status = lab.end_gateway()
-    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+    lab.end_well()
     report.ok(words)
 
 
@@ -104,9 +92,7 @@ def silence(report, work, build, asan):
         time.sleep(2)
     ok = 0
     for load in loads:
-        summary = load.stop()
-        ok += summary["ok"]
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+        ok += load.stop_unharmed()["ok"]
     handed = lab.metric("penstock_handovers_total") or 0
     expect(handed > before, f"no flow came back on another queue: {before} hand-overs before the last silence, {handed} after it")
     rsts = lab.metric("penstock_events_total", event="tcp_rsts_out") or 0
@@ -159,11 +145,9 @@ def held(report, work, build, asan):
     results = [load.count(1) for load in loads]
     expect(all(r["ok"] > 40 for r in results), f"after it turns again: {results}")
     for load in loads:
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
+        load.stop_unharmed()
     wait_for(20, "what it held comes back", lambda: all(lab.objects_in_use().get(kind, 0) <= objects.get(kind, 0) + 64 for kind in ("packet_receive", "packet_send")))
-    status = lab.end_gateway()
-    expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+    lab.end_well()
     report.ok(f"a worker's thread held for three seconds: the other went on, the watchdog spoke, memory grew by {grown} KiB, no call failed")
 
 

@@ -9,10 +9,8 @@ Everything is emulated in software (TCG), whatever the machine offers.  tests/ni
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
-import time
 
 MODULES = ["failover", "net_failover", "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_net",
            "irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"]

@@ -10,7 +10,7 @@ import urllib.request
 
 from devices import run
 from guest import Guest
-from lab import GATEWAY4, GATEWAY6, Lab, Load, expect, tail, wait_for
+from lab import GATEWAY4, GATEWAY6, Lab, Load, count_all, expect, tail, wait_for
 from workers import by_worker
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -69,32 +69,20 @@ class GuestLab(Lab):
         return int(re.search(r"status (\d+)", line)[1])
 
 
-def event(lab, name):
-    return lab.metric("penstock_events_total", event=name) or 0
-
-
 def load_spread(report, lab, words):
     """Connections of clients on both families, and of both workers to three backends: whose is what, and does it come to him?"""
     lines = lab.log_lines('port "front"', "2 queues", "key and table are ours, read back")
     expect(lines, f"RSS is not ours: {lab.log_lines('port ')}")
     loads = [Load(lab, "--channels", 1, "--rate", 25, "--size", 200, target=target).flowing() for target in 6 * [GATEWAY4] + 6 * [GATEWAY6]]
     before = {name: lab.metric(name) or 0 for name in ("penstock_handovers_total", "penstock_drops_total")}
-    by_device = event(lab, "owners_by_device_hash")
-    for load in loads:
-        load.window()
-    time.sleep(3)
-    for load in loads:
-        load.window()
-    counts = {}
-    for load in loads:
-        for name, n in load.result(1)["backends"].items():
-            counts[name] = counts.get(name, 0) + n
+    by_device = lab.event("owners_by_device_hash")
+    counts = count_all(loads, 3)
     total = sum(counts.values())
     expect(len(counts) == 3 and all(abs(n - total / 3) <= 0.02 * total / 3 + 2 for n in counts.values()), f"shares of {total}: {counts}")
     workers = by_worker(lab)
     expect(all(w["connections"]["client"] > 0 for w in workers), f"clients by worker: {workers}")
     handed = (lab.metric("penstock_handovers_total") or 0) - before["penstock_handovers_total"]
-    hashes = event(lab, "owners_by_device_hash") - by_device
+    hashes = lab.event("owners_by_device_hash") - by_device
     lied = lab.metric("penstock_drops_total", reason="device_hash_lied") or 0
     expect(lied == 0, "the device's hash is not ours")
     expect(handed == 0, f"{handed} segments were handed over: {workers}, {lab.http('/api/v1/connections')[1]}")
@@ -103,12 +91,6 @@ def load_spread(report, lab, words):
     report.ok(f"{words}: RSS key and table read back; {total} calls of {len(loads)} connections as {counts}, clients by worker "
               f"{[w['connections']['client'] for w in workers]}, no hand-over, {hashes:.0f} owners by the device's hash")
     return loads
-
-
-def end_loads(loads):
-    for load in loads:
-        summary = load.stop()
-        expect(summary["failed"] == 0 and summary["reconnects"] == 0, f"{summary}; {load.failures()[:3]}")
 
 
 def link(report, lab, words, loads):
@@ -147,7 +129,7 @@ def all_calls(report, lab, words):
 def offloads(report, lab, words):
     """What the device was asked to do, it did, and did right: the kernel outside checks every segment."""
     expect(lab.log_lines('port "front"', "offloads: checksums in, checksums out, TSO"), f"offloads: {lab.log_lines('port ')}")
-    supers, sent = event(lab, "port_tx_tso"), event(lab, "port_tx_packets")
+    supers, sent = lab.event("port_tx_tso"), lab.event("port_tx_packets")
     expect(supers > 100, f"{supers} frames of {sent} were for the device to cut up")
     wrong = {reason: lab.metric("penstock_drops_total", reason=reason) or 0 for reason in ("l4_checksum", "l4_partial_checksum", "ip_checksum", "device_checksum_lied",
                                                                                            "device_hash_lied", "port_tx_refused", "port_rx_scattered")}
@@ -171,11 +153,11 @@ def whole(nic, words):
         report.note(f"{words}: serves {time.monotonic() - began:.1f} s after the start")
         loads = load_spread(report, lab, words)
         link(report, lab, words, loads)
-        end_loads(loads)
+        for load in loads:
+            load.stop_unharmed()
         all_calls(report, lab, words)
         offloads(report, lab, words)
-        status = lab.end_gateway()
-        expect(status == 0, f"exit status {status}:\n{tail(lab.log, 40)}")
+        lab.end_well()
     return check
 
 
