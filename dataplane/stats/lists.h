@@ -141,6 +141,8 @@
     X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
     X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
+    X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                  \
+    X(DEVICE_SUMS_REFUTED, "device_tx_checksums_refuted")                                                                \
     X(OWNERS_BY_DEVICE, "owners_by_device_hash")                                                                       \
     X(PORT_TX_SUPERS, "port_tx_tso")                                                                                   \
     X(TURNS, "turns")                                                                                                  \
