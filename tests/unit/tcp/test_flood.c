@@ -213,12 +213,36 @@ static void guessing_opens_nothing(void **state)
     close_host(f);
 }
 
+/* Others go on to be given out: one that is kept for the third period opens nothing, one of the period before does. */
+static void a_cookie_does_not_keep(void **state)
+{
+    (void)state;
+    const uint64_t period = 1ull << 36;
+    for (uint32_t periods = 0; periods < 4; periods++) {
+        struct flood *f = &flood;
+        open_host(f, 100, 0);
+        f->now = 100 * period + period / 2;
+        struct base_flow e = earnest(0);
+        segment(f, &e, 100, 0, TCP_SYN, 0);
+        turn(f);
+        for (uint32_t i = 0; i < periods; i++) {
+            f->now += period;
+            flood_in(f, i, 1);
+        }
+        segment(f, &e, 101, f->our_isn[0] + 1, TCP_ACK, 10);
+        turn(f);
+        assert_int_equal(f->accepted, periods <= 1);
+        close_host(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(earnest_peers_get_through),
         cmocka_unit_test(a_hundred_thousand_half_open),
         cmocka_unit_test(guessing_opens_nothing),
+        cmocka_unit_test(a_cookie_does_not_keep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
