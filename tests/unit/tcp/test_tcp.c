@@ -428,6 +428,13 @@ static void time_wait_recycles_its_oldest(void **state)
         assert_int_equal(*net.host[0].stats->objects[1].in_use, i < 4 ? i + 1 : 4);
     }
     assert_int_equal(net.host[0].stats->drops[STATS_DROP_TCP_TIMEWAIT_FULL], 6);
+    uint32_t found = 0; /* who was forgotten is not found any more */
+    for (uint32_t port = c.port_low; port <= c.port_high; port++) {
+        struct base_flow f = tcp_net_flow(&net, 0, 80);
+        f.local_port = (uint16_t)port;
+        found += tcp_timewait_find(net.host[0].tcp, &f) != NULL;
+    }
+    assert_int_equal(found, 4);
     assert_true(tcp_idle(net.host[1].tcp));
     tcp_net_fini(&net);
 }
