@@ -132,6 +132,7 @@ struct config {
         uint32_t connections;
         uint32_t streams;
         uint32_t high_water; /* percent */
+        uint32_t stream_window;
     } limits;
     struct config_port ports[CONFIG_PORTS_MAX];
     unsigned port_count;

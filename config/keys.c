@@ -33,6 +33,9 @@ static const struct config_key limits_keys[] = {
     {"high_water", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.high_water), .initial = "85", .low = 20, .high = 99, .restart = "limits", .example = "85",
      .help = "Above this share of its packet buffers, in percent, a worker refuses new streams (REFUSED_STREAM), lowers MAX_CONCURRENT_STREAMS for those who ask, and "
              "ends connections that keep much and read nothing; 10 below it that ends."},
+    {"stream_window", CONFIG_KEY_SIZE32, .offset = offsetof(struct config, limits.stream_window), .initial = "4MiB", .low = 64 * KIB, .high = 64 * MIB, .restart = "limits",
+     .example = "\"4MiB\"", .help = "How large the window of a stream may grow, of clients and of backends. It begins with 64 KiB, and doubles where a sender is found to wait "
+             "for it while the other side reads what comes; all that grew take at most a quarter of a worker's packet buffers. `\"64KiB\"`: none grows."},
 };
 static const struct config_table limits_table = {KEYS(limits_keys)};
 

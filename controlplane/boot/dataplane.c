@@ -105,6 +105,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->streams = c->limits.streams / b->workers + 64;
     out->max_header_list_size = max_header_list(c);
     out->high_water = c->limits.high_water;
+    out->stream_window = c->limits.stream_window;
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;
@@ -112,6 +113,8 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
     out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
+    if (out->tcp.rcvbuf < out->stream_window) /* a window that TCP would not let in is none */
+        out->tcp.rcvbuf = out->tcp.sndbuf = out->stream_window;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
     out->tcp.keepalive_ns = c->tcp.keepalive_ns;

@@ -2,11 +2,11 @@
  *
  *            load, check: any fault -> refused, every sentence told, nothing has happened
  *              |
- *   SETTLED ---+--> WARMING --every new cluster that routes name is warm, or WARM_NS--> (switch) --> LEAVING --LINGER_NS--> SETTLED
- *                   new clusters are looked up and connected;          ports, listeners, routes and clusters       clusters that it
- *                   nothing leads to them yet                          change in one version of the snapshot       lacks are drained
+ *   SETTLED ---+--> WARMING --every cluster that only the new routes name is warm, or WARM_NS--> (switch) --> LEAVING --LINGER_NS--> SETTLED
+ *                   clusters that are new are looked up and connected,             ports, listeners, routes and clusters     clusters that it
+ *                   nothing leads to them yet                                      change in one version of the snapshot     lacks are drained
  *
- * WARMING is left at once where no cluster is new, LEAVING where none is gone.  The second pause is for clients of a listener that is gone as well: until
+ * WARMING is left at once where each such cluster is READY on every worker (one that nothing led to may be in back-off on some), LEAVING where none is gone.  The second pause is for clients of a listener that is gone as well: until
  * they have their final GOAWAY their calls go where they went.  A configuration that is accepted meanwhile waits; of several the latest is used. */
 #include "internal.h"
 
@@ -137,12 +137,12 @@ static bool routed(const struct config *c, const char *cluster)
     return false;
 }
 
-/* The first new cluster that routes will need and that has nothing READY yet; NULL: none. */
+/* The first cluster that only the new routes lead to and that has nothing READY on some worker yet; NULL: none. */
 static const char *cold(const struct boot *b)
 {
     for (unsigned i = 0; i < b->next->cluster_count; i++) {
         const char *name = b->next->clusters[i].name;
-        if (has_cluster(b->config, name) || !routed(b->next, name))
+        if (routed(b->config, name) || !routed(b->next, name))
             continue;
         const struct membership_cluster *c = membership_find(b->membership, name);
         if (c != NULL && !membership_warm(b->membership, c))

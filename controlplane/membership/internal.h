@@ -6,6 +6,7 @@
 
 #define MEMBERSHIP_BUCKETS 16384 /* of the table by (cluster, address); a power of two */
 
+#define MEMBERSHIP_REACHED_NS 2000000000ull /* between two such pieces of news about an endpoint */
 #define MEMBERSHIP_HOLD_NS 5000000000ull /* an endpoint that its source dropped serves no longer than this */
 
 struct membership_hand {
@@ -17,7 +18,8 @@ struct membership_hand {
 struct membership_node {
     struct membership_endpoint e;
     struct membership_node *next_hash;
-    bool renewed; /* waits for membership_renewed_next() */
+    bool renewed;        /* waits for membership_renewed_next() */
+    uint64_t reached_ns; /* when a worker reached it last while others were in back-off */
 };
 
 struct membership_home {

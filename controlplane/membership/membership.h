@@ -79,7 +79,7 @@ void membership_merge(struct membership *m, const struct config *c, uint64_t now
 bool membership_fits(const struct membership *m, const struct config *c);
 /* Once a turn of the control loop.  Endpoints that were kept until others were READY leave. */
 void membership_tick(struct membership *m, uint64_t now);
-/* Nothing is gained by waiting: its source has answered, and on every worker an endpoint is READY or none is about to be. */
+/* Its source has answered, and every worker has an endpoint that is READY, or none that could be.  One in TRANSIENT_FAILURE could: it is tried again. */
 bool membership_warm(const struct membership *m, const struct membership_cluster *c);
 /* No worker knows the cluster any more, so that its id may serve another name. */
 void membership_forget(struct membership_cluster *c);
@@ -97,7 +97,7 @@ unsigned membership_set(struct membership *m, struct membership_cluster *c, cons
                         int64_t revision, uint64_t now);
 /* The set is known to be current (a progress notice, an equal answer). */
 void membership_fresh(struct membership_cluster *c, int64_t revision, uint64_t now);
-/* An endpoint whose key was written anew: a callback-free list that publish turns into MAILBOX_RESET_BACKOFF orders. */
+/* An endpoint whose key was written anew, or that one worker has reached while another is in back-off: a callback-free list that publish turns into MAILBOX_RESET_BACKOFF orders. */
 bool membership_renewed_next(struct membership *m, uint32_t *slot, uint32_t *serial);
 
 /* By hand: beats the source's weight until MEMBERSHIP_NO_OVERRIDE is set, also if the endpoint goes and comes back meanwhile.
@@ -107,7 +107,7 @@ bool membership_override(struct membership *m, struct membership_cluster *c, con
 uint32_t membership_weight(const struct membership_endpoint *e); /* effective */
 
 /* What workers say. */
-void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state);
+void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state, uint64_t now);
 /* That it holds nothing of an endpoint that it was told is leaving. */
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial);
 /* Workers are told by this generation that it is there again: what they reported as empty is so no longer. */

@@ -79,11 +79,30 @@ static struct membership_node *reported(struct membership *m, uint32_t worker, u
     return n != NULL && n->e.serial == serial ? n : NULL;
 }
 
-void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state)
+/* What one worker has reached, the others need not wait for: their back-off may be at its longest.  An endpoint that accepts and falls at once does
+ * not get out of its back-off by turns of the workers. */
+static void reached(struct membership *m, struct membership_node *n, uint64_t now)
+{
+    if (n->reached_ns != 0 && now - n->reached_ns < MEMBERSHIP_REACHED_NS)
+        return;
+    for (uint32_t w = 0; w < m->workers; w++) {
+        if (n->e.worker_state[w] != MAILBOX_TRANSIENT_FAILURE)
+            continue;
+        n->reached_ns = now;
+        membership_node_renewed(m, n);
+        return;
+    }
+}
+
+void membership_report_state(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial, unsigned state, uint64_t now)
 {
     struct membership_node *n = reported(m, worker, slot, serial);
-    if (n != NULL && state <= MAILBOX_SHUTDOWN)
-        n->e.worker_state[worker] = (uint8_t)state;
+    if (n == NULL || state > MAILBOX_SHUTDOWN)
+        return;
+    bool news = state == MAILBOX_READY && n->e.worker_state[worker] != MAILBOX_READY;
+    n->e.worker_state[worker] = (uint8_t)state;
+    if (news)
+        reached(m, n, now);
 }
 
 void membership_report_empty(struct membership *m, uint32_t worker, uint32_t slot, uint32_t serial)
@@ -134,21 +153,24 @@ bool membership_ready_everywhere(const struct membership *m, const struct member
     return true;
 }
 
-static bool hopeful(const struct membership *m, const struct membership_cluster *c)
+/* Some endpoint could become READY there: it is not this worker that spares it. */
+static bool has_candidate(const struct membership_cluster *c, uint32_t worker)
 {
     base_list_each(it, &c->endpoints)
     {
         const struct membership_endpoint *e = base_container(it, const struct membership_endpoint, link);
-        for (uint32_t w = 0; w < m->workers; w++)
-            if (e->life == MEMBERSHIP_PRESENT && membership_weight(e) > 0 && (e->spared >> w & 1) == 0 && e->worker_state[w] != MAILBOX_TRANSIENT_FAILURE)
-                return true;
+        if (e->life == MEMBERSHIP_PRESENT && membership_weight(e) > 0 && (e->spared >> worker & 1) == 0)
+            return true;
     }
     return false;
 }
 
 bool membership_warm(const struct membership *m, const struct membership_cluster *c)
 {
-    return c->answered && (membership_ready_everywhere(m, c) || !hopeful(m, c));
+    for (uint32_t w = 0; w < m->workers; w++)
+        if (!ready_on(m, c, w) && has_candidate(c, w))
+            return false;
+    return c->answered;
 }
 
 const char *membership_state_name(const struct membership *m, const struct membership_endpoint *e)

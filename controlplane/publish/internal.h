@@ -71,7 +71,7 @@ void publish_settings_release(struct publish_settings *s);
 struct snapshot *publish_build(struct publish *p, bool *failed);
 void publish_version_free(struct snapshot *s);
 /* reports.c */
-void publish_read_reports(struct publish *p);
+void publish_read_reports(struct publish *p, uint64_t now);
 void publish_send_orders(struct publish *p, uint64_t now);
 void publish_orders_free(struct publish *p);
 

@@ -159,7 +159,7 @@ static void build_and_swap(struct publish *p, uint64_t now)
 
 uint64_t publish_turn(struct publish *p, uint64_t now)
 {
-    publish_read_reports(p);
+    publish_read_reports(p, now);
     forget(p);
     reclaim(p);
     if (p->config != NULL && p->waiting_count < PUBLISH_WAITING_MAX && changed(p))

@@ -32,11 +32,11 @@ static void order_done(struct publish *p, uint32_t worker, uint32_t id)
     }
 }
 
-static void report(struct publish *p, uint32_t worker, const struct mailbox_message *m)
+static void report(struct publish *p, uint32_t worker, const struct mailbox_message *m, uint64_t now)
 {
     switch (m->kind) {
     case MAILBOX_ENDPOINT_STATE:
-        membership_report_state(p->membership, worker, m->slot, m->serial, m->value);
+        membership_report_state(p->membership, worker, m->slot, m->serial, m->value, now);
         break;
     case MAILBOX_SLOT_EMPTY:
         slot_empty(p, worker, m);
@@ -56,12 +56,12 @@ static void report(struct publish *p, uint32_t worker, const struct mailbox_mess
     }
 }
 
-void publish_read_reports(struct publish *p)
+void publish_read_reports(struct publish *p, uint64_t now)
 {
     struct mailbox_message m;
     for (uint32_t w = 0; w < p->workers; w++)
         for (unsigned i = 0; i < REPORTS_A_TURN && mailbox_report_next(p->mailboxes[w], &m); i++)
-            report(p, w, &m);
+            report(p, w, &m, now);
 }
 
 static void order_create(struct publish *p, uint32_t slot, uint32_t serial)

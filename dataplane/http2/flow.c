@@ -64,23 +64,64 @@ static uint32_t credit_add(int32_t window, uint32_t credit, uint32_t n)
     return credit + (uint32_t)(n < room ? n : room > 0 ? room : 0);
 }
 
-void http2_conn_credit(struct http2_conn *c, uint32_t n)
+bool http2_conn_credit(struct http2_conn *c, uint32_t n)
 {
     c->recv_credit = credit_add(c->recv_window, c->recv_credit, n);
-    if (c->recv_credit >= c->recv_target / 2)
-        c->credit_pending = true;
+    if (c->recv_credit < c->recv_target / 2 || c->credit_pending)
+        return false;
+    c->credit_pending = true;
+    return true;
 }
 
-void http2_stream_credit(struct http2_stream *stream, uint32_t n)
+static __attribute__((noinline)) bool stream_due(struct stream *s)
+{
+    if (s->s.recv_credit < http2_stream_window(&s->s) / 2 || (s->flags & STREAM_CREDIT_PENDING))
+        return false;
+    s->flags |= STREAM_CREDIT_PENDING;
+    if (base_list_empty(&s->control))
+        base_list_push_back(&s->s.conn->control, &s->control);
+    return true;
+}
+
+bool http2_stream_credit(struct http2_stream *stream, uint32_t n)
 {
     struct stream *s = stream_of(stream);
     struct http2_conn *c = s->s.conn;
     if (s->s.state != HTTP2_STREAM_OPEN && s->s.state != HTTP2_STREAM_HALF_LOCAL)
-        return; /* nothing more will come */
+        return false; /* nothing more will come */
     s->s.recv_credit = credit_add(s->s.recv_window, s->s.recv_credit, n);
     if (s->s.recv_credit < (c->recv_initial + 1) / 2 || s->s.recv_credit == 0)
-        return;
-    s->flags |= STREAM_CREDIT_PENDING;
-    if (base_list_empty(&s->control))
-        base_list_push_back(&c->control, &s->control);
+        return false;
+    return stream_due(s);
+}
+
+uint32_t http2_conn_window(const struct http2_conn *c)
+{
+    return c->recv_target;
+}
+
+uint32_t http2_stream_window(const struct http2_stream *s)
+{
+    return s->conn->recv_initial + s->recv_extra;
+}
+
+void http2_conn_window_grow(struct http2_conn *c, uint32_t n)
+{
+    c->recv_target += n;
+    c->recv_credit = credit_add(c->recv_window, c->recv_credit, n);
+}
+
+void http2_stream_window_grow(struct http2_stream *s, uint32_t n)
+{
+    s->recv_extra += n;
+    s->recv_credit = credit_add(s->recv_window, s->recv_credit, n);
+}
+
+uint32_t http2_stream_window_shrink(struct http2_stream *s, uint32_t n)
+{
+    n = n < s->recv_extra ? n : s->recv_extra;
+    n = n < s->recv_credit ? n : s->recv_credit;
+    s->recv_extra -= n;
+    s->recv_credit -= n;
+    return n;
 }

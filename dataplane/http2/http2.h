@@ -78,6 +78,7 @@ struct http2_stream {
     int32_t send_window;    /* may be negative after a SETTINGS change (section 6.9.2) */
     int32_t recv_window;
     uint32_t recv_credit;   /* consumed and not yet announced */
+    uint32_t recv_extra;    /* http2_stream_window() beyond what each stream begins with */
     void *user;
     struct http2_conn *conn;
     /* http2's own links follow in the implementation's struct */
@@ -164,8 +165,17 @@ void http2_stream_reset(struct http2_stream *s, enum http2_error code);
 void http2_stream_release(struct http2_stream *s);
 bool http2_stream_closed(const struct http2_stream *s);
 
-void http2_conn_credit(struct http2_conn *c, uint32_t n);
-void http2_stream_credit(struct http2_stream *s, uint32_t n);
+/* Both: true where half of the window has come back, and a WINDOW_UPDATE becomes due by that. */
+bool http2_conn_credit(struct http2_conn *c, uint32_t n);
+bool http2_stream_credit(struct http2_stream *s, uint32_t n);
+/* What the peer may have sent, and the user not yet credited, at most. */
+uint32_t http2_conn_window(const struct http2_conn *c);
+uint32_t http2_stream_window(const struct http2_stream *s);
+/* n more, told with the next WINDOW_UPDATE.  Section 6.9.1: the window stays below 2^31; n is the caller's to bound. */
+void http2_conn_window_grow(struct http2_conn *c, uint32_t n);
+void http2_stream_window_grow(struct http2_stream *s, uint32_t n);
+/* Less by n at the most: of what it had grown, and of what has come back and was not told yet; the rest is a promise.  Returns how much. */
+uint32_t http2_stream_window_shrink(struct http2_stream *s, uint32_t n);
 
 /* last_id 2^31-1 warns (section 6.8); http2_last_id() is the real one. debug: <= 64 bytes, copied. */
 void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code, const char *debug);
@@ -189,8 +199,6 @@ bool http2_settings_received(const struct http2_conn *c);
 struct http2_conn *http2_evicted_next(struct http2 *h);
 /* The stream whose header block has come in part; 0: none. */
 uint32_t http2_block_id(const struct http2_conn *c);
-/* Walk: the stream after `s`, or the first for NULL. The current one may be released after its successor was taken. */
-struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream *s);
 
 /* Asserts what must hold between two calls. */
 void http2_conn_check(const struct http2_conn *c);

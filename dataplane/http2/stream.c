@@ -243,12 +243,6 @@ void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_even
         http2_reset_id(c, ev, c->id, HTTP2_STREAM_CLOSED);
 }
 
-struct http2_stream *http2_stream_next(struct http2_conn *c, struct http2_stream *s)
-{
-    struct base_list *l = s == NULL ? c->streams.next : stream_of(s)->link.next;
-    return l == &c->streams ? NULL : &base_container(l, struct stream, link)->s;
-}
-
 bool http2_full(const struct http2 *h)
 {
     return h->streams.in_use == h->streams.capacity;

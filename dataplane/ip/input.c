@@ -61,6 +61,8 @@ static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, ui
     r->flow.local_port = load16(tcp + 2);
     r->flow.port = index;
     r->flow.pad = 0;
+    if (unlikely(port->trials != 0))
+        trial_answer(ip, port, &r->flow, tcp);
     packet_trim(p, packet_len(p) - at - len); /* Ethernet's padding */
     packet_adj(p, at);
     return IP_TCP;

@@ -40,6 +40,9 @@ struct neighbour {
 
 /* How to reach `remote` from `local`: the headers ready made.  Valid while `epoch` is the ip's: whatever changes a
  * neighbour or an address moves the epoch, so nothing is looked up for a packet whose path is here. */
+/* Who computes TCP's checksum. */
+enum ip_sum { IP_SUM_SOFTWARE, IP_SUM_DEVICE, IP_SUM_TRIAL };
+
 struct path {
     /* ---- the key, and sums ---- */
     _Alignas(BASE_CACHE_LINE) struct base_addr remote;
@@ -48,7 +51,8 @@ struct path {
     uint16_t port;
     uint8_t head_len; /* bytes of head in use */
     bool v6;
-    bool device_csum, device_tso;
+    uint8_t sum; /* enum ip_sum */
+    bool device_tso;
     uint8_t l2_len;
     uint16_t pseudo; /* sum of addresses and protocol */
     uint16_t ip_sum; /* IPv4: of the header without total length */
@@ -59,6 +63,15 @@ _Static_assert(sizeof(struct path) == 2 * BASE_CACHE_LINE, "two lines a packet s
 
 #define ANNOUNCE_LINK_LOCAL (1u << IP_ADDRESSES_MAX)
 
+/* The evidence about a device's checksums, of one family (trial.c). */
+struct trial {
+    uint8_t state; /* enum ip_sum */
+    uint8_t tries; /* of the handshake that is watched: 0 none, 1 by the device alone, 2 by software as well */
+    uint8_t passes, failures, skipped;
+    uint32_t seq;
+    struct base_flow flow;
+};
+
 struct port_state {
     struct ip_port_config c;
     bool configured;
@@ -66,9 +79,11 @@ struct port_state {
     uint8_t announcements; /* still to make, of the addresses in `fresh` */
     uint32_t fresh;        /* bit i: address[i] is new here; ANNOUNCE_LINK_LOCAL */
     uint8_t unverified;    /* device verdicts still to be checked before they are believed */
+    uint8_t trials;        /* families whose transmit checksums are on trial */
     struct base_addr mask[IP_ADDRESSES_MAX];
     struct base_addr link_local;
     struct base_timer announce;
+    struct trial trial[2]; /* IPv4, IPv6 */
 };
 
 /* As many at once as in a second; 1 token = 1e9. */
@@ -270,5 +285,12 @@ void ip_head6(struct packet *p, const struct base_addr *from, const struct base_
               uint8_t hop_limit);
 /* Notes that the flow's next hop is dead. */
 void ip_report_unreachable(struct ip *ip, const struct base_flow *flow, uint32_t seq);
+
+/* trial.c */
+void trial_begin(struct port_state *port);
+/* Is the checksum of this segment to be left to the device, for evidence? */
+bool trial_sends(struct trial *t, const struct base_flow *flow, const uint8_t *tcp);
+/* A segment that came, whole and right. */
+void trial_answer(struct ip *ip, struct port_state *port, const struct base_flow *flow, const uint8_t *tcp);
 
 #endif

@@ -165,8 +165,11 @@ static uint32_t fresh_of(const struct port_state *before, const struct port_stat
 
 static void port_set(struct port_state *port, const struct ip_port_config *config)
 {
+    uint32_t was = port->configured ? port->c.flags : 0;
     port->c = *config;
     port->configured = true;
+    if (((was ^ config->flags) & (IP_TX_TCP_CSUM | IP_TX_TRIAL)) != 0)
+        trial_begin(port);
     port->l2_len = config->vlan != 0 ? ETH_LEN + VLAN_LEN : ETH_LEN;
     port->unverified = VERIFY_FIRST;
     /* Without an IPv6 address of the operator's there is no IPv6 here: a group matches no destination of a host. */

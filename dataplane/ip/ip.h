@@ -57,6 +57,7 @@ struct ip_prefix {
 
 enum {
     IP_TX_TCP_CSUM = 1, /* the device computes the TCP checksum */
+    IP_TX_TRIAL = 8, /* but the first handshakes shall prove it, see trial.c; until then, and if they refute it, software does both this and TSO's part */
     IP_TX_TSO = 4,      /* and cuts what is joined into segments of the size of its first */
     IP_RX_CSUM = 2, /* the device's verdict on received checksums is used; the first ones are verified, see input.c */
 };

@@ -24,14 +24,17 @@ static __attribute__((noinline)) void offload_joined(const struct path *path, st
 }
 
 /* Checksum and headers.  64 bytes are copied whatever the header's length: one store or two, and no branch. */
-static inline void frame_finish(const struct path *path, struct packet *p)
+static inline void frame_finish(struct ip *ip, const struct path *path, const struct base_flow *f, struct packet *p)
 {
     uint32_t len = packet_total(p), first = packet_len(p);
     uint8_t *tcp = packet_data(p);
     uint64_t sum = path->pseudo + (uint64_t)__builtin_bswap16((uint16_t)len);
+    bool by_device = path->sum != IP_SUM_SOFTWARE;
+    if (unlikely(path->sum == IP_SUM_TRIAL))
+        by_device = trial_sends(&ip->ports[path->port].trial[path->v6], f, tcp);
     if (unlikely(len != first))
         store16_raw(tcp + 16, path->pseudo); /* each segment's length is the device's to add */
-    else if (path->device_csum)
+    else if (by_device)
         store16_raw(tcp + 16, ip_sum_fold(sum)); /* what devices want to find there */
     else
         store16_raw(tcp + 16, (uint16_t)~ip_sum_fold(sum + ip_sum(tcp, len)));
@@ -47,7 +50,7 @@ static inline void frame_finish(const struct path *path, struct packet *p)
     packet_adj(p, IP_HEADROOM - path->head_len);
     if (unlikely(len != first))
         offload_joined(path, p, (uint32_t)(tcp[12] >> 4) * 4, first);
-    else if (path->device_csum)
+    else if (by_device)
         packet_tx_offload(p, PACKET_TX_TCP_CSUM | (path->v6 ? PACKET_TX_IPV6 : 0), path->l2_len,
                           path->head_len - path->l2_len, (uint32_t)(tcp[12] >> 4) * 4);
     else
@@ -106,8 +109,8 @@ static void path_make(struct path *path, const struct ip *ip, const struct base_
     path->head_len = (uint8_t)(port->l2_len + l3);
     path->l2_len = port->l2_len;
     path->v6 = v6;
-    path->device_csum = (port->c.flags & IP_TX_TCP_CSUM) != 0;
-    path->device_tso = (port->c.flags & IP_TX_TSO) != 0;
+    path->sum = port->trial[v6].state;
+    path->device_tso = (port->c.flags & IP_TX_TSO) != 0 && path->sum == IP_SUM_DEVICE;
     uint64_t addresses;
     if (v6) {
         write6(h, &f->local, &f->remote, PROTO_TCP, 64, 0);
@@ -141,7 +144,7 @@ static void output_wait(struct ip *ip, struct neighbour *n, const struct base_fl
         return;
     uint32_t seq = load32(packet_data(p) + 4);
     path_make(&path, ip, f, n->mac);
-    frame_finish(&path, p);
+    frame_finish(ip, &path, f, p);
     neighbour_queue(ip, n, p, f, seq);
 }
 
@@ -176,7 +179,7 @@ static __attribute__((noinline)) bool output_slow(struct ip *ip, const struct ba
     neighbour_used(ip, n, now);
     struct path *path = &ip->paths[path_slot(f)];
     path_make(path, ip, f, n->mac);
-    frame_finish(path, p);
+    frame_finish(ip, path, f, p);
     return true;
 }
 
@@ -186,7 +189,7 @@ bool ip_output(struct ip *ip, const struct base_flow *f, struct packet *p, uint6
     const struct path *path = &ip->paths[path_slot(f)];
     if (unlikely(!path_is(path, f, ip->epoch)))
         return output_slow(ip, f, p, now);
-    frame_finish(path, p);
+    frame_finish(ip, path, f, p);
     return true;
 }
 

@@ -77,10 +77,13 @@ struct proxy_budget {
     uint32_t tokens, max, ratio; /* retryThrottling, in thousandths; max 0: none */
     uint32_t credit;             /* retries that may be made, in thousandths */
     uint64_t credited_ns;
+    uint64_t window_ns;          /* when the window of BUDGET_WINDOW_NS began */
+    uint32_t begun, before;      /* RPCs in it, and in the one before */
 };
-#define BUDGET_MAX        100000 /* at most 100 retries at once */
 #define BUDGET_SHARE      200    /* each RPC begun gives a fifth of a retry ... */
-#define BUDGET_PER_SECOND 10000  /* ... and each second ten */
+#define BUDGET_PER_SECOND 10000  /* ... and each second ten: what ten seconds gave is the most that is saved up */
+#define BUDGET_WINDOW_NS  10000000000ull
+#define BUDGET_SAVED      (10 * BUDGET_PER_SECOND)
 
 /* RPCs that wait for the same: the oldest first. */
 struct proxy_queue {

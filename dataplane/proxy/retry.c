@@ -31,14 +31,29 @@ bool proxy_retell(struct proxy *p, struct proxy_rpc *rpc, enum stats_retry kind,
     return true;
 }
 
+/* A backend that dies takes all that was in flight to it with it, at once: the busier the cluster, the more may be saved up for that. */
+static void budget_earn(struct proxy_budget *b, uint64_t now)
+{
+    if (now - b->window_ns >= BUDGET_WINDOW_NS) {
+        b->before = now - b->window_ns < 2 * BUDGET_WINDOW_NS ? b->begun : 0;
+        b->begun = 0;
+        b->window_ns = now;
+    }
+    b->begun += b->begun < UINT32_MAX;
+    uint64_t rpcs = b->begun > b->before ? b->begun : b->before;
+    uint64_t most = rpcs * BUDGET_SHARE + BUDGET_SAVED;
+    most = most < UINT32_MAX ? most : UINT32_MAX;
+    uint64_t have = b->credit + BUDGET_SHARE + (now - b->credited_ns) / 1000 * BUDGET_PER_SECOND / 1000000;
+    b->credited_ns = now;
+    b->credit = (uint32_t)(have < most ? have : most);
+}
+
 void proxy_policy(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_cluster *c, const struct snapshot_method *m, uint64_t now)
 {
     struct proxy_budget *b = &p->budget[rpc->cluster];
     if (b->credited_ns == 0 || b->max != c->throttle_max || b->ratio != c->throttle_ratio)
-        *b = (struct proxy_budget){.tokens = c->throttle_max, .max = c->throttle_max, .ratio = c->throttle_ratio, .credit = BUDGET_PER_SECOND, .credited_ns = now};
-    uint64_t earned = BUDGET_SHARE + (now - b->credited_ns) / 1000 * BUDGET_PER_SECOND / 1000000;
-    b->credited_ns = now;
-    b->credit = earned + b->credit > BUDGET_MAX ? BUDGET_MAX : (uint32_t)(earned + b->credit);
+        *b = (struct proxy_budget){.tokens = c->throttle_max, .max = c->throttle_max, .ratio = c->throttle_ratio, .credit = BUDGET_SAVED, .credited_ns = now, .window_ns = now};
+    budget_earn(b, now);
     if (rpc->replay != NULL && m != NULL)
         rpc->replay->policy = m->retry;
 }

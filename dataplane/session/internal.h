@@ -46,6 +46,12 @@ void overload_tick(struct sessions *ss, uint64_t now);
 /* A new stream of a client's is to be refused. */
 bool overload_refuses(struct session *s);
 
+/* window.c */
+/* Half of the window of the stream that feeds st has come back. */
+void window_due(struct session_stream *st);
+/* The same of the connection's. */
+void window_conn_due(struct session *s);
+
 /* write.c: false / short where the transport has no room now. */
 bool write_control(struct session *s);
 bool write_headers(struct session_stream *st, const struct base_headers *h, bool end);

@@ -32,6 +32,13 @@ size_t sessions_footprint(const struct sessions_config *c)
     return n;
 }
 
+/* A quarter of what the buffers hold. */
+static uint32_t window_budget(const struct packet_pool *pool)
+{
+    uint64_t n = (uint64_t)packet_pool_size(pool) * PACKET_ROOM / 4;
+    return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
+}
+
 struct sessions *sessions_create(struct base_arena *arena, const struct sessions_config *c, struct http2 *http2, struct tcp *tcp,
                                  struct packet_pool *pool, struct stats *stats)
 {
@@ -59,6 +66,9 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->lowered);
     base_list_init(&ss->lingering);
     ss->high_water = c->high_water;
+    ss->window_most = c->stream_window;
+    ss->window_budget = c->window_budget != 0 ? c->window_budget : window_budget(pool);
+    stats_object_add(stats, "stream_window_bytes", &ss->window_used, ss->window_budget);
     ss->seed = c->seed;
     base_wheel_init(&ss->wheel, 0);
     base_list_init(&ss->all[SESSION_DOWN]);
@@ -198,8 +208,10 @@ void stream_free(struct session_stream *st)
         held_free(s->home, st->headers);
     if (st->trailers != NULL)
         held_free(s->home, st->trailers);
-    if (st->h2 != NULL)
+    if (st->h2 != NULL) {
         st->h2->user = NULL;
+        s->home->window_used -= st->h2->recv_extra;
+    }
     base_list_remove(&st->queue);
     base_list_remove(&st->link);
     if (--s->stream_count == 0)
@@ -322,7 +334,8 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
         ev->stream->user = st;
         return true;
     case HTTP2_EVENT_DATA:
-        http2_conn_credit(s->h2, ev->flow);
+        if (http2_conn_credit(s->h2, ev->flow))
+            window_conn_due(s);
         if (st == NULL || st->released)
             return false;
         if (ev->flow > ev->len)

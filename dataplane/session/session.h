@@ -1,10 +1,11 @@
 /* session: one transport and one HTTP/2 connection, joined; and back-pressure between two of them.
  *
- * Owns:   sessions, their streams' send queues, header fields that wait to be sent; how long a session lives (life.c).
+ * Owns:   sessions, their streams' send queues, header fields that wait to be sent; how long a session lives (life.c); how large a stream's
+ *         window is (window.c).
  * Uses:   base, stats, packet, transport, http2.  Knows no gRPC, no endpoint.
  * Thread: one struct sessions a worker.
  * Time:   `now`, an argument; sessions_tick() says it for the turn.
- * Memory: slabs at start-up; queued DATA in packets from `pool`, at most one stream window (64 KiB) a stream.
+ * Memory: slabs at start-up; queued DATA in packets from `pool`, at most one stream window a stream: 64 KiB, and what window_budget lets some have more.
  * Errors: false or NULL = refused, counted; a session that broke comes out of sessions_broken_next().
  *
  * Flow control, joined end to end: a DATA event's connection window is credited at once (the bytes are passed on or buffered in this
@@ -81,6 +82,8 @@ struct session {
     struct base_list age; /* in sessions.aged */
     struct base_list low; /* in sessions.lowered */
     uint64_t seen_acked, seen_ns; /* overload.c */
+    uint32_t due_us;     /* window.c: half of the connection's window had come back; 0: never */
+    uint32_t window_had; /* the largest that a stream of this session came to */
     /* -- the user's, cold ---------------------------------------------------------------------- */
     uint8_t client_len;    /* down: octets of client[]; 0: not asked for yet */
     char client[BASE_ADDR_TEXT]; /* down: the peer's address as text */
@@ -103,6 +106,8 @@ struct session_stream {
     bool end;                      /* END_STREAM is due with the last thing queued */
     bool ended;                    /* END_STREAM was written */
     bool released;
+    uint32_t due_us;   /* window.c: half of this stream's window had come back; 0: never */
+    int32_t due_open;  /* and what the reader's was then */
     struct base_list queue; /* ready, blocked or waiting */
     struct base_list link;  /* session.streams */
 };
@@ -113,6 +118,8 @@ struct sessions_config {
     uint32_t max_header_list_size; /* the largest of any listener */
     uint64_t seed;
     uint32_t high_water; /* percent of the buffers: above, new streams are refused; 0: never */
+    uint32_t stream_window; /* how large a stream's window may grow; <= 65,535: it does not */
+    uint32_t window_budget; /* octets that all streams together may have beyond 65,535 each; 0: a quarter of the buffers' */
 };
 
 struct sessions {
@@ -126,6 +133,7 @@ struct sessions {
     struct base_list retry; /* found no buffer: once more next turn */
     struct base_list broken;
     struct base_list aged, lowered, lingering;
+    uint32_t window_most, window_budget, window_used;
     uint32_t high_water;
     bool overloaded;
     uint64_t looked_tick;

@@ -141,9 +141,10 @@ static void credit(struct session_stream *st, uint32_t n)
     }
     if (n == 0 || from == NULL || from->h2 == NULL || from->h2->reset)
         return;
-    http2_stream_credit(from->h2, n);
-    if (http2_control_pending(from->session->h2))
+    if (http2_stream_credit(from->h2, n)) {
+        window_due(st);
         session_mark(from->session);
+    }
 }
 
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end)

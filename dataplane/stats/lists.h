@@ -139,8 +139,13 @@
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
     X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
+    X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
+    X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
+    X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
     X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
+    X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                  \
+    X(DEVICE_SUMS_REFUTED, "device_tx_checksums_refuted")                                                                \
     X(OWNERS_BY_DEVICE, "owners_by_device_hash")                                                                       \
     X(PORT_TX_SUPERS, "port_tx_tso")                                                                                   \
     X(TURNS, "turns")                                                                                                  \

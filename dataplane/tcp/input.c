@@ -307,10 +307,11 @@ static void fin_wait_2(struct tcp_conn *c, uint64_t now)
     }
 }
 
-/* RFC 5961 section 5.2: what is acknowledged must have been sent, and not too long ago. */
+/* RFC 5961 section 5.2: what is acknowledged must have been sent, and not too long ago; never before this connection's first byte, as Linux has it. */
 static bool ack_valid(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
-    if (base_seq_le(s->ack, c->snd_nxt) && base_seq_ge(s->ack, c->snd_una - c->max_wnd))
+    uint32_t back = c->bytes_out < c->max_wnd ? (uint32_t)c->bytes_out : c->max_wnd;
+    if (base_seq_le(s->ack, c->snd_nxt) && base_seq_ge(s->ack, c->snd_una - back))
         return true;
     stats_drop(c->tcp->stats, STATS_DROP_TCP_BAD_ACK);
     challenge(c, now);

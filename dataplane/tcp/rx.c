@@ -4,8 +4,8 @@
  *     rx:   rx_head ... rx_tail   contiguous, ends at rcv_nxt (the FIN apart); `unread` bytes
  *     ooo:  ooo_head ...          sorted, disjoint, all within (rcv_nxt, rcv_adv]; at most config.reassembly buffers
  *
- * Of bytes that arrive twice with different content the first ones stand.  Packets stay where the device put them, headers cut
- * off in place; those that outlive the turn pass through packet_keep(). */
+ * Of bytes that arrive twice with different content the first ones stand, unless all of a buffer that waits is in the one that comes.  Packets stay
+ * where the device put them, headers cut off in place; those that outlive the turn pass through packet_keep(). */
 #include "conn.h"
 
 static void push_in_order(struct tcp_conn *c, struct packet *p, uint32_t len)
@@ -89,6 +89,24 @@ static bool ooo_make_room(struct tcp_conn *c, uint32_t seq)
     return true;
 }
 
+/* [seq, seq+len) reaches over what waits at *at.  What lies wholly in it came twice, and one buffer says it all: a sender that joins what it sends again, as
+ * Linux does, would else have to send the rest once more.  To what begins in it and ends beyond, it yields its end. */
+static void ooo_overlap(struct tcp_conn *c, struct packet **at, struct packet *p, uint32_t seq, uint32_t *len)
+{
+    while (*at != NULL && base_seq_lt(tcp_buf(*at)->seq, seq + *len)) {
+        struct packet *waits = *at;
+        uint32_t from = tcp_buf(waits)->seq, end = from + tcp_buf(waits)->len;
+        bool beyond = base_seq_gt(end, seq + *len);
+        tcp_sack_twice(c, from, beyond ? seq + *len : end);
+        if (beyond) {
+            cut_back(p, len, seq + *len - from);
+            return;
+        }
+        *at = tcp_buf(waits)->next;
+        ooo_drop(c, waits);
+    }
+}
+
 static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, struct packet *p)
 {
     if (!ooo_make_room(c, seq))
@@ -105,14 +123,12 @@ static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, st
         }
         at = &tcp_buf(*at)->next;
     }
-    /* Reaching over the next one, and maybe beyond: the part beyond comes again when the hole is closed. */
-    if (*at != NULL && base_seq_lt(tcp_buf(*at)->seq, seq + len))
-        cut_back(p, &len, seq + len - tcp_buf(*at)->seq);
     p = packet_keep(p, c->tcp->pool);
     if (p == NULL) {
         stats_drop(c->tcp->stats, STATS_DROP_TCP_NO_BUFFER);
         return TCP_RX_TAKEN;
     }
+    ooo_overlap(c, at, p, seq, &len);
     *tcp_buf(p) = (struct tcp_buf){.next = *at, .seq = seq, .len = len};
     *at = p;
     c->ooo_bytes += len;
@@ -122,13 +138,35 @@ static enum tcp_rx ooo_insert(struct tcp_conn *c, uint32_t seq, uint32_t len, st
     return TCP_RX_TAKEN;
 }
 
-/* A FIN counts where all before it has come; the first one stands. */
+/* Nothing waits from `end` on. */
+static void ooo_cut(struct tcp_conn *c, uint32_t end)
+{
+    struct packet **at = &c->ooo_head;
+    while (*at != NULL && base_seq_le(tcp_buf(*at)->seq + tcp_buf(*at)->len, end))
+        at = &tcp_buf(*at)->next;
+    if (*at != NULL && base_seq_lt(tcp_buf(*at)->seq, end)) {
+        uint32_t over = tcp_buf(*at)->seq + tcp_buf(*at)->len - end;
+        cut_back(*at, &tcp_buf(*at)->len, over);
+        c->ooo_bytes -= over;
+        at = &tcp_buf(*at)->next;
+    }
+    while (*at != NULL) {
+        struct packet *p = *at;
+        *at = tcp_buf(p)->next;
+        ooo_drop(c, p);
+    }
+    tcp_sack_trim(c, end);
+}
+
+/* A FIN counts where all before it has come; the first one stands.  What a peer that contradicts itself had sent beyond it is not waited for. */
 static void fin_note(struct tcp_conn *c, uint32_t seq)
 {
     if (tcp_has(c, CONN_FIN_SEEN))
         return;
     c->flags |= CONN_FIN_SEEN;
     c->rcv_fin = seq;
+    if (c->ooo_head != NULL)
+        ooo_cut(c, seq);
 }
 
 /* Cuts what is old, beyond the window or beyond the FIN. False: nothing is left. */
@@ -169,8 +207,7 @@ enum tcp_rx tcp_rx_segment(struct tcp_conn *c, const struct tcp_segment *s, stru
         } else if (seq != c->rcv_nxt) {
             taken = ooo_insert(c, seq, len, p);
         } else {
-            if (c->ooo_head != NULL && base_seq_lt(tcp_buf(c->ooo_head)->seq, seq + len))
-                cut_back(p, &len, seq + len - tcp_buf(c->ooo_head)->seq);
+            ooo_overlap(c, &c->ooo_head, p, seq, &len);
             tcp_rx_in_order(c, p, len);
             ooo_pull(c);
             if (c->rcv_sacks > 0)

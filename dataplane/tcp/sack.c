@@ -51,8 +51,13 @@ void tcp_sack_trim(struct tcp_conn *c, uint32_t end)
 /* RFC 2883 section 4: the first block of the next ACK says what came twice. */
 void tcp_sack_twice(struct tcp_conn *c, uint32_t seq, uint32_t end)
 {
-    if (!tcp_has(c, CONN_SACK) || tcp_has(c, CONN_DSACK) || !base_seq_lt(seq, end))
+    if (!tcp_has(c, CONN_SACK) || !base_seq_lt(seq, end))
         return;
+    if (tcp_has(c, CONN_DSACK)) { /* one range; what follows on it lengthens it */
+        if (seq == c->rcv_twice.right)
+            c->rcv_twice.right = end;
+        return;
+    }
     c->flags |= CONN_DSACK;
     c->rcv_twice = (struct tcp_range){seq, end};
 }

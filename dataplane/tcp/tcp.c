@@ -7,6 +7,7 @@ void tcp_config_defaults(struct tcp_config *c)
     c->rcvbuf = 256 << 10;
     c->rcvbuf_least = 64 << 10;
     c->sndbuf = 256 << 10;
+    c->sndbuf_least = 256 << 10;
     c->reassembly = 256;
     c->sack_work = 512;
     c->sack = true;
@@ -54,6 +55,8 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
     struct tcp *t = base_arena_take(arena, sizeof(*t));
     assert((config->port_mask & (config->port_mask + 1)) == 0 && config->port_low > 0); /* a mask of low bits */
     t->config = *config;
+    if (t->config.sndbuf_least > config->sndbuf)
+        t->config.sndbuf_least = config->sndbuf;
     t->stats = stats;
     t->pool = pool;
     t->room = pool_room(pool);

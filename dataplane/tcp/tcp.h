@@ -36,6 +36,7 @@ struct tcp_config {
     uint32_t rcvbuf_least;     /* and at first; it grows while the user reads a window in a round trip */
     uint64_t rcv_memory;       /* bytes of all windows beyond which none grows; 0: half of what the pool's buffers hold */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
+    uint32_t sndbuf_least;     /* and at first; it follows twice the congestion window */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
     uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
     bool sack;                 /* offer and take RFC 2018 */

@@ -82,15 +82,24 @@ void tcp_tx_free(struct tcp_conn *c)
 
 #define BUFS_LEAST 16
 
-static uint32_t bufs_max(const struct tcp_conn *c)
+/* One congestion window in flight, and one to go on with when its ACKs come. */
+static uint32_t most_now(const struct tcp_conn *c)
 {
-    return 2 * (c->tcp->config.sndbuf / c->mss) + BUFS_LEAST;
+    const struct tcp_config *k = &c->tcp->config;
+    if (c->cwnd <= k->sndbuf_least / 2)
+        return k->sndbuf_least;
+    return c->cwnd < k->sndbuf / 2 ? 2 * c->cwnd : k->sndbuf;
+}
+
+static uint32_t bufs_for(const struct tcp_conn *c, uint32_t bytes)
+{
+    return 2 * (bytes / c->mss) + BUFS_LEAST;
 }
 
 /* No more buffers may be taken.  The division is spared to whom it cannot concern. */
 static bool bufs_full(const struct tcp_conn *c)
 {
-    return c->snd_bufs >= BUFS_LEAST && c->snd_bufs >= bufs_max(c);
+    return c->snd_bufs >= BUFS_LEAST && c->snd_bufs >= bufs_for(c, c->tcp->config.sndbuf_least) && c->snd_bufs >= bufs_for(c, most_now(c));
 }
 
 static bool writable(const struct tcp_conn *c)
@@ -109,13 +118,15 @@ static uint32_t tail_room(const struct tcp_conn *c)
 
 size_t tcp_write_room(const struct tcp_conn *c)
 {
-    uint32_t used = c->snd_end - c->snd_una, most = c->tcp->config.sndbuf;
-    if (!writable(c) || used >= most)
+    uint32_t used = c->snd_end - c->snd_una, most = c->tcp->config.sndbuf_least;
+    if (used >= most && (most = most_now(c)) <= used)
+        return 0;
+    if (!writable(c))
         return 0;
     /* Many small writes may use up the buffers before the bytes.  While few are in use what is left holds twice the buffer: no division. */
     if (c->snd_bufs <= BUFS_LEAST)
         return most - used;
-    uint32_t bufs = bufs_max(c), fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
+    uint32_t bufs = bufs_for(c, most), fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
     return fits < most - used ? fits : most - used;
 }
 
@@ -200,9 +211,10 @@ size_t tcp_write(struct tcp_conn *c, const void *data, size_t n)
 /* TCP_EVENT_WRITABLE where it was asked for and is true. */
 void tcp_tx_want(struct tcp_conn *c)
 {
+    if (!tcp_has(c, CONN_WANT))
+        return;
     size_t room = tcp_write_room(c);
-    bool enough = room >= c->tcp->config.sndbuf / 4 || (room > 0 && tcp_unsent(c) == 0);
-    if (!tcp_has(c, CONN_WANT) || !enough)
+    if (room < most_now(c) / 4 && (room == 0 || tcp_unsent(c) > 0))
         return;
     c->flags &= ~(uint32_t)CONN_WANT;
     tcp_event_post(c, TCP_EVENT_WRITABLE);

@@ -14,6 +14,14 @@ uint64_t transport_kept(const struct transport *t, uint64_t *acked)
     return (uint64_t)i.in_flight + i.unsent;
 }
 
+uint64_t transport_rtt(const struct transport *t, uint64_t *unsent)
+{
+    struct tcp_info i;
+    tcp_conn_info(t->tcp, &i);
+    *unsent = i.unsent;
+    return i.srtt_ns;
+}
+
 void transport_close(struct transport *t, uint64_t now)
 {
     if (t->kind == TRANSPORT_TCP)

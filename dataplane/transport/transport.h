@@ -71,6 +71,9 @@ static inline const struct base_flow *transport_flow(const struct transport *t)
 /* Octets that it keeps since the peer's TCP has not acknowledged them; acked: those that it has, ever. */
 uint64_t transport_kept(const struct transport *t, uint64_t *acked);
 
+/* Smoothed round-trip time, 0: not known yet; unsent: octets that were written and have not been sent for the first time. */
+uint64_t transport_rtt(const struct transport *t, uint64_t *unsent);
+
 /* FIN behind what was written; reading goes on. */
 static inline void transport_shutdown(struct transport *t, uint64_t now)
 {

@@ -9,7 +9,7 @@ static void apply_port(struct worker *w, uint32_t i, const struct snapshot_port 
     const struct port_info *info = &w->info[i];
     struct ip_port_config c = {.mtu = in->mtu, .vlan = in->vlan, .addresses = in->address_count};
     memcpy(c.mac, info->mac, 6);
-    c.flags = (info->offloads & PORT_TX_TCP_CSUM ? IP_TX_TCP_CSUM : 0u) | (info->offloads & PORT_RX_CSUM ? IP_RX_CSUM : 0u) |
+    c.flags = (info->offloads & PORT_TX_TCP_CSUM ? IP_TX_TCP_CSUM | IP_TX_TRIAL : 0u) | (info->offloads & PORT_RX_CSUM ? IP_RX_CSUM : 0u) |
               (info->offloads & PORT_TX_TSO ? IP_TX_TSO : 0u);
     for (uint32_t a = 0; a < in->address_count && a < IP_ADDRESSES_MAX; a++)
         c.address[a] = (struct ip_prefix){in->address[a], in->prefix_bits[a]};

@@ -6,7 +6,7 @@
 
 static struct sessions_config sessions_config(const struct worker_config *c)
 {
-    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed, c->high_water};
+    return (struct sessions_config){c->connections, 2 * c->streams, c->max_header_list_size, c->seed, c->high_water, c->stream_window, 0};
 }
 
 static struct http2_limits http2_limits(const struct worker_config *c)

@@ -27,6 +27,7 @@ struct worker_config {
     uint32_t slots, clusters;
     uint32_t max_header_list_size; /* the largest of any listener */
     uint32_t high_water;           /* percent of pool: beyond it new streams are refused; 0: never */
+    uint32_t stream_window;        /* how large a stream's window may grow */
     bool poll;                     /* never yield the core */
     struct tcp_config tcp;
     struct ip_config ip;

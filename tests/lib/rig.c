@@ -88,10 +88,12 @@ static void deliver(struct rig *r)
 
 /* -- hosts ------------------------------------------------------------------------------------- */
 
-static void tcp_settings(struct tcp_config *c, uint32_t connections, uint64_t seed)
+static void tcp_settings(struct tcp_config *c, uint32_t connections, uint32_t buffers, uint64_t seed)
 {
     memset(c, 0, sizeof(*c));
     tcp_config_defaults(c);
+    if (buffers != 0)
+        c->rcvbuf = c->sndbuf = buffers;
     c->connections = connections;
     c->timewait = 256;
     c->listeners = 16;
@@ -113,9 +115,10 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     if (!base_addr_parse(addr, &h->addr))
         rig_die("address");
     struct tcp_config tc;
-    tcp_settings(&tc, l->tcp_connections, r->config.seed + index);
+    tcp_settings(&tc, l->tcp_connections, r->config.tcp_buffers, r->config.seed + index);
     struct http2_limits hl = {l->connections, 2 * l->streams, 64};
-    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0};
+    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0,
+                                 index == 0 ? r->config.stream_window : 0, index == 0 ? r->config.window_budget : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
         n += pool_footprint(RIG_SLOTS) + picker_footprint(4, RIG_SLOTS) + proxy_footprint(l->streams, 4, RIG_SLOTS);
@@ -290,32 +293,39 @@ static void read_mail(struct rig *r)
         ;
 }
 
-/* What a session keeps is what its streams keep. */
-static void check_queued(const struct session *s)
+/* What a session keeps is what its streams keep.  Returns how much their windows have grown. */
+static uint64_t check_queued(const struct session *s)
 {
-    uint64_t queued = 0;
+    uint64_t queued = 0, grown = 0;
     uint32_t streams = 0;
     base_list_each(l, &s->streams)
     {
-        queued += base_container(l, struct session_stream, link)->queued;
+        const struct session_stream *st = base_container(l, struct session_stream, link);
+        queued += st->queued;
+        grown += st->h2 != NULL ? st->h2->recv_extra : 0;
         streams++;
     }
     if (queued != s->queued || streams != s->stream_count)
         rig_die("a session's counts are wrong");
+    return grown;
 }
 
 static void check(struct rig *r)
 {
     tcp_check(rig_gateway(r)->tcp);
     picker_check(r->picker);
+    uint64_t grown = 0;
     for (int role = 0; role < 2; role++)
         base_list_each(l, &r->serve.sessions->all[role])
         {
             struct session *s = base_container(l, struct session, link);
             http2_conn_check(s->h2);
             if (r->steps % 16 == 0)
-                check_queued(s);
+                grown += check_queued(s);
         }
+    const struct sessions *ss = r->serve.sessions;
+    if (ss->window_used > ss->window_budget || (r->steps % 16 == 0 && grown != ss->window_used))
+        rig_die("the sum of what windows have grown is wrong");
 }
 
 static void gateway_turn(struct rig *r)

@@ -12,6 +12,7 @@ import urllib.request
 
 from balance import shares_right
 from lab import Lab, Load, expect, wait_for
+from workers import spread_loads
 
 CONFIG = """
 dpdk: {{ eal = [ "--no-huge", "-m", "512", "--no-pci" ]; }};
@@ -506,12 +507,47 @@ def odds(report, work, build, asan):
     report.ok("a cluster without endpoints is waited for 5 s, reloads wait for each other, admin.bind moves and is refused where it can't, no call failed")
 
 
+def to_known(report, work, build, asan):
+    """Calls are led to a cluster that has been there all the time, whose only backend is back for one worker and in back-off for the other."""
+    lab = Live(work, build)
+    lab.settings.values["workers"] = 2
+    lab.settings.clusters["single"] = 'target = "static:///198.18.0.1:50070";'
+    lab.config = lab.settings.text()
+    lab.start()
+    single = lab.add("single", "198.18.0.1:50070")
+
+    def connected():
+        return lab.metric("penstock_connections", side="backend")
+    wait_for(30, "the single backend is connected to both workers", lambda: connected() == 8)
+    loads = spread_loads(lab, 2, "--rate", 100)
+    apart = rounds = 0
+    while rounds < 3 or (apart == 0 and rounds < 15):
+        rounds += 1
+        single.kill()
+        time.sleep(3.5)  # their pauses have grown to some 2 s by now, each with its own jitter
+        single.start()
+        wait_for(15, "one worker is connected again", lambda: connected() >= 7)
+        apart += connected() == 7
+        lab.settings.listeners["grpc"][2] = ["single"]
+        lab.reload()
+        time.sleep(0.5)
+        failures = [f for load in loads for f in load.failures()]
+        expect(not failures, f"{len(failures)} calls failed where routes lead to a cluster that a worker was not connected to: {failures[:3]}")
+        lab.settings.listeners["grpc"][2] = ["echo"]
+        lab.reload()
+    expect(apart > 0, "both workers were connected each time: nothing was tried")
+    for load in loads:
+        load.stop_unharmed()
+    report.ok(f"routes to a cluster that is there already, in back-off on one of two workers ({apart} of {rounds} times): no call failed")
+
+
 def reloads_workers(report, work, build, asan):
     reloads(report, work, build, asan, count=50, rate=200, workers=2)
 
 
 CHECKS = [
     {"name": "reload-odds", "run": odds},
+    {"name": "reload-to-known", "run": to_known},
     {"name": "reload-workers", "run": reloads_workers, "limit": 240},
     {"name": "reload-many", "run": many},
     {"name": "reload-by-hand", "run": by_hand},

@@ -39,7 +39,7 @@ TIERS = {
         "floods_quick",
         "abuse",
     ],
-    "interop": ["conformance", "h2spec"],
+    "interop": ["conformance", "h2spec", "cases", "ledger"],
     "soak": ["soak", "reload_sanitized"],
     "tsan": ["race"],
     "nic": ["nic"],
@@ -92,7 +92,8 @@ class Options:
         """Seconds that a check may take."""
         if self.long and "long_seconds" in check:
             return (self.seconds or check["long_seconds"]) + 600
-        return check.get("long_limit" if self.long else "limit", 90) + self.seconds
+        usual = check.get("limit", 90)
+        return (check.get("long_limit", usual) if self.long else usual) + self.seconds
 
 
 def inside(tier, name, work, options):

@@ -227,6 +227,8 @@ static void setup(struct sim *m, uint64_t seed)
     c.backends = m->backends = 1 + (uint32_t)(d >> 8) % 5;
     c.loss_ppm = (d >> 16) % 3 == 0 ? (uint32_t)(d >> 24) % 40000 : 0;
     c.jitter_ns = (d >> 20) % 3 == 0 ? 300000 : 0;
+    c.stream_window = (d >> 36) % 3 == 0 ? 0 : 200000u << (d >> 38) % 5;
+    c.window_budget = (d >> 34) % 3 == 0 ? 100000 : 0;
     m->actions = 20 + (uint32_t)(d >> 32) % 100;
     m->tight = (d >> 40) % 4 == 0;
     if (m->tight) {

@@ -148,7 +148,7 @@ static void ready_comes_and_goes(void **state)
     struct base_endpoint e;
     base_endpoint_parse("198.18.0.1:50063", &e);
     const struct membership_endpoint *m = membership_endpoint(membership_find(w->membership, "echo"), &e);
-    membership_report_state(w->membership, 1, m->slot, m->serial, MAILBOX_READY);
+    membership_report_state(w->membership, 1, m->slot, m->serial, MAILBOX_READY, 1);
     answers(w, "GET", "/readyz?cluster=echo", NULL, NULL, 200, "ready");
     answers(w, "GET", "/readyz?cluster=pay", NULL, NULL, 503, "no READY endpoint");
     w->ports_down = true;

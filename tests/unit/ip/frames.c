@@ -386,3 +386,13 @@ bool send_to(struct host *h, const char *local, const char *remote, uint32_t dat
     ip_check(h->ip);
     return ready;
 }
+
+void host_resolve(struct host *h)
+{
+    struct frame_bytes f;
+    frame_arp(&f, 1, peer_mac, "198.18.0.1", "198.18.0.2", broadcast_mac);
+    feed_frame(h, &f);
+    frame_ns(&f, "2001:db8::1", "2001:db8::2", peer_mac);
+    feed_frame(h, &f);
+    host_discard(h);
+}

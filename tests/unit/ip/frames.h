@@ -41,6 +41,8 @@ uint16_t naive_sum(const uint8_t *p, size_t n, uint32_t start); /* not complemen
 void host_open(struct host *h, uint32_t neighbours, uint32_t queued);
 void host_close(struct host *h);
 void host_configure(struct host *h);
+/* Both gateways are known to it. */
+void host_resolve(struct host *h);
 /* Takes what ip wants to send out of the way; how many frames. */
 uint32_t host_discard(struct host *h);
 
@@ -86,7 +88,7 @@ struct packet *segment_make(struct host *h, uint32_t data);
 struct base_flow flow_to(const char *local, const char *remote);
 bool send_to(struct host *h, const char *local, const char *remote, uint32_t data, struct packet **p);
 
-extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[], owner_tests[], reassembly_tests[], error_tests[];
-extern const size_t input_test_count, neighbour_test_count, output_test_count, owner_test_count, reassembly_test_count, error_test_count;
+extern const struct CMUnitTest input_tests[], neighbour_tests[], output_tests[], owner_tests[], reassembly_tests[], error_tests[], trial_tests[];
+extern const size_t input_test_count, neighbour_test_count, output_test_count, owner_test_count, reassembly_test_count, error_test_count, trial_test_count;
 
 #endif

@@ -9,5 +9,6 @@ int main(void)
     failed += _cmocka_run_group_tests("owner", owner_tests, owner_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("reassembly", reassembly_tests, reassembly_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("error", error_tests, error_test_count, NULL, NULL);
+    failed += _cmocka_run_group_tests("trial", trial_tests, trial_test_count, NULL, NULL);
     return failed;
 }

@@ -28,16 +28,6 @@ static void sums_agree_with_a_naive_twin(void **state)
     }
 }
 
-static void resolve(struct host *h)
-{
-    struct frame_bytes f;
-    frame_arp(&f, 1, peer_mac, "198.18.0.1", "198.18.0.2", broadcast_mac);
-    feed_frame(h, &f);
-    frame_ns(&f, "2001:db8::1", "2001:db8::2", peer_mac);
-    feed_frame(h, &f);
-    host_discard(h);
-}
-
 /* What the frame must be, written by the twin. */
 static void want_frame(struct frame_bytes *f, const struct host *h, bool v6, const char *local, const char *remote,
                        uint32_t data)
@@ -64,7 +54,7 @@ static void frames_are_right_to_the_byte(void **state)
     struct packet *p;
     struct frame_bytes want;
     host_open(&h, 16, 16);
-    resolve(&h);
+    host_resolve(&h);
     for (uint32_t data = 0; data < 1441; data += data < 200 ? 1 : 37)
         for (int v6 = 0; v6 < 2; v6++)
             for (int far = 0; far < 2; far++) {
@@ -121,7 +111,7 @@ static void joined_segments_leave_as_one_frame(void **state)
     h.port.flags = IP_TX_TCP_CSUM | IP_TX_TSO;
     host_configure(&h);
     host_discard(&h);
-    resolve(&h);
+    host_resolve(&h);
     for (int v6 = 0; v6 < 2; v6++) {
         const char *local = v6 ? "2001:db8::2" : "198.18.0.2", *remote = v6 ? "2001:db8::1" : "198.18.0.1";
         struct base_flow flow = {.local = addr(local), .remote = addr(remote), .local_port = 50051, .remote_port = 40000};
@@ -248,7 +238,7 @@ static void addresses_come_and_go(void **state)
     struct packet *p;
     struct frame_bytes f;
     host_open(&h, 16, 16);
-    resolve(&h);
+    host_resolve(&h);
     assert_true(send_to(&h, "198.18.0.2", "198.18.0.1", 0, &p));
     packet_free(p);
     h.port.address[0].addr = addr("198.18.0.3");

@@ -175,13 +175,13 @@ static void the_best_state_of_all_workers_is_named(void **state)
     membership_set(m, c, &a, 1, 1, 1);
     struct membership_endpoint *e = membership_endpoint(c, &a.address);
     assert_string_equal(membership_state_name(m, e), "IDLE");
-    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_TRANSIENT_FAILURE);
+    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_TRANSIENT_FAILURE, 1);
     assert_string_equal(membership_state_name(m, e), "TRANSIENT_FAILURE");
-    membership_report_state(m, 1, e->slot, e->serial, MAILBOX_CONNECTING);
+    membership_report_state(m, 1, e->slot, e->serial, MAILBOX_CONNECTING, 1);
     assert_string_equal(membership_state_name(m, e), "CONNECTING");
-    membership_report_state(m, 2, e->slot, e->serial, MAILBOX_READY);
-    membership_report_state(m, 2, e->slot, e->serial + 1, MAILBOX_IDLE);
-    membership_report_state(m, 2, e->slot, e->serial, 77);
+    membership_report_state(m, 2, e->slot, e->serial, MAILBOX_READY, 1);
+    membership_report_state(m, 2, e->slot, e->serial + 1, MAILBOX_IDLE, 1);
+    membership_report_state(m, 2, e->slot, e->serial, 77, 1);
     assert_string_equal(membership_state_name(m, e), "READY");
     membership_set(m, c, NULL, 0, 2, 2);
     assert_string_equal(membership_state_name(m, e), "DRAINING");
@@ -243,7 +243,7 @@ static void more_endpoints_than_slots_are_refused(void **state)
 /* 64 addresses come, go, change and are reported empty at random; a twin of two arrays says what must be. */
 static void says(struct membership *m, uint32_t worker, const struct membership_endpoint *e, unsigned state)
 {
-    membership_report_state(m, worker, e->slot, e->serial, state);
+    membership_report_state(m, worker, e->slot, e->serial, state, 1);
 }
 
 static void a_set_replaced_whole_serves_until_the_new_one_is_ready(void **state)
@@ -345,13 +345,47 @@ static void additions_come_before_departures(void **state)
     membership_set(m, pay, &a, 1, 1, 2);
     assert_false(membership_warm(m, pay)); /* it may be READY soon */
     says(m, 0, membership_endpoint(pay, &a.address), MAILBOX_TRANSIENT_FAILURE);
-    assert_true(membership_warm(m, pay)); /* no use waiting */
+    assert_false(membership_warm(m, pay)); /* and is tried again */
     says(m, 0, membership_endpoint(pay, &a.address), MAILBOX_READY);
     assert_true(membership_warm(m, pay));
+    says(m, 0, membership_endpoint(pay, &a.address), MAILBOX_TRANSIENT_FAILURE);
+    membership_set(m, pay, NULL, 0, 0, 3);
+    assert_true(membership_warm(m, pay)); /* nobody is there to wait for */
+    membership_set(m, pay, &a, 1, 1, 3);
     membership_merge(m, &config, 3);
     assert_true(echo->configured && echo->present == 1);
     membership_configure(m, &config, 4);
     assert_true(!echo->configured && echo->present == 0);
+    membership_destroy(m);
+}
+
+/* What one worker reaches, the others try at once, but no more often than every two seconds. */
+static void news_that_it_lives_ends_the_back_off_of_others(void **state)
+{
+    (void)state;
+    const uint64_t s = 1000000000ull;
+    struct membership *m = start(3);
+    struct membership_cluster *c = membership_find(m, "echo");
+    struct membership_entry a = entry("198.18.0.1:1", 1);
+    membership_set(m, c, &a, 1, 1, s);
+    const struct membership_endpoint *e = membership_endpoint(c, &a.address);
+    uint32_t slot, serial;
+    assert_false(membership_renewed_next(m, &slot, &serial));
+    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_READY, s); /* the others are on their way for the first time */
+    assert_false(membership_renewed_next(m, &slot, &serial));
+    membership_report_state(m, 1, e->slot, e->serial, MAILBOX_TRANSIENT_FAILURE, s);
+    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_READY, s); /* no news */
+    assert_false(membership_renewed_next(m, &slot, &serial));
+    for (unsigned i = 0; i < 3; i++) { /* now 0 and 2 reach it by turns, and lose it */
+        membership_report_state(m, 2 * (i & 1), e->slot, e->serial, MAILBOX_TRANSIENT_FAILURE, 2 * s + i);
+        membership_report_state(m, 2 * (i & 1), e->slot, e->serial, MAILBOX_READY, 2 * s + i);
+        assert_true(membership_renewed_next(m, &slot, &serial) == (i == 0));
+        assert_true(slot == e->slot && serial == e->serial);
+    }
+    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_IDLE, 4 * s + 1);
+    membership_report_state(m, 0, e->slot, e->serial, MAILBOX_READY, 4 * s + 1);
+    assert_true(membership_renewed_next(m, &slot, &serial));
+    assert_false(membership_renewed_next(m, &slot, &serial));
     membership_destroy(m);
 }
 
@@ -463,6 +497,7 @@ int main(void)
         cmocka_unit_test(it_serves_no_longer_than_a_bound),
         cmocka_unit_test(an_order_by_hand_outlives_its_endpoint),
         cmocka_unit_test(additions_come_before_departures),
+        cmocka_unit_test(news_that_it_lives_ends_the_back_off_of_others),
         cmocka_unit_test(an_id_is_given_away_when_nobody_knows_it),
         cmocka_unit_test(it_agrees_with_a_naive_twin),
     };

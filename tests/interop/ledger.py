@@ -1,0 +1,202 @@
+"""Nothing lost, nothing twice: grpc-go's calls carry numbers, its backends write down which they execute (tests/peers/go/ledger).
+
+Every second connections of both sides grow too old, backends are restarted one after another (SIGTERM: GOAWAY, calls end), the gateway
+reloads; later they are killed with -9; later still that happens under a retry policy."""
+import array
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import gopeers
+import reload
+from lab import Wrong, expect, naming, tail, wait_for
+
+POLICY = json.dumps({"methodConfig": [{"name": [{"service": "ledger.Ledger"}], "retryPolicy": {
+    "maxAttempts": 5, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]})
+RELOADS = [reload.more_listeners, reload.moved_listener, reload.routes, reload.clusters, reload.policy, reload.addresses, reload.gateways, reload.others,
+           reload.etcd_endpoints]
+
+
+class Backend:
+    """A ledger server; all its lives write into one book."""
+
+    def __init__(self, lab, number):
+        self.lab, self.name, self.address = lab, f"g{number}", f"198.18.0.1:{50060 + number}"
+        self.book, self.log = f"{lab.work}/{self.name}.book", f"{lab.work}/{self.name}.log"
+        self.start()
+
+    def start(self):
+        self.process = self.lab.spawn([gopeers.program(self.lab.build, "ledger"), "server", "--listen", self.address, "--book", self.book, "--max-age", "1s"],
+                                      self.log, "wb")
+        wait_for(10, f"backend {self.name} listens", lambda: "listening" in tail(self.log))
+
+    def stop(self, number):
+        self.process.send_signal(number)
+        status = self.process.wait(40)
+        expect(number == signal.SIGKILL or status == 0, f"backend {self.name} ended with status {status}: {tail(self.log)}")
+
+    def restart(self, number):
+        self.stop(number)
+        self.start()
+        self.register()
+
+    def register(self):
+        self.lab.etcd.put(self.name, naming(self.address), self.lab.etcd.lease(600))
+
+
+class Client:
+    """A ledger client; its failures are read as they come."""
+
+    def __init__(self, lab, name, first, seconds, rate, *more):
+        self.book, self.lines = f"{lab.work}/{name}.book", []
+        self.process = subprocess.Popen([gopeers.program(lab.build, "ledger"), "client", "--target", "198.18.0.2:50051", "--book", self.book, "--first", str(first),
+                                         "--seconds", str(seconds), "--rate", str(rate)] + [str(m) for m in more],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line) if line.startswith("{") else {"words": line.strip()})
+
+    def failures(self):
+        return [line for line in list(self.lines) if "summary" not in line]
+
+    def running(self):
+        return self.process.poll() is None
+
+    def finish(self):
+        self.process.wait(120)
+        self.reader.join(10)
+        summaries = [line for line in self.lines if "summary" in line]
+        expect(summaries, f"the client ended without a summary: {self.lines[-3:]}")
+        return summaries[0]
+
+
+def numbers(path, record):
+    """The 8-byte numbers at the beginning of each record, and the octet behind them."""
+    with open(path, "rb") as file:
+        data = file.read()
+    whole = len(data) // record * record
+    ids = array.array("Q", b"".join(data[i:i + 8] for i in range(0, whole, record)) if record > 8 else data[:whole])
+    ids.byteswap()
+    return ids, data[8:whole:record] if record > 8 else b""
+
+
+class Books:
+    def __init__(self, backends, client):
+        self.executed = {}
+        for backend in backends:
+            for number in numbers(backend.book, 8)[0]:
+                self.executed[number] = self.executed.get(number, 0) + 1
+        ids, codes = numbers(client.book, 9)
+        self.ended = dict(zip(ids, codes))
+        self.entries = len(ids)
+
+    def compare(self, summary):
+        """Every call has ended once; none ran twice; one that ended well ran."""
+        expect(self.entries == len(self.ended) == summary["begun"], f"{summary['begun']} calls begun, {self.entries} ended, {len(self.ended)} of them different")
+        twice = self.twice()
+        expect(not twice, f"{len(twice)} calls ran twice: {twice[:5]}")
+        lost = [n for n, code in self.ended.items() if code == 0 and n not in self.executed]
+        expect(not lost, f"{len(lost)} calls ended well and never ran: {lost[:5]}")
+
+    def twice(self):
+        return [n for n in self.ended if self.executed.get(n, 0) > 1]
+
+
+def start(work, build, policy=""):
+    lab = reload.Live(work, build)
+    lab.settings.clusters["echo"] = ('target = "etcd:///services/echo/"; lb_policy = "round_robin"; max_connection_age = "1s";' +
+                                     (f" service_config = {json.dumps(policy)};" if policy else ""))
+    lab.settings.listeners["grpc"][1] = '128; max_connection_age = "1s"'
+    lab.config = lab.settings.text()
+    lab.start(backends=0)
+    backends = [Backend(lab, n + 1) for n in range(3)]
+    for backend in backends:
+        backend.register()
+    lab.wait_ready(3)
+    return lab, backends
+
+
+def disturb(lab, backends, client, seed, act, pause, reloads=True):
+    """While the client runs; gives how often (acted, reloaded)."""
+    choice, acted, reloaded, kinds = random.Random(seed), 0, 0, []
+    while client.running():
+        time.sleep(choice.uniform(*pause))
+        if not client.running():
+            break
+        act(choice.choice(backends))
+        acted += 1
+        lab.wait_ready(3, 20)
+        if reloads:
+            kinds = kinds or choice.sample(RELOADS, len(RELOADS))
+            kinds.pop()(lab.settings, reloaded)
+            lab.reload()
+            reloaded += 1
+        if len(client.failures()) > 200:
+            break
+    return acted, reloaded
+
+
+def words(client):
+    kinds = {}
+    for line in client.failures():
+        key = f"{line.get('failure')} {line.get('method')}: {line.get('message', line)}"
+        kinds[key] = kinds.get(key, 0) + 1
+    return f"{kinds}; the first: {client.failures()[:3]}"
+
+
+def graceful(report, work, build, asan):
+    seconds, rate = (report.seconds or 600 if report.long else 10), 2000
+    lab, backends = start(work, build)
+    client = Client(lab, "client", 1, seconds, rate)
+    acted, reloaded = disturb(lab, backends, client, report.seed, lambda b: b.restart(signal.SIGTERM), (0.2, 1.5))
+    summary = client.finish()
+    expect(set(summary["status"]) == {"OK"}, f"seed {report.seed}: {summary}; {words(client)}")
+    Books(backends, client).compare(summary)
+    kinds = {k: lab.metric("penstock_retries_total", kind=k) or 0 for k in ("unsent", "goaway", "refused")}
+    report.ok(f"{summary['begun']} calls of grpc-go at {summary['rate']:.0f}/s with connections of at most 1 s on both sides, {acted} restarts of backends, {reloaded} "
+              f"reloads: none failed, none ran twice (sent again: {kinds})")
+    lab.end_well()
+
+
+def killed(report, work, build, asan):
+    seconds, rate = (120 if report.long else 7), 2000
+    lab, backends = start(work, build)
+    client = Client(lab, "client", 1, seconds, rate)
+    acted, _ = disturb(lab, backends, client, report.seed, lambda b: b.restart(signal.SIGKILL), (0.2, 1.5), reloads=False)
+    summary = client.finish()
+    failed = summary["begun"] - summary["status"].get("OK", 0)
+    in_flight = sum(lab.streams_lost(b.address) for b in backends if lab.log_lines(b.address, "lost"))
+    expect(set(summary["status"]) <= {"OK", "Unavailable"}, f"seed {report.seed}: {summary}; {words(client)}")
+    expect(failed <= in_flight, f"seed {report.seed}: {failed} calls failed, and {in_flight} were in flight to those killed; {words(client)}")
+    Books(backends, client).compare(summary)
+    report.ok(f"{acted} backends killed with -9 under {summary['rate']:.0f} calls/s: {failed} of {summary['begun']} failed, {in_flight} were in flight to those; none ran twice")
+    lab.end_well()
+
+
+def retried(report, work, build, asan):
+    """The policy says that the method may run twice: then it may, and nothing fails."""
+    seconds, rate = (120 if report.long else 7), 1000
+    lab, backends = start(work, build, POLICY)
+    client = Client(lab, "client", 1, seconds, rate, "--unary-only")
+    acted, _ = disturb(lab, backends, client, report.seed, lambda b: b.restart(signal.SIGKILL), (0.2, 1.5), reloads=False)
+    summary = client.finish()
+    expect(set(summary["status"]) == {"OK"}, f"seed {report.seed}: {summary}; {words(client)}")
+    books = Books(backends, client)
+    expect(all(n in books.executed for n in books.ended), "a call ended well and never ran")
+    again = lab.metric("penstock_retries_total", kind="policy") or 0
+    expect(len(books.twice()) <= again, f"{len(books.twice())} ran twice, and the policy sent {again} again")
+    report.ok(f"{acted} backends killed with -9 under a retry policy: none of {summary['begun']} calls failed, {again:.0f} were sent again, {len(books.twice())} of them had run")
+    lab.end_well()
+
+
+CHECKS = [
+    {"name": "ledger-graceful", "run": graceful, "prepare": gopeers.prepare, "limit": 120, "long_seconds": 600},
+    {"name": "ledger-killed", "run": killed, "prepare": gopeers.prepare, "limit": 120, "long_limit": 400},
+    {"name": "ledger-retried", "run": retried, "prepare": gopeers.prepare, "limit": 120, "long_limit": 400},
+]
