@@ -1,6 +1,8 @@
 /* See pool.h for the picture of the states. */
 #include "internal.h"
 
+#include "base/backoff.h"
+
 #define IDS_LOW 65536 /* stream numbers left when a connection is replaced */
 
 size_t pool_footprint(uint32_t slots)
@@ -92,14 +94,8 @@ static void arm(struct pool *p, struct pool_slot *e, bool resting, uint64_t at)
 
 static void backoff(struct pool *p, struct pool_slot *e, uint64_t now)
 {
-    uint64_t wait = e->backoff_base_ns;
-    for (uint32_t i = 1; i < e->tries && wait < e->backoff_max_ns; i++)
-        wait = wait * e->backoff_factor_x1024 / 1024;
-    if (wait > e->backoff_max_ns)
-        wait = e->backoff_max_ns;
-    /* 0.8 to 1.2 of it, as gRPC's connection-backoff.md asks. */
-    wait = wait * 4 / 5 + draw(p) % (wait * 2 / 5 + 1);
-    arm(p, e, false, now + wait);
+    uint32_t n = e->tries > 0 ? e->tries - 1u : 0;
+    arm(p, e, false, now + base_backoff(e->backoff_base_ns, e->backoff_max_ns, e->backoff_factor_x1024, n, draw(p)));
 }
 
 static void failed(struct pool *p, struct pool_slot *e, uint64_t now)

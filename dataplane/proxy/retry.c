@@ -7,6 +7,8 @@
  * attempts, the throttle and the budget last.  Throttle and budget are a worker's own, as those of several clients are. */
 #include "internal.h"
 
+#include "base/backoff.h"
+
 /* How often, an RPC. A backend that refuses is asked once: more would be load for those that are short of room already. */
 static const uint8_t retold_max[3] = {[STATS_RETRY_UNSENT] = 16, [STATS_RETRY_GOAWAY] = 4, [STATS_RETRY_REFUSED] = 1};
 
@@ -79,15 +81,10 @@ static bool pushback_read(const struct base_header *h, uint64_t *ns)
     return ms <= INT32_MAX;
 }
 
-/* min(initial * factor^n, max), times 0.8 to 1.2. */
 static uint64_t backoff(struct proxy *p, const struct proxy_replay *r)
 {
-    uint64_t ns = r->policy.initial_ns;
-    for (uint8_t i = 0; i < r->backoffs && ns < r->policy.max_ns; i++)
-        ns = ns * r->policy.factor_x1024 / 1024;
-    ns = ns < r->policy.max_ns ? ns : r->policy.max_ns;
-    uint64_t n = base_mix64(++p->draws * 0x9e3779b97f4a7c15ull ^ (uint64_t)(uintptr_t)r);
-    return ns * 4 / 5 + n % (ns * 2 / 5 + 1);
+    uint64_t draw = base_mix64(++p->draws * 0x9e3779b97f4a7c15ull ^ (uint64_t)(uintptr_t)r);
+    return base_backoff(r->policy.initial_ns, r->policy.max_ns, r->policy.factor_x1024, r->backoffs, draw);
 }
 
 bool proxy_retry(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, const struct base_header *pushback, uint64_t now)

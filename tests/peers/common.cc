@@ -71,7 +71,7 @@ std::shared_ptr<grpc::Channel> channel_open(const std::string &target, bool retr
     args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     args.SetInt(GRPC_ARG_ENABLE_RETRIES, retries);
     args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-    args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+    args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10000); // what an attempt may take: a busy machine is no fault of the gateway
     args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     args.SetMaxReceiveMessageSize(-1);
     args.SetMaxSendMessageSize(-1);
