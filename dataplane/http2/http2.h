@@ -129,6 +129,8 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
 void http2_conn_destroy(struct http2_conn *c);
 void *http2_conn_user(const struct http2_conn *c);
 
+/* A hint: input is about to come. */
+void http2_expect(const struct http2_conn *c);
 size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
 
 bool http2_control_pending(const struct http2_conn *c);
