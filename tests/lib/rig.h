@@ -113,6 +113,7 @@ struct rig_host {
     bool goaway_at_once;     /* backend: GOAWAY right after SETTINGS */
     struct tcp_conn *muted[64];
     uint32_t muted_count;
+    void (*raw)(struct rig_host *h, struct tcp_conn *c, const uint8_t *bytes, size_t n); /* what comes over the muted ones; n 0: it is closed */
     /* what it saw */
     uint32_t accepted, calls, open, open_max;
     uint32_t goaways, goaway_code, goaway_last[4]; /* code: of the last one */

@@ -587,10 +587,19 @@ static void accepted(struct rig_host *h, struct tcp_conn *conn)
         rig_die("a backend is out of sessions");
 }
 
+static void muted_read(struct rig_host *h, struct tcp_conn *conn)
+{
+    const uint8_t *in;
+    for (size_t n; h->raw != NULL && (n = tcp_read_peek(conn, &in)) > 0; tcp_read_consume(conn, n))
+        h->raw(h, conn, in, n);
+}
+
 static void muted_closed(struct rig_host *h, struct tcp_conn *conn)
 {
     for (uint32_t i = 0; i < h->muted_count; i++)
         if (h->muted[i] == conn) {
+            if (h->raw != NULL)
+                h->raw(h, conn, NULL, 0);
             h->muted[i] = h->muted[--h->muted_count];
             tcp_abort(conn, h->rig->now);
             return;
@@ -605,6 +614,7 @@ static void take_events(struct rig_host *h)
             accepted(h, ev.conn);
         struct session *s = tcp_conn_user(ev.conn);
         if (s == NULL) {
+            muted_read(h, ev.conn);
             if (ev.events & (TCP_EVENT_CLOSED | TCP_EVENT_FIN))
                 muted_closed(h, ev.conn);
             continue;
