@@ -379,7 +379,7 @@ void session_expect(const struct session *later, const struct session *next)
     if (later != NULL)
         for (uint32_t line = 0; line < 4; line++)
             __builtin_prefetch((const uint8_t *)later + line * BASE_CACHE_LINE, 1);
-    if (next != NULL)
+    if (next != NULL && next->h2 != NULL) /* one that lingers has none */
         http2_expect(next->h2);
 }
 
