@@ -141,6 +141,10 @@ void tcp_timewait_check(const struct tcp *t)
         assert(entry(&t->tw, at)->fifo != 0 || at == t->tw.last);
         n++;
         assert(n <= t->tw.slab.in_use);
+        uint32_t bucket = entry(&t->tw, at)->key & t->tw.mask, steps = 0;
+        for (uint32_t k = t->tw.buckets[bucket]; k != 0; k = entry(&t->tw, k)->chain, steps++) /* none that is elsewhere by now, no circle */
+            assert((entry(&t->tw, k)->key & t->tw.mask) == bucket && steps < t->tw.slab.in_use);
+        (void)bucket, (void)steps;
     }
     assert(n == t->tw.slab.in_use);
     (void)n;

@@ -435,6 +435,7 @@ static void time_wait_recycles_its_oldest(void **state)
         found += tcp_timewait_find(net.host[0].tcp, &f) != NULL;
     }
     assert_int_equal(found, 4);
+    tcp_net_check(&net);
     assert_true(tcp_idle(net.host[1].tcp));
     tcp_net_fini(&net);
 }
