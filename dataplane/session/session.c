@@ -374,6 +374,15 @@ static size_t unread(struct session *s, const uint8_t **in)
     return s->broken ? 0 : n - s->consume;
 }
 
+void session_expect(const struct session *later, const struct session *next)
+{
+    if (later != NULL)
+        for (uint32_t line = 0; line < 4; line++)
+            __builtin_prefetch((const uint8_t *)later + line * BASE_CACHE_LINE, 1);
+    if (next != NULL)
+        http2_expect(next->h2);
+}
+
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)
 {
     const uint8_t *in;

@@ -98,8 +98,10 @@ static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
 void worker_serve_events(struct serve *v, uint64_t now)
 {
     struct tcp_event ev;
-    while (tcp_next_event(v->tcp, &ev))
+    while (tcp_next_event(v->tcp, &ev)) {
+        session_expect(tcp_event_ahead(v->tcp, 2), tcp_event_ahead(v->tcp, 0));
         serve(v, &ev, now);
+    }
 }
 
 static void log_end(struct serve *v, const struct session *s, uint64_t now)
