@@ -457,7 +457,7 @@ def taken_away(report, work, build, asan):
     expect(post("/api/v1/reload")[0] == 200, "the reload is refused")
     wait_for(5, "the connection to the former address ends", lambda: established() == 0)
     took = time.monotonic() - began
-    wait_for(5, "calls to the former address fail", goes.failures)
+    wait_for(15, "calls to the former address fail", goes.failures)  # once an attempt to connect is over
     wait_for(3, "the log says that the address was taken", lambda: lab.log_lines("an address was taken from port 0", "1 connections on it were reset"))
     goes.stop()
     time.sleep(0.5)
