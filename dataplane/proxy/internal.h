@@ -187,6 +187,8 @@ uint32_t grpc_timeout_format(uint64_t ns, char out[GRPC_TIMEOUT_TEXT]);
 enum grpc_code grpc_status_parse(const struct base_header *h); /* NULL: UNKNOWN */
 /* "HTTP2 error codes" table of PROTOCOL-HTTP2. */
 enum grpc_code grpc_status_of_reset(uint32_t code);
+/* For grpc-message. */
+const char *grpc_reset_words(uint32_t code);
 /* HTTP status for a client that does not speak gRPC. */
 unsigned grpc_http_status(enum stats_reason reason);
 

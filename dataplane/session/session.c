@@ -134,7 +134,8 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     base_list_remove(&s->age);
     base_list_remove(&s->low);
     __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
-    if (graceful && s->role == SESSION_DOWN && http2_ended(s->h2)) {
+    /* A client that was told to go may have sent what crosses with that, and does not read its last answers behind a reset. */
+    if (graceful && s->role == SESSION_DOWN && (http2_ended(s->h2) || (s->closing && s->gently))) {
         write_control(s);
         http2_conn_destroy(s->h2);
         life_linger(s, now);
@@ -228,7 +229,7 @@ void stream_finish(struct session_stream *st)
     if (h2 == NULL)
         return;
     if (!http2_stream_closed(h2)) {
-        http2_stream_reset(h2, s->role == SESSION_DOWN ? HTTP2_NO_ERROR : HTTP2_CANCEL);
+        http2_stream_reset(h2, HTTP2_NO_ERROR); /* towards a backend as gRPC's clients do: it has answered, and nobody has cancelled */
         session_mark(s);
     }
     http2_stream_release(h2);

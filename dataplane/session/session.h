@@ -157,7 +157,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
 /* An active open. NULL: refused. */
 struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now);
 /* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST.  A client that was ended
- * by http2_end() or a connection error gets time to read why (session_lingers). */
+ * by http2_end(), a connection error, or behind session_drain() gets time to read what was said last (session_lingers). */
 void session_destroy(struct session *s, bool graceful, uint64_t now);
 
 /* The next event of what has arrived; false: no more now.  Pulled until false.  An event's pointers hold until the next call. NONE and WINDOW
@@ -179,7 +179,7 @@ void session_join(struct session_stream *from, struct session_stream *to);
 /* RST_STREAM; what is queued is dropped; st is dead. */
 void session_reset(struct session_stream *st, enum http2_error code);
 /* The user has done with it; st is dead.  Role down: what is queued still goes out, then the stream ends, with RST_STREAM NO_ERROR where the request
- * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
+ * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM NO_ERROR where our side has not ended. */
 void session_release(struct session_stream *st);
 
 /* Nothing of this request has been on the wire. */

@@ -274,8 +274,8 @@ static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
     if (ts_current(c, s, now))
         return true;
     stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
-    if (s->len > 0 && base_seq_le(s->seq + s->len, c->rcv_nxt))
-        tcp_sack_twice(c, s->seq, s->seq + s->len);
+    if (s->len > 0 && base_seq_lt(s->seq, c->rcv_nxt))
+        tcp_sack_twice(c, s->seq, base_seq_lt(s->seq + s->len, c->rcv_nxt) ? s->seq + s->len : c->rcv_nxt);
     if (s->len > 0 || (s->flags & TCP_FIN))
         tcp_ack_now(c);
     else
@@ -343,6 +343,7 @@ static bool closing_input(struct tcp_conn *c, uint64_t now)
 {
     if (!fin_acked(c))
         return true;
+    c->flags &= ~(uint32_t)CONN_FIN_LOST;
     if (c->state == TCP_FIN_WAIT_1) {
         fin_wait_2(c, now);
         return true;

@@ -112,8 +112,12 @@ static bool sent_again_before(const struct trace *t, uint32_t interval)
     return false;
 }
 
-static const char *again_class(const struct situation *x)
+static const char *again_class(const struct situation *x, enum dimension d)
 {
+    if (d == D_COUNT && (x->k.last == NULL || by_timer(x, x->k.last) || x->o.last == NULL || by_timer(x, x->o.last)))
+        return "timers";
+    if (d == D_COUNT && x->k.first != NULL && x->k.first->sacks > 0 && x->k.first->len > 0)
+        return "SACK on data";
     if (x->k.again == NULL && x->o.again == NULL && earlier(x, "another window") && by_timer(x, x->k.first) && by_timer(x, x->o.first))
         return "timers";
     if (x->k.again == NULL && x->o.again == NULL)
@@ -145,14 +149,20 @@ static const char *sent_class(const struct situation *x)
         return "a window that shrinks";
     if (syn_lost(x))
         return "window after a lost SYN";
-    if ((int32_t)(x->o.end - x->k.end) > 0)
+    uint32_t acked = 1, least = (int32_t)(x->o.end - x->k.end) > 0 ? x->k.end : x->o.end;
+    for (uint32_t i = 0; i <= x->interval; i++) {
+        const struct event *e = &x->s->event[i];
+        if (e->kind == SEGMENT && (e->flags & ACK) && e->ack > acked && (int32_t)(least - e->ack) >= 0)
+            acked = e->ack;
+    }
+    if (least - acked >= 7000)
         return "window of congestion";
     return sent_again_before(x->kernel, x->interval + 1) || sent_again_before(x->ours, x->interval + 1) ? "window of congestion" : NULL;
 }
 
 static const char *half_open_class(const struct situation *x, enum dimension d)
 {
-    if (d <= D_SYN && about(x, "another SYN"))
+    if (d <= D_SYN && (about(x, "another SYN") || (x->k.rsts > 0 && (about(x, "SYN and FIN") || (about(x, "SYN") && x->event->seq > 0)))))
         return "SYN to a half-open connection";
     if (d <= D_SYN && x->k.rsts > 0 && x->o.rsts == 0 && (x->event->flags & ACK) && x->event->ack != 1)
         return "wrong ACK of a SYN-ACK";
@@ -182,6 +192,8 @@ static const char *closing_class(const struct situation *x, enum dimension d)
         return earlier(x, "RST outside") && d == D_RST ? "RST one number early" : "FIN-WAIT-2 without a user";
     if (d == D_ERROR && about(x, "RST") && (x->state == APP_LAST_ACK || x->state == APP_CLOSING))
         return "RST in LAST-ACK";
+    if (d == D_RST_NUMBERS && earlier(x, "another window"))
+        return "a window that shrinks";
     if (d == D_RST_NUMBERS && x->k.rst->ack == 0 && (x->o.rst->flags & ACK) && !(x->k.rst->flags & ACK))
         return "form of a RST";
     if ((d == D_STATE || d == D_ERROR) && about(x, "RST outside the window") && x->k.mark.state == APP_CLOSED)
@@ -199,11 +211,11 @@ static const char *closing_class(const struct situation *x, enum dimension d)
 
 static const char *segment_class(const struct situation *x, enum dimension d)
 {
-    if (!(x->event->flags & ACK) && x->event->kind == SEGMENT && d == D_SPEAKS && x->o.count > x->k.count)
+    if (!(x->event->flags & ACK) && x->event->kind == SEGMENT && (d == D_SPEAKS || d == D_SACK || d == D_COUNT) && x->o.count > 0)
         return "no ACK flag";
     if (about(x, "an old timestamp") && d == D_SPEAKS && x->event->len == 0)
         return "an old timestamp, no data";
-    if (d == D_STATE && x->event->kind == SEGMENT && (x->event->flags & ACK) && x->event->len > 0 && x->event->seq + x->event->len <= x->o.mark.received + 1)
+    if ((d == D_STATE || d == D_SACK) && x->event->kind == SEGMENT && (x->event->flags & ACK) && x->event->seq < x->o.mark.received + 1 && x->event->seq + x->event->len <= x->o.mark.received + 1)
         return "ACK on old data";
     if (d == D_COUNT && earlier(x, "another window"))
         return "a window that shrinks";
@@ -229,7 +241,7 @@ const char *class_of(const struct situation *x, enum dimension d, bool *ends)
     if (name == NULL && d == D_SENT)
         name = sent_class(x);
     if (name == NULL && how_spoken(d))
-        name = again_class(x);
+        name = again_class(x, d);
     if (name == NULL && d == D_SACK)
         name = sack_class(x);
     if (name == NULL && delayed_ack(x, d))
