@@ -154,6 +154,18 @@ void http2_expect(const struct http2_conn *c)
     __builtin_prefetch(c->decoder.seen, 1);
 }
 
+void http2_expect_out(const struct http2_conn *c)
+{
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(&c->next_id, 1);
+    __builtin_prefetch(&c->send_window, 1);
+    __builtin_prefetch(&c->credit_pending, 1);
+    __builtin_prefetch(&c->peer_initial, 1);
+    __builtin_prefetch(&c->flood, 1);
+    __builtin_prefetch(&c->encoder, 1);
+    __builtin_prefetch(c->encoder.seen, 1);
+}
+
 void *http2_conn_user(const struct http2_conn *c)
 {
     return c->user;

@@ -131,6 +131,8 @@ void *http2_conn_user(const struct http2_conn *c);
 
 /* A hint: input is about to come. */
 void http2_expect(const struct http2_conn *c);
+/* Another: HEADERS and DATA are about to be written. */
+void http2_expect_out(const struct http2_conn *c);
 size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
 
 bool http2_control_pending(const struct http2_conn *c);

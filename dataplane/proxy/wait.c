@@ -134,6 +134,7 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
         return TRY_NOBODY;
     }
+    session_expect_out(up);
     rpc_bind(p, rpc, slot);
     stats_add(&p->stats->slots[slot].picks, 1);
     /* RFC 9113 section 5.1.2: not more streams than the backend allows. */

@@ -383,6 +383,12 @@ void session_expect(const struct session *later, const struct session *next)
         http2_expect(next->h2);
 }
 
+void session_expect_out(const struct session *s)
+{
+    http2_expect_out(s->h2);
+    tcp_expect_out(s->transport.tcp);
+}
+
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)
 {
     const uint8_t *in;

@@ -165,6 +165,7 @@ void session_destroy(struct session *s, bool graceful, uint64_t now);
  * After HTTP2_EVENT_RESET the user calls session_release(). */
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream);
 /* Hints: `next` is about to have its session_next(), `later` soon. Either may be NULL. */
+void session_expect_out(const struct session *s); /* session_open() on it, at once */
 void session_expect(const struct session *later, const struct session *next);
 
 /* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */

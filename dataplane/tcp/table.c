@@ -34,6 +34,13 @@ void tcp_expect_conn(const struct tcp *t, uint32_t hint)
             __builtin_prefetch(c + line * BASE_CACHE_LINE, 1);
 }
 
+void tcp_expect_out(const struct tcp_conn *c)
+{
+    for (uint32_t line = 0; line < 4; line++)
+        if (line != 1)
+            __builtin_prefetch((const uint8_t *)c + line * BASE_CACHE_LINE, 1);
+}
+
 void tcp_table_add(struct tcp_conn *c)
 {
     struct tcp *t = c->tcp;

@@ -112,6 +112,7 @@ struct tcp_conn *tcp_connect(struct tcp *t, const struct base_flow *flow, uint64
 void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, uint64_t now);
 /* Hints, some time before tcp_input(): first for the flow table, then, by what that gave, for the connection. */
 uint32_t tcp_expect(const struct tcp *t, const struct base_flow *flow);
+void tcp_expect_out(const struct tcp_conn *c); /* tcp_write() */
 void tcp_expect_conn(const struct tcp *t, uint32_t hint);
 /* An ICMP error about a flow of ours (RFC 5927: acted on only where `seq` is in flight).  hard: destination unreachable;
  * mtu != 0: packet too big (RFC 1191, 8201). */
