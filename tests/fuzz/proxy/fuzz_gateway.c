@@ -378,7 +378,8 @@ static struct rig *begin(void)
     k->max_connections_per_endpoint = 2;
     k->backoff_base_ns = 20 * RIG_MS;
     k->backoff_max_ns = 100 * RIG_MS;
-    r->world->s.listener[0].health_service = true;
+    r->world->s.listener[0].health_service = r->world->s.listener[0].forwarded = true;
+    r->world->s.access_every = 2;
     r->world->s.listener[0].max_concurrent_streams = 20;
     rig_add(r, 0, 0, 0, 1);
     rig_run(r, 2 * RIG_MS);
