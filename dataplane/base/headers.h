@@ -65,6 +65,7 @@ struct base_header {
 struct base_headers {
     uint32_t count;
     uint32_t size; /* RFC 9113 section 6.5.2: sum of name + value + 32 */
+    uint64_t id;   /* not 0: the same number, the same fields, as long as the worker lives (http2_list_hold()). Who builds or changes a list leaves 0 */
     struct base_header field[BASE_HEADERS_MAX];
 };
 

@@ -201,7 +201,7 @@ static uint8_t *put_next(struct http2_conn *c, uint8_t *p, size_t room)
         c->ping_count--;
         return put_ping(p, FLAG_ACK, opaque);
     }
-    if (c->ping_pending) {
+    if (c->ping_pending && !c->goaway_pending) { /* section 6.8: who answers a PING that follows a warning has read that, and opens nothing behind it */
         if (room < PING_FRAME)
             return NULL;
         c->ping_pending = false;

@@ -43,7 +43,7 @@ static void event_headers(struct http2_conn *c, struct stream *s, bool trailers,
     ev->end_stream = end;
     ev->trailers = trailers;
     ev->too_large = x->too_large;
-    ev->headers = &x->headers;
+    ev->headers = c->h->list;
     if (end)
         http2_stream_ended_remote(s);
 }
@@ -57,7 +57,7 @@ static bool message_ok(struct http2_conn *c, struct stream *s, enum section sect
         return false;
     if (section == SECTION_TRAILERS && !end)
         return false;
-    if (!x->too_large && !http2_validate(&x->headers, section, m))
+    if (!x->too_large && !http2_known_validate(c->h->list, section, m))
         return false;
     if (section == SECTION_RESPONSE && m->status >= 100 && m->status < 200)
         return !end;
@@ -156,13 +156,20 @@ static void deliver(struct http2_conn *c, bool end, struct http2_event *ev)
 static void decode_whole(struct http2_conn *c, const uint8_t *p, const uint8_t *end, bool end_stream, struct http2_event *ev)
 {
     struct hpack_context *x = &c->h->hpack;
+    const uint8_t *at = p;
+    size_t n = (size_t)(end - p);
     hpack_block_begin(x, c->config.max_header_list_size);
     x->field_limit = c->config.bounds->fields < BASE_HEADERS_MAX ? c->config.bounds->fields : BASE_HEADERS_MAX;
-    enum hpack_result r = hpack_decode(x, &c->decoder, &p, end, true);
-    if (r != HPACK_OK) {
-        hpack_failed(c, r, ev);
-        return;
+    const struct base_headers *list = http2_known_recall(c, p, n);
+    if (list == NULL) {
+        enum hpack_result r = hpack_decode(x, &c->decoder, &at, end, true);
+        if (r != HPACK_OK) {
+            hpack_failed(c, r, ev);
+            return;
+        }
+        list = http2_known_learn(c, p, n, &x->headers);
     }
+    c->h->list = list;
     block_end(c);
     deliver(c, end_stream, ev);
 }
@@ -207,6 +214,7 @@ static void decode_collected(struct http2_conn *c, struct http2_event *ev)
     if (!spill(c, true, ev))
         return;
     c->h->hpack.too_large = true;
+    c->h->list = &c->h->hpack.headers;
     block_end(c);
     deliver(c, end_stream, ev);
 }

@@ -38,10 +38,24 @@ struct hpack_table {
     uint8_t class;
 };
 
+/* A block of one-octet indices alone: it changes no table, so while no other block does the same octets are the same list, and the other way round.
+ * The last two of a connection, each way: requests of two kinds, or responses and trailers. */
+#define HPACK_SEEN       2
+#define HPACK_SEEN_BYTES 22
+struct hpack_seen {
+    uint64_t id;   /* of the list; 0: nothing */
+    uint8_t known; /* decoder: where that stands (known.c) */
+    uint8_t len;
+    uint8_t bytes[HPACK_SEEN_BYTES];
+};
+static_assert(sizeof(struct hpack_seen) == 32, "two in a cache line");
+
 struct hpack_decoder {
     struct hpack_table table;
     uint32_t limit;       /* highest size update allowed now */
     bool update_required; /* the limit fell below the table's size: the next block must begin with an update */
+    uint8_t seen_at;
+    _Alignas(64) struct hpack_seen seen[HPACK_SEEN]; /* since the table changed last */
 };
 
 #define HPACK_NAMES  64
@@ -52,8 +66,10 @@ struct hpack_encoder {
     uint32_t update_min; /* smallest limit since the last block */
     bool update;         /* a size update is to open the next block */
     uint8_t miss_at;
+    uint8_t seen_at;
     uint16_t miss[HPACK_MISSES]; /* hashes of values seen once and not indexed */
     uint8_t name_slot[HPACK_NAMES]; /* newest entry with this token, or with this hash of an unknown name */
+    _Alignas(64) struct hpack_seen seen[HPACK_SEEN]; /* since the table changed last */
 };
 
 /* What is known of a name: made at start-up from the static table and the tokens. */
@@ -142,6 +158,24 @@ static inline bool hpack_equal(const uint8_t *a, const uint8_t *b, size_t n)
     }
     memcpy(&x, a + n - 8, 8), memcpy(&y, b + n - 8, 8);
     return x == y;
+}
+
+/* The table has changed: octets seen before mean something else now. */
+static inline void hpack_seen_forget(struct hpack_seen *seen)
+{
+    for (uint32_t i = 0; i < HPACK_SEEN; i++)
+        seen[i].id = 0;
+}
+
+/* n: fields and octets. */
+static inline struct hpack_seen *hpack_seen_put(struct hpack_seen *seen, uint8_t *at, uint64_t id, const uint8_t *p, size_t n)
+{
+    struct hpack_seen *s = &seen[*at];
+    *at = (uint8_t)((*at + 1) % HPACK_SEEN);
+    s->id = id;
+    s->len = (uint8_t)n;
+    memcpy(s->bytes, p, n);
+    return s;
 }
 
 static inline uint8_t *hpack_entry_name(const struct hpack_entry *e)

@@ -155,6 +155,7 @@ static enum parse name_literal(struct hpack_context *x, const uint8_t **at, cons
 static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struct name *name, struct span value, bool malformed)
 {
     struct hpack_table *t = &d->table;
+    hpack_seen_forget(d->seen);
     if (name->text.n + value.n + HPACK_ENTRY_OVERHEAD > t->max) {
         hpack_table_evict(t, x, 0);
         return true;
@@ -231,6 +232,7 @@ bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const 
         return false;
     /* Even Huffman-coded it is larger than any table: section 4.4. */
     static_assert(HPACK_BLOCK / 4 >= HPACK_TABLE_MAX && (HPACK_BLOCK - 300) * 8 / 30 > HPACK_TABLE_MAX, "a field that fills a block fits no table");
+    hpack_seen_forget(d->seen);
     if (indexing)
         hpack_table_evict(&d->table, x, 0);
     x->begun = x->too_large = true;
@@ -247,6 +249,7 @@ static enum parse size_update(struct hpack_context *x, struct hpack_decoder *d, 
         return r;
     if (x->begun || size > d->limit)
         return PARSE_BAD;
+    hpack_seen_forget(d->seen);
     hpack_table_evict(&d->table, x, size);
     d->table.max = size;
     d->update_required = false;

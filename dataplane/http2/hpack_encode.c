@@ -41,6 +41,7 @@ void hpack_encoder_limit(struct hpack_encoder *e, uint32_t limit)
     if (!e->update || limit < e->update_min)
         e->update_min = limit;
     e->update = true;
+    hpack_seen_forget(e->seen);
     hpack_table_evict(&e->table, NULL, limit);
     e->table.max = limit;
 }
@@ -266,6 +267,7 @@ static bool insert(struct hpack_context *x, struct hpack_encoder *e, const struc
 {
     struct hpack_table *t = &e->table;
     const uint8_t *memory = t->memory;
+    hpack_seen_forget(e->seen);
     if (!hpack_table_reserve(t, x, false, o->f->name_len, o->f->value_len))
         return false;
     if (t->memory != memory)
@@ -331,15 +333,41 @@ size_t hpack_encode_bound(const struct base_headers *h)
     return n;
 }
 
+static uint8_t *put_fields(struct hpack_context *x, struct hpack_encoder *e, const struct base_headers *h, uint8_t *out)
+{
+    for (uint32_t i = 0; i < h->count; i++)
+        out = put_field(x, e, &h->field[i], out);
+    return out;
+}
+
+/* Fields that took an octet each are indices: nothing was inserted, and nothing learned. */
+static uint8_t *put_known(struct hpack_context *x, struct hpack_encoder *e, const struct base_headers *h, uint8_t *out)
+{
+    for (const struct hpack_seen *s = e->seen; s < e->seen + HPACK_SEEN; s++)
+        if (s->id == h->id) {
+#ifndef NDEBUG
+            uint8_t *end = put_fields(x, e, h, out);
+            assert(end == out + s->len && s->len == h->count && memcmp(out, s->bytes, s->len) == 0);
+#endif
+            memcpy(out, s->bytes, s->len);
+            return out + s->len;
+        }
+    uint8_t *end = put_fields(x, e, h, out);
+    size_t n = (size_t)(end - out);
+    if (n == h->count && n <= HPACK_SEEN_BYTES)
+        hpack_seen_put(e->seen, &e->seen_at, h->id, out, n);
+    return end;
+}
+
 uint8_t *hpack_encode(struct hpack_context *x, struct hpack_encoder *e, const struct base_headers *h, uint8_t *out)
 {
+    if (h->id != 0 && !e->update)
+        return put_known(x, e, h, out);
     if (e->update) {
         if (e->update_min < e->table.max)
             out = put_integer(out, 32, 31, e->update_min);
         out = put_integer(out, 32, 31, e->table.max);
         e->update = false;
     }
-    for (uint32_t i = 0; i < h->count; i++)
-        out = put_field(x, e, &h->field[i], out);
-    return out;
+    return put_fields(x, e, h, out);
 }

@@ -32,11 +32,17 @@ static uint32_t reset_count(const struct http2_limits *l)
     return RESETS_QUEUE + l->streams / 4;
 }
 
+static uint32_t known_count(const struct http2_limits *l)
+{
+    return l->connections < 64 ? 2 * KNOWN_WAYS : KNOWN_LISTS;
+}
+
 size_t http2_footprint(const struct http2_limits *l)
 {
     return base_align(sizeof(struct http2)) + base_slab_footprint(sizeof(struct http2_conn), l->connections) +
            base_slab_footprint(sizeof(struct stream), l->streams) + base_slab_footprint(sizeof(struct block), l->blocks) +
            base_slab_footprint(sizeof(struct reset), reset_count(l)) + base_align(bucket_count(l) * sizeof(uint32_t)) +
+           base_align(known_count(l) * sizeof(struct known)) +
            hpack_footprint(l->connections);
 }
 
@@ -49,6 +55,8 @@ struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *
     base_slab_init(&h->blocks, arena, "http2_blocks", sizeof(struct block), l->blocks);
     base_slab_init(&h->resets, arena, "http2_resets", sizeof(struct reset), reset_count(l));
     h->buckets = base_arena_take(arena, bucket_count(l) * sizeof(uint32_t));
+    h->known = base_arena_take(arena, known_count(l) * sizeof(struct known));
+    h->known_sets = known_count(l) / KNOWN_WAYS;
     base_list_init(&h->holders);
     base_list_init(&h->evicted);
     h->bucket_mask = bucket_count(l) - 1;
@@ -133,6 +141,17 @@ void http2_conn_destroy(struct http2_conn *c)
     hpack_table_destroy(&c->decoder.table, &h->hpack);
     hpack_table_destroy(&c->encoder.table, &h->hpack);
     base_slab_free(&h->conns, c);
+}
+
+/* The input machine's, the streams', windows, and the blocks seen last. */
+void http2_expect(const struct http2_conn *c)
+{
+    const uint8_t *at = (const uint8_t *)c;
+    for (uint32_t line = 0; line < 5; line++)
+        __builtin_prefetch(at + line * BASE_CACHE_LINE, 1);
+    __builtin_prefetch(&c->flood, 1);
+    __builtin_prefetch(&c->decoder, 1);
+    __builtin_prefetch(c->decoder.seen, 1);
 }
 
 void *http2_conn_user(const struct http2_conn *c)

@@ -10,7 +10,7 @@
  *         (RST_STREAM is pending, and the event HTTP2_EVENT_RESET with `local` set tells the user). All counted.
  *
  * Input:  call http2_input() with what arrived; it consumes some of it and reports at most one event; go on until all is
- *         consumed.  What an event points to is valid until the next call on the same struct http2.
+ *         consumed.  What an event points to is valid until the next call on the same struct http2; lists that are held, longer.
  * Output: http2_control_write() first (preface, SETTINGS, acknowledgements, RST_STREAM, WINDOW_UPDATE, GOAWAY: whatever is pending), then
  *         HEADERS and DATA of streams.  All write into memory that the caller brings, whole frames only.
  *         A header block is encoded when it is written, never before: encoded and unsent it would break the peer's table.
@@ -129,6 +129,8 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
 void http2_conn_destroy(struct http2_conn *c);
 void *http2_conn_user(const struct http2_conn *c);
 
+/* A hint: input is about to come. */
+void http2_expect(const struct http2_conn *c);
 size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct http2_event *ev);
 
 bool http2_control_pending(const struct http2_conn *c);
@@ -146,6 +148,9 @@ uint32_t http2_streams_available(const struct http2_conn *c);
 bool http2_full(const struct http2 *h);
 /* Client: numbers that this connection has not used yet; the peer's limit apart. */
 uint32_t http2_ids_left(const struct http2_conn *c);
+/* A list whose id is not 0 stays as it is, where it is, until it is released as often. */
+void http2_list_hold(const struct base_headers *h);
+void http2_list_release(const struct base_headers *h);
 /* Room that http2_headers_write() may need at the most for these fields, CONTINUATION frames included. */
 size_t http2_headers_bound(const struct base_headers *h);
 /* HEADERS (+ CONTINUATION). Returns bytes; 0: room < bound, nothing changed. */

@@ -5,6 +5,7 @@
  *   headers.c  HEADERS and CONTINUATION: blocks -> events    validate.c  RFC 9113 section 8
  *   settings.c SETTINGS both ways                            control.c   pending control frames -> octets
  *   send.c     HEADERS and DATA of ours                      flood.c     what costs the peer nothing is counted
+ *   known.c    header lists that come again and again
  *   hpack_*.c  RFC 7541, see hpack.h                         check.c     invariants */
 #ifndef HTTP2_INTERNAL_H
 #define HTTP2_INTERNAL_H
@@ -143,6 +144,31 @@ struct http2_conn {
     struct hpack_encoder encoder;
 };
 
+/* validate.c */
+enum section { SECTION_REQUEST, SECTION_RESPONSE, SECTION_TRAILERS };
+struct message {
+    bool has_length;
+    bool head;
+    uint64_t length;
+    uint32_t status; /* response */
+};
+/* RFC 9113 section 8 but for the octets, which HPACK looks at. False: malformed. */
+bool http2_validate(const struct base_headers *h, enum section section, struct message *m);
+
+/* known.c */
+#define KNOWN_WAYS  4
+#define KNOWN_LISTS 128 /* of a worker; 8 of one that has few connections */
+#define KNOWN_BYTES 1024 /* of names and values */
+struct known {
+    struct base_headers list; /* id 0: empty; its octets stand in `bytes`, or are a token's */
+    uint32_t holders;         /* while there are any, it stays */
+    uint32_t bound;           /* http2_headers_bound() */
+    uint8_t sections;         /* bit: such a message it makes */
+    bool used;                /* since somebody looked for a place */
+    struct message message[3];
+    uint8_t bytes[KNOWN_BYTES];
+};
+
 struct http2 {
     struct stats *stats;
     struct base_slab conns, streams, blocks, resets;
@@ -153,6 +179,10 @@ struct http2 {
     uint64_t now_ns;
     struct base_list holders; /* connections with a block, the oldest first */
     struct base_list evicted; /* whose block was taken */
+    struct known *known;      /* sets of KNOWN_WAYS */
+    uint32_t known_sets;
+    uint64_t known_ids;       /* given so far */
+    const struct base_headers *list; /* of the block decoded last: a known one, or hpack.headers */
     struct hpack_context hpack;
 };
 
@@ -219,16 +249,17 @@ bool http2_window_add(int32_t *window, int64_t n);
 void http2_frame_skip(struct http2_conn *c, uint32_t n);
 void http2_frame_end(struct http2_conn *c);
 
-/* validate.c */
-enum section { SECTION_REQUEST, SECTION_RESPONSE, SECTION_TRAILERS };
-struct message {
-    bool has_length;
-    bool head;
-    uint64_t length;
-    uint32_t status; /* response */
-};
-/* RFC 9113 section 8 but for the octets, which HPACK looks at. False: malformed. */
-bool http2_validate(const struct base_headers *h, enum section section, struct message *m);
+/* known.c */
+static inline struct known *known_of(const struct base_headers *h)
+{
+    return base_container((struct base_headers *)(uintptr_t)h, struct known, list);
+}
+/* The list that a block of that connection stands for, without a look at its tables.  NULL: it has to be decoded. */
+const struct base_headers *http2_known_recall(struct http2_conn *c, const uint8_t *p, size_t n);
+/* The block was decoded to h: the list that is known for it, or h. */
+const struct base_headers *http2_known_learn(struct http2_conn *c, const uint8_t *p, size_t n, const struct base_headers *h);
+/* http2_validate(), once for a known list. */
+bool http2_known_validate(const struct base_headers *h, enum section section, struct message *m);
 
 /* flood.c */
 /* False: too much; the connection was ended. */

@@ -6,6 +6,8 @@
 
 size_t http2_headers_bound(const struct base_headers *h)
 {
+    if (h->id != 0)
+        return known_of(h)->bound;
     size_t n = hpack_encode_bound(h);
     return n + HTTP2_FRAME_HEADER * (n / FRAGMENT + 1);
 }

@@ -94,6 +94,18 @@ enum grpc_code grpc_status_of_reset(uint32_t code)
     }
 }
 
+const char *grpc_reset_words(uint32_t code)
+{
+    static const char *const words[] = {
+#define RESET(name) [HTTP2_##name] = "the backend reset the stream with " #name
+        RESET(NO_ERROR), RESET(PROTOCOL_ERROR), RESET(INTERNAL_ERROR), RESET(FLOW_CONTROL_ERROR), RESET(SETTINGS_TIMEOUT), RESET(STREAM_CLOSED),
+        RESET(FRAME_SIZE_ERROR), RESET(REFUSED_STREAM), RESET(CANCEL), RESET(COMPRESSION_ERROR), RESET(CONNECT_ERROR), RESET(ENHANCE_YOUR_CALM),
+        RESET(INADEQUATE_SECURITY), RESET(HTTP_1_1_REQUIRED),
+#undef RESET
+    };
+    return code < sizeof(words) / sizeof(words[0]) ? words[code] : "the backend reset the stream with a code that HTTP/2 does not know";
+}
+
 unsigned grpc_http_status(enum stats_reason reason)
 {
     switch (reason) {

@@ -42,8 +42,9 @@ static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 /* A request, to be sent later or again. */
 #define REPLAY_KEPT   16384u /* bytes of DATA of a request that runs */
 #define REPLAY_POLICY 65536u /* where a retry policy asks for it */
-#define REPLAY_SPACE 880u
-#define REPLAY_MAX   32768 /* records of a worker, at most one an RPC */
+#define REPLAY_LARGE  1024u /* bytes of a record, space[] included */
+#define REPLAY_SMALL  320u  /* of one whose fields http2 keeps */
+#define REPLAY_MAX   32768 /* records of a worker of either size, at most one an RPC */
 #define REPLAY_SHARE 4     /* one in so many of the worker's buffers may hold DATA of requests */
 struct replay_field {
     uint8_t token, flags; /* of struct base_header */
@@ -52,7 +53,8 @@ struct replay_field {
 };
 static_assert(BASE_HEADER_TOKEN_COUNT < 256, "a token in an octet");
 struct proxy_replay {
-    struct session_held *held, *trailers; /* held NULL: the fields stand in space[]; trailers NULL: none */
+    const struct base_headers *known;     /* the fields, held where they are (http2_list_hold()); NULL: they are a copy */
+    struct session_held *held, *trailers; /* held NULL: the copy stands in space[]; trailers NULL: none */
     struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
     uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then */
     uint32_t bytes, credited;
@@ -65,9 +67,10 @@ struct proxy_replay {
     uint8_t told;            /* HEALTH: the status that it was told last */
     struct snapshot_retry policy; /* attempts 0: none */
     uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
-    _Alignas(8) uint8_t space[REPLAY_SPACE]; /* struct replay_field[count], their values and names, DATA */
+    bool large;
+    _Alignas(8) uint8_t space[]; /* struct replay_field[count], their values and names, DATA */
 };
-static_assert(sizeof(struct proxy_replay) <= 1024, "sixteen cache lines, of which a small request uses ten");
+static_assert(sizeof(struct proxy_replay) <= 128, "a small record has room for a small message");
 
 /* Of a cluster on this worker. */
 struct proxy_budget {
@@ -103,7 +106,7 @@ struct proxy {
     uint8_t forwarded[FORWARDED_MAX]; /* the value of x-forwarded-for in it */
     char timeout[GRPC_TIMEOUT_TEXT];  /* that of grpc-timeout */
     struct sessions *sessions;
-    struct base_slab replays;
+    struct base_slab replays[2]; /* small, large */
     uint32_t replay_packets;
     struct base_list fresh;            /* RPCs to be tried at the end of this turn */
     struct base_list thronged;         /* clusters where RPCs wait for an endpoint */
@@ -118,6 +121,11 @@ struct proxy {
     struct base_slab access;    /* records of RPCs that run */
     uint32_t access_skipped;    /* RPCs since the last that was recorded */
 };
+
+static inline uint32_t replay_space(const struct proxy_replay *r)
+{
+    return (r->large ? REPLAY_LARGE : REPLAY_SMALL) - (uint32_t)sizeof(*r);
+}
 
 static inline uint32_t replay_limit(const struct proxy_replay *r)
 {
@@ -179,6 +187,8 @@ uint32_t grpc_timeout_format(uint64_t ns, char out[GRPC_TIMEOUT_TEXT]);
 enum grpc_code grpc_status_parse(const struct base_header *h); /* NULL: UNKNOWN */
 /* "HTTP2 error codes" table of PROTOCOL-HTTP2. */
 enum grpc_code grpc_status_of_reset(uint32_t code);
+/* For grpc-message. */
+const char *grpc_reset_words(uint32_t code);
 /* HTTP status for a client that does not speak gRPC. */
 unsigned grpc_http_status(enum stats_reason reason);
 

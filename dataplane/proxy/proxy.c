@@ -278,7 +278,7 @@ static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_
         return;
     }
     proxy_answer(p, rpc, grpc_status_of_reset(ev->code), ev->local ? STATS_REASON_UPSTREAM_PROTOCOL : STATS_REASON_UPSTREAM_RESET,
-         ev->local ? "the backend broke HTTP/2 on this stream" : "the backend reset the stream", now);
+         ev->local ? "the backend broke HTTP/2 on this stream" : grpc_reset_words(ev->code), now);
 }
 
 /* Streams above last_id were not processed (RFC 9113 section 6.8). */

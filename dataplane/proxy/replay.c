@@ -1,5 +1,8 @@
 /* What a request was, so that it can be sent later or once more: its fields, still decoded, and a copy of its DATA.
  *
+ * Fields that http2 knows (most requests bring some that others brought before) are held there; others are copied.  Records have two sizes: a small one moves when
+ * its DATA outgrows it.
+ *
  *   credited <= bytes = near + what lies in packets
  *
  * `credited` bytes left once and were given back to the client's stream window; they are not given back again when they leave again. */
@@ -28,12 +31,12 @@ static bool fields_keep(struct proxy_replay *r, const struct base_headers *h)
 {
     struct replay_field *to = (struct replay_field *)(void *)r->space;
     uint32_t at = h->count * (uint32_t)sizeof(*to);
-    if (at > REPLAY_SPACE)
+    if (at > replay_space(r))
         return false;
     for (uint32_t i = 0; i < h->count; i++) {
         const struct base_header *f = &h->field[i];
         uint32_t name_len = f->token == BASE_HEADER_OTHER ? f->name_len : 0;
-        if (name_len > UINT16_MAX || at + f->value_len + name_len > REPLAY_SPACE)
+        if (name_len > UINT16_MAX || at + f->value_len + name_len > replay_space(r))
             return false;
         to[i] = (struct replay_field){(uint8_t)f->token, (uint8_t)f->flags, (uint16_t)name_len, f->value_len};
         copy(r->space + at, f->value, f->value_len);
@@ -63,21 +66,42 @@ static void fields_give(const struct proxy_replay *r, struct base_headers *h)
     }
 }
 
+static void list_give(const struct base_headers *from, struct base_headers *h)
+{
+    h->count = from->count;
+    h->size = from->size;
+    memcpy(h->field, from->field, from->count * sizeof(*h->field));
+}
+
+/* False: no buffer for a copy. */
+static bool list_keep(struct proxy *p, struct proxy_replay *r, const struct base_headers *h)
+{
+    r->known = NULL;
+    r->held = NULL;
+    r->near_at = 0;
+    if (h->id != 0) {
+        http2_list_hold(h);
+        r->known = h;
+        return true;
+    }
+    if (fields_keep(r, h))
+        return true;
+    r->held = session_hold(p->sessions, h);
+    return r->held != NULL;
+}
+
 bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h)
 {
-    struct proxy_replay *r = base_slab_alloc(&p->replays);
+    bool large = h->id == 0;
+    struct proxy_replay *r = base_slab_alloc(&p->replays[large]);
     if (r == NULL) {
         stats_drop(p->stats, STATS_DROP_REPLAY_FULL);
         return false;
     }
-    r->held = NULL;
-    if (!fields_keep(r, h)) {
-        r->near_at = 0;
-        r->held = session_hold(p->sessions, h);
-        if (r->held == NULL) {
-            base_slab_free(&p->replays, r);
-            return false;
-        }
+    r->large = large;
+    if (!list_keep(p, r, h)) {
+        base_slab_free(&p->replays[large], r);
+        return false;
     }
     r->trailers = NULL;
     r->head = r->tail = NULL;
@@ -98,6 +122,8 @@ void replay_drop(struct proxy *p, struct proxy_rpc *rpc)
     if (r == NULL)
         return;
     struct sessions *ss = p->sessions;
+    if (r->known != NULL)
+        http2_list_release(r->known);
     if (r->held != NULL)
         session_unhold(ss, r->held);
     if (r->trailers != NULL)
@@ -108,8 +134,20 @@ void replay_drop(struct proxy *p, struct proxy_rpc *rpc)
         packet_free(k);
         p->replay_packets--;
     }
-    base_slab_free(&p->replays, r);
+    base_slab_free(&p->replays[r->large], r);
     rpc->replay = NULL;
+}
+
+/* Into a large record, if there is one. */
+static struct proxy_replay *enlarge(struct proxy *p, struct proxy_rpc *rpc)
+{
+    struct proxy_replay *r = rpc->replay, *to = base_slab_alloc(&p->replays[true]);
+    if (to == NULL)
+        return r;
+    memcpy(to, r, sizeof(*r) + r->near);
+    to->large = true;
+    base_slab_free(&p->replays[false], r);
+    return rpc->replay = to;
 }
 
 static struct packet *grow(struct proxy *p, struct proxy_replay *r)
@@ -132,7 +170,9 @@ bool replay_add(struct proxy *p, struct proxy_rpc *rpc, const uint8_t *data, uin
     struct proxy_replay *r = rpc->replay;
     r->bytes += n;
     if (r->head == NULL) {
-        uint32_t room = REPLAY_SPACE - r->near_at - r->near, here = room < n ? room : n;
+        if (!r->large && r->near + n > replay_space(r))
+            r = enlarge(p, rpc);
+        uint32_t room = replay_space(r) - r->near_at - r->near, here = room < n ? room : n;
         memcpy(r->space + r->near_at + r->near, data, here);
         r->near = (uint16_t)(r->near + here);
         data += here;
@@ -189,7 +229,9 @@ const struct base_headers *replay_fields(struct proxy *p, const struct proxy_rpc
 {
     struct base_headers *h = &p->fields;
     const struct proxy_replay *r = rpc->replay;
-    if (r->held != NULL)
+    if (r->known != NULL)
+        list_give(r->known, h);
+    else if (r->held != NULL)
         session_held_fields(r->held, h);
     else
         fields_give(r, h);

@@ -14,7 +14,7 @@ static uint32_t replays(uint32_t rpcs)
 size_t proxy_footprint(uint32_t rpcs, uint32_t clusters, uint32_t slots)
 {
     return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs) +
-           base_slab_footprint(sizeof(struct proxy_replay), replays(rpcs)) +
+           base_slab_footprint(REPLAY_SMALL, replays(rpcs)) + base_slab_footprint(REPLAY_LARGE, replays(rpcs)) +
            base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_budget) * clusters) + base_align(sizeof(struct proxy_queue) * slots) +
            base_slab_footprint(sizeof(struct mailbox_access), access_records(rpcs));
 }
@@ -36,8 +36,10 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     base_list_init(&p->fresh);
     base_list_init(&p->thronged);
     base_list_init(&p->crowded);
-    base_slab_init(&p->replays, arena, "replay", sizeof(struct proxy_replay), replays(rpcs));
-    stats_object_add(stats, "replay", &p->replays.in_use, p->replays.capacity);
+    base_slab_init(&p->replays[false], arena, "replay_small", REPLAY_SMALL, replays(rpcs));
+    stats_object_add(stats, "replay_small", &p->replays[false].in_use, p->replays[false].capacity);
+    base_slab_init(&p->replays[true], arena, "replay", REPLAY_LARGE, replays(rpcs));
+    stats_object_add(stats, "replay", &p->replays[true].in_use, p->replays[true].capacity);
     base_slab_init(&p->rpcs, arena, "rpc", sizeof(struct proxy_rpc), rpcs);
     stats_object_add(stats, "rpc", &p->rpcs.in_use, rpcs);
     base_slab_init(&p->access, arena, "access", sizeof(struct mailbox_access), access_records(rpcs));

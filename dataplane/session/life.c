@@ -8,11 +8,12 @@
  *     +------------------------------------- session_end(): GOAWAY with a reason ------------------------> sessions_broken_next() */
 #include "internal.h"
 
-#define WARNING_NS     1000000000ull /* RFC 9113 section 6.8: at least a round trip; for a peer that does not answer PINGs */
+#define WARNING_NS     5000000000ull /* RFC 9113 section 6.8: at least a round trip; for a peer that does not answer PINGs, or is held up: what it sends meanwhile is taken */
 #define IDLE_PINGS_NS  (7200ull * 1000000000ull) /* gRFC A8: PINGs without a stream, where they are not permitted */
 #define STRIKES_MAX    2             /* as gRPC's servers count */
 #define NEVER          UINT64_MAX
-#define LINGER_NS      1000000000ull
+#define LINGER_NS      1000000000ull /* for one that did wrong */
+#define FAREWELL_NS    5000000000ull /* for one that has done nothing wrong, and may have been held up */
 #define PING_KEEPALIVE 0x70656e73746f636bull
 #define PING_DRAIN     0x70656e647261696eull
 
@@ -119,7 +120,7 @@ void session_drain(struct session *s, const char *why, uint64_t grace_ns, uint64
         return;
     http2_goaway(s->h2, 0x7fffffff, HTTP2_NO_ERROR, why);
     http2_ping(s->h2, PING_DRAIN);
-    s->drain_ns = now + WARNING_NS;
+    s->drain_ns = now + (grace_ns != 0 ? earlier(grace_ns, WARNING_NS) : WARNING_NS);
     s->grace_ns = grace_ns != 0 ? now + grace_ns : 0;
     s->drain_why = why;
     session_mark(s);
@@ -166,7 +167,7 @@ void life_linger(struct session *s, uint64_t now)
     base_list_push_back(&s->home->lingering, &s->link);
     transport_shutdown(&s->transport, now);
     session_linger(s, false, now);
-    base_wheel_arm(&s->home->wheel, &s->timer, now + LINGER_NS);
+    base_wheel_arm(&s->home->wheel, &s->timer, now + (s->closing ? FAREWELL_NS : LINGER_NS));
 }
 
 void sessions_linger_end(struct sessions *ss, uint64_t now)

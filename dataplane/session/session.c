@@ -134,7 +134,8 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     base_list_remove(&s->age);
     base_list_remove(&s->low);
     __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
-    if (graceful && s->role == SESSION_DOWN && http2_ended(s->h2)) {
+    /* A client that was told to go may have sent what crosses with that, and does not read its last answers behind a reset. */
+    if (graceful && s->role == SESSION_DOWN && (http2_ended(s->h2) || (s->closing && s->gently))) {
         write_control(s);
         http2_conn_destroy(s->h2);
         life_linger(s, now);
@@ -228,7 +229,7 @@ void stream_finish(struct session_stream *st)
     if (h2 == NULL)
         return;
     if (!http2_stream_closed(h2)) {
-        http2_stream_reset(h2, s->role == SESSION_DOWN ? HTTP2_NO_ERROR : HTTP2_CANCEL);
+        http2_stream_reset(h2, HTTP2_NO_ERROR); /* towards a backend as gRPC's clients do: it has answered, and nobody has cancelled */
         session_mark(s);
     }
     http2_stream_release(h2);
@@ -371,6 +372,15 @@ static size_t unread(struct session *s, const uint8_t **in)
         n = s->broken ? 0 : transport_peek(&s->transport, in);
     }
     return s->broken ? 0 : n - s->consume;
+}
+
+void session_expect(const struct session *later, const struct session *next)
+{
+    if (later != NULL)
+        for (uint32_t line = 0; line < 4; line++)
+            __builtin_prefetch((const uint8_t *)later + line * BASE_CACHE_LINE, 1);
+    if (next != NULL)
+        http2_expect(next->h2);
 }
 
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)

@@ -157,13 +157,15 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
 /* An active open. NULL: refused. */
 struct session *session_connect(struct sessions *ss, const struct base_flow *flow, const struct http2_config *config, uint64_t now);
 /* Frees everything; the user has let go of every stream.  graceful: what was written goes out first, then FIN; else RST.  A client that was ended
- * by http2_end() or a connection error gets time to read why (session_lingers). */
+ * by http2_end(), a connection error, or behind session_drain() gets time to read what was said last (session_lingers). */
 void session_destroy(struct session *s, bool graceful, uint64_t now);
 
 /* The next event of what has arrived; false: no more now.  Pulled until false.  An event's pointers hold until the next call. NONE and WINDOW
  * never come out; HEADERS with `opened` has a new session_stream in *stream; a stream that was released or refused reports nothing.
  * After HTTP2_EVENT_RESET the user calls session_release(). */
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream);
+/* Hints: `next` is about to have its session_next(), `later` soon. Either may be NULL. */
+void session_expect(const struct session *later, const struct session *next);
 
 /* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
@@ -176,7 +178,7 @@ void session_join(struct session_stream *from, struct session_stream *to);
 /* RST_STREAM; what is queued is dropped; st is dead. */
 void session_reset(struct session_stream *st, enum http2_error code);
 /* The user has done with it; st is dead.  Role down: what is queued still goes out, then the stream ends, with RST_STREAM NO_ERROR where the request
- * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM CANCEL where our side has not ended. */
+ * has not ended (RFC 9113 section 8.1).  Role up: what is queued is dropped, with RST_STREAM NO_ERROR where our side has not ended. */
 void session_release(struct session_stream *st);
 
 /* Nothing of this request has been on the wire. */

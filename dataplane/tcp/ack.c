@@ -82,16 +82,11 @@ bool tcp_loss_mark(struct tcp_conn *c, struct packet *p)
     return true;
 }
 
-static bool fin_outstanding(const struct tcp_conn *c)
-{
-    return tcp_has(c, CONN_FIN_SENT) && base_seq_le(c->snd_una, c->snd_end);
-}
-
 static void lost_first(struct tcp_conn *c)
 {
     if (c->snd_head != NULL && tcp_tx_outstanding(c, tcp_buf(c->snd_head)) > 0)
         tcp_loss_mark(c, c->snd_head);
-    else if (fin_outstanding(c))
+    else if (tcp_has(c, CONN_FIN_SENT))
         c->flags |= CONN_FIN_LOST;
     c->flags |= CONN_FAST_DUE;
     tcp_pend(c);
@@ -101,7 +96,7 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 {
     for (struct packet *p = c->snd_head; p != NULL && (tcp_buf(p)->flags & BUF_SENT); p = tcp_buf(p)->next)
         tcp_loss_mark(c, p);
-    if (fin_outstanding(c))
+    if (tcp_has(c, CONN_FIN_SENT))
         c->flags |= CONN_FIN_LOST;
     tcp_pend(c);
 }

@@ -64,7 +64,7 @@ enum { /* tcp_conn.flags */
     CONN_WANT = 1 << 16,      /* tcp_write_want */
     CONN_TABLED = 1 << 17,    /* in the flow table */
     CONN_HALF_OPEN = 1 << 18, /* counts against syn_backlog */
-    CONN_SYN_LOST = 1 << 19,  /* our SYN was sent more than once */
+    CONN_SYN_LOST = 1 << 19,  /* the timer of our SYN has expired */
     CONN_PARTIAL = 1 << 20,   /* this recovery has seen its first partial ACK */
     CONN_UNDO = 1 << 21,      /* this recovery may still turn out to be needless: undo_* */
     CONN_UNDO_TS = 1 << 22,   /* undo_ts is set: something was sent again */

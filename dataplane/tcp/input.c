@@ -56,6 +56,8 @@ static void establish(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
     c->flags &= ~(uint32_t)CONN_SYN_DUE;
     if (c->syns == 0) {
         c->backoff = 0; /* a cookie: when the SYN-ACK went out nobody remembers */
+    } else if (c->syns > 1 && !tcp_has(c, CONN_SYN_LOST)) {
+        c->backoff = 0; /* which of them is answered nobody knows (Karn) */
     } else if (!tcp_has(c, CONN_SYN_LOST)) {
         tcp_rtt_sample(c, now - c->last_sent_ns);
     } else {
@@ -272,6 +274,8 @@ static bool paws(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
     if (ts_current(c, s, now))
         return true;
     stats_drop(c->tcp->stats, STATS_DROP_TCP_PAWS);
+    if (s->len > 0 && base_seq_lt(s->seq, c->rcv_nxt))
+        tcp_sack_twice(c, s->seq, base_seq_lt(s->seq + s->len, c->rcv_nxt) ? s->seq + s->len : c->rcv_nxt);
     if (s->len > 0 || (s->flags & TCP_FIN))
         tcp_ack_now(c);
     else
@@ -339,6 +343,7 @@ static bool closing_input(struct tcp_conn *c, uint64_t now)
 {
     if (!fin_acked(c))
         return true;
+    c->flags &= ~(uint32_t)CONN_FIN_LOST;
     if (c->state == TCP_FIN_WAIT_1) {
         fin_wait_2(c, now);
         return true;

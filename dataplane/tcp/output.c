@@ -84,7 +84,8 @@ static struct packet *syn(struct tcp_conn *c, uint64_t now, bool *stuck)
     tcp_header_prepend(p, &h);
     c->flags &= ~(uint32_t)(CONN_SYN_DUE | CONN_ACK_NOW);
     if (c->syns++ > 0) {
-        c->flags |= CONN_SYN_LOST;
+        if (c->backoff > 0) /* by the timer; else the peer's SYN came again, which need not mean that ours was lost */
+            c->flags |= CONN_SYN_LOST;
         stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_SYN, 1);
     }
     c->last_ack = c->rcv_nxt;

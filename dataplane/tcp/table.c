@@ -15,6 +15,25 @@ struct tcp_conn *tcp_table_find(const struct tcp *t, const struct base_flow *flo
     return NULL;
 }
 
+uint32_t tcp_expect(const struct tcp *t, const struct base_flow *flow)
+{
+    uint32_t hash = base_flow_hash(&t->config.isn_key, flow);
+    __builtin_prefetch(&t->table[hash & t->table_mask]);
+    return hash;
+}
+
+/* The lines that a predicted segment touches. */
+void tcp_expect_conn(const struct tcp *t, uint32_t hint)
+{
+    uint32_t at = hint & t->table_mask;
+    if (t->table[at].index == 0)
+        return;
+    const uint8_t *c = (const uint8_t *)slot_conn(t, at);
+    for (uint32_t line = 0; line < 9; line++)
+        if (line != 6)
+            __builtin_prefetch(c + line * BASE_CACHE_LINE, 1);
+}
+
 void tcp_table_add(struct tcp_conn *c)
 {
     struct tcp *t = c->tcp;

@@ -115,6 +115,14 @@ bool tcp_next_event(struct tcp *t, struct tcp_event *ev)
     return true;
 }
 
+void *tcp_event_ahead(const struct tcp *t, unsigned skip)
+{
+    const struct base_list *l = t->events.next;
+    for (; skip > 0 && l != &t->events; skip--)
+        l = l->next;
+    return l != &t->events ? base_container(l, struct tcp_conn, event_link)->user : NULL;
+}
+
 static void fin_queue(struct tcp_conn *c)
 {
     if (tcp_has(c, CONN_FIN_QUEUED))

@@ -110,6 +110,9 @@ struct tcp_conn *tcp_connect(struct tcp *t, const struct base_flow *flow, uint64
 
 /* Takes the packet. It starts at the TCP header and ends with the segment; its checksum has been verified. */
 void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, uint64_t now);
+/* Hints, some time before tcp_input(): first for the flow table, then, by what that gave, for the connection. */
+uint32_t tcp_expect(const struct tcp *t, const struct base_flow *flow);
+void tcp_expect_conn(const struct tcp *t, uint32_t hint);
 /* An ICMP error about a flow of ours (RFC 5927: acted on only where `seq` is in flight).  hard: destination unreachable;
  * mtu != 0: packet too big (RFC 1191, 8201). */
 void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, bool hard, uint32_t mtu, uint64_t now);
@@ -117,6 +120,8 @@ void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, b
 void tcp_tick(struct tcp *t, uint64_t now);
 /* False: no more.  Each connection comes at most once a turn, with all its events. */
 bool tcp_next_event(struct tcp *t, struct tcp_event *ev);
+/* Whose event comes after `skip` others; NULL: nobody's. */
+void *tcp_event_ahead(const struct tcp *t, unsigned skip);
 /* Up to max segments; 0: nothing to send. The caller owns the packets. */
 uint32_t tcp_output(struct tcp *t, struct tcp_out *out, uint32_t max, uint64_t now);
 /* How many of what tcp_output() gave, from out[0] on, are now one: segments of one connection that a device could have made by cutting up a

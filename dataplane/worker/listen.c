@@ -35,7 +35,8 @@ void worker_serve_tick(struct serve *v, uint64_t now)
     sessions_tick(v->sessions, now);
     for (struct session *s; (s = sessions_aged_next(v->sessions)) != NULL;)
         pool_aged(v->pool, s);
-    if (v->draining && v->sessions->count[SESSION_DOWN] == 0 && !v->drained_told) {
+    /* Those that linger have not acknowledged everything yet, and nobody would send it again. */
+    if (v->draining && v->sessions->count[SESSION_DOWN] == 0 && base_list_empty(&v->sessions->lingering) && !v->drained_told) {
         struct mailbox_message m = {.kind = MAILBOX_DRAINED, .worker = (uint16_t)v->worker};
         v->drained_told = mailbox_report(v->mailbox, &m);
     }

@@ -98,8 +98,10 @@ static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
 void worker_serve_events(struct serve *v, uint64_t now)
 {
     struct tcp_event ev;
-    while (tcp_next_event(v->tcp, &ev))
+    while (tcp_next_event(v->tcp, &ev)) {
+        session_expect(tcp_event_ahead(v->tcp, 2), tcp_event_ahead(v->tcp, 0));
         serve(v, &ev, now);
+    }
 }
 
 static void log_end(struct serve *v, const struct session *s, uint64_t now)
@@ -122,7 +124,7 @@ void worker_serve_finish(struct serve *v, uint64_t now)
     }
     proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions); /* what the end of those gave to others to say */
-    for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
+    for (struct session *s; (s = pool_idle_next(v->pool)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
     }

@@ -13,43 +13,73 @@ static bool handed_over(struct worker *w, uint16_t port, struct packet *p, uint3
     return true;
 }
 
-static void feed(struct worker *w, uint16_t port, struct packet *p, uint64_t now)
+/* A segment on its way from ip to tcp. */
+struct arrival {
+    struct base_flow flow;
+    struct packet *packet;
+    uint32_t hint;
+};
+
+/* True: a segment for tcp. */
+static bool arrive(struct worker *w, uint16_t port, struct packet *p, uint64_t now, struct arrival *a)
 {
     struct ip_result r;
     enum ip_verdict v = ip_input(w->ip, port, p, now, &r);
     if (v == IP_WHOLE) { /* its fragments met where (source, destination, identification) sends them, its flow may live elsewhere */
         p = r.whole;
         if (w->handover != NULL && handed_over(w, port, p, ip_owner(&w->owners, port, p)))
-            return;
+            return false;
         v = ip_input(w->ip, port, p, now, &r);
     }
     assert(v != IP_WHOLE);
-    if (v == IP_TCP)
-        tcp_input(w->serve.tcp, &r.flow, p, now);
-    else if (v == IP_TCP_ERROR)
+    if (v == IP_TCP_ERROR)
         tcp_icmp_error(w->serve.tcp, &r.flow, r.seq, r.hard, r.mtu, now);
+    if (v != IP_TCP)
+        return false;
+    *a = (struct arrival){r.flow, p, tcp_expect(w->serve.tcp, &r.flow)};
+    return true;
 }
 
-static void steer(struct worker *w, uint16_t port, struct packet *p, uint32_t *news, uint64_t now)
+#define AHEAD 4 /* segments */
+
+/* All through ip first, then all through tcp: what the second needs of each is on its way from memory while others are worked on. */
+static void feed(struct worker *w, uint16_t port, struct packet *const *frames, uint32_t n, uint64_t now)
+{
+    struct arrival a[PORT_BURST];
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < n; k++)
+        count += arrive(w, port, frames[k], now, &a[count]);
+    for (uint32_t k = 0; k < count && k < AHEAD; k++)
+        tcp_expect_conn(w->serve.tcp, a[k].hint);
+    for (uint32_t k = 0; k < count; k++) {
+        if (k + AHEAD < count)
+            tcp_expect_conn(w->serve.tcp, a[k + AHEAD].hint);
+        tcp_input(w->serve.tcp, &a[k].flow, a[k].packet, now);
+    }
+}
+
+/* True: it is ours. */
+static bool steer(struct worker *w, uint16_t port, struct packet *p, uint32_t *news)
 {
     uint32_t owner = ip_owner(&w->owners, port, p);
     if (handed_over(w, port, p, owner))
-        return;
+        return false;
     if (owner == IP_OWNER_ALL && ++*news <= NEWS_A_TURN)
         port_handover_news(w->handover, p, port);
-    feed(w, port, p, now);
+    return true;
 }
 
 static uint32_t receive_port(struct worker *w, uint16_t port, uint32_t *news, uint64_t now)
 {
     struct packet *burst[PORT_BURST];
-    uint32_t n = port_rx(w->queue[port], burst, PORT_BURST);
-    if (w->handover == NULL)
+    uint32_t n = port_rx(w->queue[port], burst, PORT_BURST), ours = n;
+    if (w->handover != NULL) {
+        ours = 0;
         for (uint32_t k = 0; k < n; k++)
-            feed(w, port, burst[k], now);
-    else
-        for (uint32_t k = 0; k < n; k++)
-            steer(w, port, burst[k], news, now);
+            if (steer(w, port, burst[k], news))
+                burst[ours++] = burst[k];
+    }
+    feed(w, port, burst, ours, now);
     return n;
 }
 
@@ -57,7 +87,7 @@ static void accept_item(struct worker *w, const struct port_handover_item *item,
 {
     switch ((enum port_handover_kind)item->kind) {
     case PORT_HANDOVER_FRAME:
-        feed(w, item->port, item->packet, now);
+        feed(w, item->port, &item->packet, 1, now);
         break;
     case PORT_HANDOVER_NEWS:
         ip_learn(w->ip, item->port, item->packet, now);

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MARGIN = 0.05
-A1 = '-c 256 --endpoints 256 -n 1024'
+A1 = '-c 256 --endpoints 256 -n 4096'
 PATHS = {
     'A1.static': A1,
     'A1.deadline': A1 + ' --headers go-deadline',

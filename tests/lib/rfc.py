@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""rfc.py SOURCE_ROOT: every function and test that docs/RFC.md names is there; then a row with missing ones is planted and must be seen."""
+"""rfc.py SOURCE_ROOT: every function and test that docs/RFC.md names is there, and every class of tests/linux has its line, 30 at most; then a row with missing ones and
+a line too many are planted and must be seen."""
 import os
 import re
 import sys
@@ -37,14 +38,26 @@ def problems(root, text):
                 yield f'{clause}: no script {test}'
 
 
+def class_problems(root, text):
+    code = open(os.path.join(root, 'tests/linux/classes.c')).read()
+    classes = set(re.findall(r'(?:return|\?|:|=)\s*"([^"]+)"', code))
+    lines = re.findall(r'^\* \*\*(.+?)\*\*: ', text, re.M)
+    if len(classes) > 30:
+        yield f'{len(classes)} classes'
+    for name in classes - set(lines):
+        yield f'no line about the class "{name}"'
+    for name in set(lines) - classes:
+        yield f'no class "{name}"'
+
+
 def main():
     root = sys.argv[1]
     text = open(os.path.join(root, 'docs/RFC.md')).read()
-    found = list(problems(root, text))
+    found = list(problems(root, text)) + list(class_problems(root, text))
     for p in found:
         print('docs/RFC.md:', p)
-    planted = text + '| 9.9 | `tcp_nobody` | no_such_script, unit: no_such_test | kept |\n'
-    if len(list(problems(root, planted))) != len(found) + 3:
+    planted = text + '| 9.9 | `tcp_nobody` | no_such_script, unit: no_such_test | kept |\n* **nothing**: no class\n'
+    if len(list(problems(root, planted))) + len(list(class_problems(root, planted))) != len(found) + 4:
         print('rfc.py: what was planted was not seen')
         return 1
     return 1 if found else 0

@@ -1,5 +1,6 @@
 #include "tcp_net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct tcp_net_frame {
@@ -16,6 +17,7 @@ struct tcp_net_held {
     struct tcp_net_held *next;
     uint64_t until;
     struct packet *packet;
+    uint16_t sum;
 };
 
 uint32_t tcp_net_random(struct tcp_net *n, uint32_t below)
@@ -78,6 +80,16 @@ void tcp_net_host_fini(struct tcp_net_host *h)
     free(h->memory);
 }
 
+static uint16_t ones_sum(const uint8_t *p, uint32_t n)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += i % 2 ? p[i] : (uint32_t)p[i] << 8;
+    while (sum > 0xffff)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)sum;
+}
+
 static void held_free(struct tcp_net *n, uint64_t until)
 {
     struct tcp_net_held **at = &n->held;
@@ -86,6 +98,10 @@ static void held_free(struct tcp_net *n, uint64_t until)
         if (h->until > until) {
             at = &h->next;
             continue;
+        }
+        if (ones_sum(packet_data(h->packet), packet_len(h->packet)) != h->sum) {
+            fprintf(stderr, "what a device still sends was written to\n");
+            abort();
         }
         packet_free(h->packet);
         *at = h->next;
@@ -108,16 +124,6 @@ void tcp_net_fini(struct tcp_net *n)
 struct base_flow tcp_net_flow(const struct tcp_net *n, int from, uint16_t remote_port)
 {
     return (struct base_flow){.local = n->host[from].addr, .remote = n->host[!from].addr, .remote_port = remote_port};
-}
-
-static uint16_t ones_sum(const uint8_t *p, uint32_t n)
-{
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += i % 2 ? p[i] : (uint32_t)p[i] << 8;
-    while (sum > 0xffff)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)sum;
 }
 
 static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow, const uint8_t *bytes, uint32_t len, uint64_t at)
@@ -196,7 +202,7 @@ static void hold(struct tcp_net *n, struct packet *p)
     if (h == NULL)
         abort();
     memset(packet_prepend(p, 54), 0xee, 54); /* ip's headers */
-    *h = (struct tcp_net_held){n->held, n->now + (n->hold_ns != 0 ? tcp_net_random(n, (uint32_t)n->hold_ns) : 0), p};
+    *h = (struct tcp_net_held){n->held, n->now + (n->hold_ns != 0 ? tcp_net_random(n, (uint32_t)n->hold_ns) : 0), p, ones_sum(packet_data(p), packet_len(p))};
     n->held = h;
 }
 

@@ -156,27 +156,30 @@ class Copy:
 
 
 class Results:
+    """A row a fault, the last that was said of it."""
+
     def __init__(self, path, table, resume):
-        self.path, self.rows, self.lock = path, {}, threading.Lock()
+        self.path, self.table, self.rows, self.lock = path, table, {}, threading.Lock()
+        commit = subprocess.run(['git', '-C', TOP, '-c', f'safe.directory={TOP}', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
+        self.when = f'{time.strftime("%F")}, commit {commit or "unknown"}'
         if resume and os.path.exists(path):
             for line in open(path):
                 cells = [c.strip() for c in line.split('|')[1:-1]]
                 if len(cells) == 6 and cells[0] not in ('fault', '---'):
-                    self.rows[cells[0], cells[5]] = cells
-        if not self.rows:
-            commit = subprocess.run(['git', '-C', TOP, '-c', f'safe.directory={TOP}', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, 'w') as f:
-                f.write(f'# Planted faults: {table}\n\n{time.strftime("%F")}, commit {commit or "unknown"}. What each line is: tests/mutants/mutants.py.\n\n'
-                        '| fault | file | what it breaks | caught by | seconds | line |\n|---|---|---|---|---|---|\n')
+                    self.rows[cells[0]] = cells
 
     def has(self, fault):
-        cells = self.rows.get((fault.name, fault.digest))
-        return cells is not None and cells[3] != '**nothing**'
+        cells = self.rows.get(fault.name)
+        return cells is not None and cells[5] == fault.digest and cells[3] != '**nothing**'
 
     def add(self, fault, caught, seconds):
-        with self.lock, open(self.path, 'a') as f:
-            f.write(f'| {fault.name} | {fault.file} | {fault.what.replace("|", "/")} | {caught.replace("|", "/") or "**nothing**"} | {seconds:.0f} | {fault.digest} |\n')
+        with self.lock:
+            self.rows[fault.name] = [fault.name, fault.file, fault.what.replace('|', '/'), caught.replace('|', '/') or '**nothing**', f'{seconds:.0f}', fault.digest]
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with open(self.path, 'w') as f:
+                f.write(f'# Planted faults: {self.table}\n\n{self.when}. What each line is: tests/mutants/mutants.py.\n\n'
+                        '| fault | file | what it breaks | caught by | seconds | line |\n|---|---|---|---|---|---|\n')
+                f.writelines('| ' + ' | '.join(cells) + ' |\n' for cells in self.rows.values())
 
 
 def table_run(table, names, options):

@@ -131,7 +131,7 @@ class Backend:
     def start(self):
         path = f"{self.lab.work}/{self.name}.log"
         self.process = self.lab.spawn([f"{self.lab.build}/tests/peers/echo-server", "--listen", self.address, "--id", self.name] + self.arguments, path, "wb")
-        wait_for(5, f"backend {self.name} listens", lambda: "listening" in tail(path))
+        wait_for(30, f"backend {self.name} listens", lambda: "listening" in tail(path))
 
     def kill(self):
         self.process.kill()

@@ -184,7 +184,7 @@ static const char *const paths[] = {"/bench.Echo/Unary", "/bench.Echo/Client", "
  * grpc-timeout of every call included. */
 void calls_request_fields(const struct calls *c, uint64_t id, uint8_t *text, struct base_headers *h)
 {
-    h->count = h->size = 0;
+    h->count = h->size = 0, h->id = 0;
     text_field(h, ":method", "POST");
     text_field(h, ":scheme", "http");
     text_field(h, ":path", paths[c->kind]);
@@ -211,14 +211,14 @@ void calls_request_fields(const struct calls *c, uint64_t id, uint8_t *text, str
 
 void calls_response_fields(struct base_headers *h)
 {
-    h->count = h->size = 0;
+    h->count = h->size = 0, h->id = 0;
     text_field(h, ":status", "200");
     text_field(h, "content-type", "application/grpc");
 }
 
 void calls_trailer_fields(struct base_headers *h)
 {
-    h->count = h->size = 0;
+    h->count = h->size = 0, h->id = 0;
     text_field(h, "grpc-status", "0");
     text_field(h, "grpc-message", "");
 }

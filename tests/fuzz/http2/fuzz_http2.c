@@ -18,6 +18,9 @@ struct run {
     size_t size;
     bool fatal;
     uint64_t in_flow, credited;
+    const struct base_headers *held; /* a list that came again, and what it was */
+    struct base_headers was;
+    uint8_t octets[2048];
 };
 
 static void must(bool what)
@@ -60,6 +63,42 @@ static bool known(const struct run *r, const struct http2_stream *s)
     return false;
 }
 
+/* What is held stays as it was, whatever comes. */
+static void check_held(const struct run *r)
+{
+    must(r->held->id == r->was.id && r->held->count == r->was.count && r->held->size == r->was.size);
+    for (uint32_t i = 0; i < r->was.count; i++) {
+        const struct base_header *f = &r->held->field[i], *g = &r->was.field[i];
+        must(f->value_len == g->value_len && memcmp(f->value, g->value, f->value_len) == 0);
+        must(f->name_len == g->name_len && memcmp(f->name, g->name, f->name_len) == 0);
+    }
+}
+
+static void let_go(struct run *r)
+{
+    if (r->held == NULL)
+        return;
+    check_held(r);
+    http2_list_release(r->held);
+    r->held = NULL;
+}
+
+static void hold(struct run *r, const struct base_headers *h)
+{
+    uint8_t *at = r->octets;
+    let_go(r);
+    http2_list_hold(h);
+    r->held = h;
+    r->was = *h;
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct base_header *f = &r->was.field[i];
+        must(f->name_len + f->value_len <= (size_t)(r->octets + sizeof(r->octets) - at));
+        f->value = memcpy(at, f->value, f->value_len);
+        f->name = memcpy(at + f->value_len, f->name, f->name_len);
+        at += f->value_len + f->name_len;
+    }
+}
+
 static void event(struct run *r, const struct http2_event *ev)
 {
     volatile uint8_t sum = 0;
@@ -76,6 +115,10 @@ static void event(struct run *r, const struct http2_event *ev)
     }
     if (ev->type == HTTP2_EVENT_HEADERS)
         must(ev->headers != NULL && (!ev->trailers || ev->end_stream));
+    if (ev->headers != NULL && ev->headers->id != 0 && (r->held == NULL || octet(r) & 1))
+        hold(r, ev->headers);
+    if (r->held != NULL)
+        check_held(r);
     if (ev->opened)
         remember(r, ev->stream);
     if (ev->type == HTTP2_EVENT_RESET)
@@ -150,6 +193,27 @@ static void feed_request(struct run *r)
         feed(r, answer, sizeof(answer));
 }
 
+/* Blocks of indices, and of fields that are indexed: what is known of the first changes with the second. */
+static void feed_indices(struct run *r)
+{
+    uint8_t frame[9 + 3 + 5 * 24] = {0, 0, 0, 1, 4, 0, 0, 0, 0, 0x82, 0x86, 0x84};
+    size_t n = 12;
+    frame[4] |= (uint8_t)(octet(r) & 1);
+    frame[8] = (uint8_t)octet(r);
+    for (uint32_t k = octet(r) % 24; k > 0; k--) {
+        uint32_t what = octet(r);
+        if (what >= 32) {
+            frame[n++] = (uint8_t)(what | 128);
+            continue;
+        }
+        const uint8_t field[] = {64, 1, 'x', 1, (uint8_t)('a' + what)};
+        memcpy(frame + n, field, sizeof(field));
+        n += sizeof(field);
+    }
+    frame[2] = (uint8_t)(n - 9);
+    feed(r, frame, n);
+}
+
 static struct http2_stream *some(struct run *r)
 {
     return r->stream[octet(r) % STREAMS];
@@ -163,6 +227,10 @@ static void write_headers(struct run *r)
     char value[16];
     if (s == NULL)
         return;
+    if (r->held != NULL && octet(r) & 1) {
+        must(http2_headers_write(s, r->held, octet(r) & 1, out, http2_headers_bound(r->held)) <= http2_headers_bound(r->held));
+        return;
+    }
     snprintf(value, sizeof(value), "%u", octet(r));
     base_headers_add(&h, BASE_HEADER_STATUS, octet(r) & 1 ? "200" : "100", 3);
     base_headers_add(&h, BASE_HEADER_USER_AGENT, value, strlen(value));
@@ -189,7 +257,7 @@ static void act(struct run *r)
 {
     static uint8_t out[512];
     struct http2_stream *s;
-    switch (octet(r) % 20) {
+    switch (octet(r) % 22) {
     case 0: case 1: case 2: feed_raw(r); break;
     case 3: case 4: case 5: case 6: feed_frame(r); break;
     case 7: feed_request(r); break;
@@ -204,6 +272,7 @@ static void act(struct run *r)
     case 16: http2_goaway(r->c, octet(r) & 1 ? 0x7fffffff : http2_last_id(r->c), HTTP2_NO_ERROR, "bye"); break;
     case 17: http2_ping(r->c, octet(r)); break;
     case 18: http2_max_streams_set(r->c, octet(r)); break;
+    case 19: case 20: feed_indices(r); break;
     default: if ((s = http2_stream_open(r->c, NULL)) != NULL) remember(r, s);
     }
     http2_conn_check(r->c);
@@ -249,6 +318,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint8_t out[512]; http2_control_write(r.c, out, sizeof(out)) > 0;)
         http2_conn_check(r.c);
     must(!http2_control_pending(r.c));
+    let_go(&r);
     http2_conn_destroy(r.c);
     return 0;
 }

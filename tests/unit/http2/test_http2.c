@@ -510,7 +510,7 @@ static void idle_connection(void **state)
     for (int i = 0; i < HPACK_CLASSES; i++)
         bytes += (size_t)w.h->hpack.slabs[i].in_use * w.h->hpack.slabs[i].size;
     print_message("idle connection after one RPC: %zu octets; a stream: %u\n", bytes / 2, w.h->streams.size);
-    assert_true(bytes / 2 <= 2048 && w.h->streams.size <= 128);
+    assert_true(bytes / 2 <= 2176 && w.h->streams.size <= 128);
     app_free(&client);
     app_free(&server);
     for (uint32_t i = 0; i < w.stats->object_count; i++)

@@ -213,12 +213,116 @@ static void guessing_opens_nothing(void **state)
     close_host(f);
 }
 
+/* Others go on to be given out: one that is kept for the third period opens nothing, one of the period before does. */
+static void a_cookie_does_not_keep(void **state)
+{
+    (void)state;
+    const uint64_t period = 1ull << 36;
+    for (uint32_t periods = 0; periods < 4; periods++) {
+        struct flood *f = &flood;
+        open_host(f, 100, 0);
+        f->now = 100 * period + period / 2;
+        struct base_flow e = earnest(0);
+        segment(f, &e, 100, 0, TCP_SYN, 0);
+        turn(f);
+        for (uint32_t i = 0; i < periods; i++) {
+            f->now += period;
+            flood_in(f, i, 1);
+        }
+        segment(f, &e, 101, f->our_isn[0] + 1, TCP_ACK, 10);
+        turn(f);
+        assert_int_equal(f->accepted, periods <= 1);
+        close_host(f);
+    }
+}
+
+/* Somebody who knows addresses and ports, and guesses numbers: 400,000 RSTs, SYNs, ACKs, data and FINs into one connection within two seconds. What its peer says in
+ * between arrives, the challenge ACKs stay within their budget, nothing is kept. */
+static void blind_injection_changes_nothing(void **state)
+{
+    (void)state;
+    struct flood *f = &flood;
+    static const uint8_t kinds[] = {TCP_RST, TCP_RST | TCP_ACK, TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK, TCP_ACK | TCP_FIN, 0, TCP_ACK};
+    uint32_t read = 0;
+    open_host(f, 100, 10);
+    struct base_flow e = earnest(0);
+    segment(f, &e, 100, 0, TCP_SYN, 0);
+    turn(f);
+    segment(f, &e, 101, f->our_isn[0] + 1, TCP_ACK, 0);
+    turn(f);
+    assert_int_equal(f->accepted, 1);
+    uint32_t before = f->sent;
+    for (uint32_t i = 0; i < 4 * FLOOD; i++) {
+        uint64_t guess = base_mix64(i);
+        segment(f, &e, (uint32_t)guess, (uint32_t)(guess >> 32), kinds[i % 8], i % 8 == 7 ? 100 : 0);
+        if (i % 1000 != 999)
+            continue;
+        f->now += 5 * MS;
+        segment(f, &e, 101 + 10 * (i / 1000), f->our_isn[0] + 1, TCP_ACK, 10);
+        turn(f);
+        const uint8_t *at;
+        for (size_t n; (n = tcp_read_peek(f->conn[0], &at)) > 0; read += (uint32_t)n)
+            tcp_read_consume(f->conn[0], n);
+        tcp_check(f->host.tcp);
+    }
+    assert_int_equal(tcp_conn_state(f->conn[0]), TCP_ESTABLISHED);
+    assert_int_equal(read, 10 * 4 * FLOOD / 1000);
+    assert_true(f->sent - before < 3 * 1500 + 4 * FLOOD / 1000);
+    assert_true(f->host.stats->counters[STATS_TCP_CHALLENGE_ACKS] <= 3 * 1500);
+    assert_true(f->host.stats->drops[STATS_DROP_TCP_BAD_RST] >= FLOOD / 2);
+    assert_true(f->host.stats->drops[STATS_DROP_TCP_CHALLENGE_RATE] > 0);
+    assert_true(packet_pool_in_use(f->host.pool) <= 4);
+    assert_int_equal(tcp_connections(f->host.tcp), 1);
+    close_host(f);
+}
+
+/* Thirty peers that ask for much and acknowledge nothing hold what their send buffers hold and no more; they go when the user timeout says so, and the one who reads is
+ * served throughout. */
+static void hoarders_are_bounded(void **state)
+{
+    (void)state;
+    struct flood *f = &flood;
+    enum { HOARDERS = 30, WRITE = 60000 };
+    static const uint8_t zeros[WRITE];
+    open_host(f, 200, 150);
+    for (uint32_t k = 0; k <= HOARDERS; k++) {
+        struct base_flow e = earnest(k);
+        segment(f, &e, 100, 0, TCP_SYN, 0);
+        turn(f);
+        segment(f, &e, 101, f->our_isn[k] + 1, TCP_ACK, 0);
+        turn(f);
+        assert_non_null(f->conn[k]);
+    }
+    struct base_flow good = earnest(0);
+    uint32_t acked = f->our_isn[0] + 1;
+    for (int round = 0; round < 400; round++) {
+        f->now += 100 * MS;
+        for (uint32_t k = 1; k <= HOARDERS; k++)
+            if (f->conn[k] != NULL && tcp_conn_state(f->conn[k]) == TCP_ESTABLISHED)
+                tcp_write(f->conn[k], zeros, WRITE);
+        assert_int_equal(tcp_write(f->conn[0], zeros, 1000), 1000);
+        turn(f);
+        acked += 1000;
+        segment(f, &good, 101, acked, TCP_ACK, 0);
+        turn(f);
+        assert_int_equal(tcp_write_room(f->conn[0]), f->host.tcp->config.sndbuf);
+        assert_true(packet_pool_in_use(f->host.pool) <= HOARDERS * (2 * (f->host.tcp->config.sndbuf / 1460) + 17));
+    }
+    for (uint32_t k = 1; k <= HOARDERS; k++)
+        assert_int_equal(tcp_conn_error(f->conn[k]), TCP_TIMED_OUT);
+    assert_true(packet_pool_in_use(f->host.pool) <= 4);
+    close_host(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(earnest_peers_get_through),
         cmocka_unit_test(a_hundred_thousand_half_open),
         cmocka_unit_test(guessing_opens_nothing),
+        cmocka_unit_test(a_cookie_does_not_keep),
+        cmocka_unit_test(blind_injection_changes_nothing),
+        cmocka_unit_test(hoarders_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

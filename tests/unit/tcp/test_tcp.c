@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/tcp_net.h"
+#include "tcp/conn.h"
 
 #define MS 1000000ull
 
@@ -352,6 +353,22 @@ static void ports_bring_segments_back_to_their_owner(void **state)
     }
 }
 
+/* RFC 6528: M ticks every 4.1 us, so that a connection of the same name begins beyond the numbers of the one before; another flow's tell nothing. */
+static void initial_numbers_move_on(void **state)
+{
+    (void)state;
+    struct tcp_config c;
+    struct tcp_net_host h;
+    tcp_net_config(&c, 9);
+    tcp_net_host_init(&h, &c, 0);
+    struct base_flow f = {.local_port = 5, .remote_port = 80}, other = {.local_port = 6, .remote_port = 80};
+    uint32_t first = tcp_isn(h.tcp, &f, 1000);
+    assert_int_equal(tcp_isn(h.tcp, &f, 1000 + 1000000000ull) - first, 244140);
+    assert_int_not_equal(tcp_isn(h.tcp, &other, 1000) - first, 0);
+    assert_int_equal(tcp_isn(h.tcp, &f, 1000), first);
+    tcp_net_host_fini(&h);
+}
+
 static void full_tables_refuse_and_are_counted(void **state)
 {
     (void)state;
@@ -411,6 +428,13 @@ static void time_wait_recycles_its_oldest(void **state)
         assert_int_equal(*net.host[0].stats->objects[1].in_use, i < 4 ? i + 1 : 4);
     }
     assert_int_equal(net.host[0].stats->drops[STATS_DROP_TCP_TIMEWAIT_FULL], 6);
+    uint32_t found = 0; /* who was forgotten is not found any more */
+    for (uint32_t port = c.port_low; port <= c.port_high; port++) {
+        struct base_flow f = tcp_net_flow(&net, 0, 80);
+        f.local_port = (uint16_t)port;
+        found += tcp_timewait_find(net.host[0].tcp, &f) != NULL;
+    }
+    assert_int_equal(found, 4);
     assert_true(tcp_idle(net.host[1].tcp));
     tcp_net_fini(&net);
 }
@@ -492,6 +516,7 @@ int main(void)
         cmocka_unit_test(bytes_survive_loss),
         cmocka_unit_test(joined_segments_are_cut_to_what_they_were), cmocka_unit_test(what_differs_is_not_joined),
         cmocka_unit_test(ports_name_their_owner_and_run_out), cmocka_unit_test(ports_bring_segments_back_to_their_owner),
+        cmocka_unit_test(initial_numbers_move_on),
         cmocka_unit_test(full_tables_refuse_and_are_counted),
         cmocka_unit_test(time_wait_recycles_its_oldest),
         cmocka_unit_test(challenge_acks_are_bounded),
