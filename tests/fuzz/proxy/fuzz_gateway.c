@@ -264,13 +264,12 @@ static void settle(struct rig *r)
     bool more = false;
     for (int i = 0; i < BACKENDS; i++)
         send_chunk(&backends[i]);
-    for (int turn = 0; turn < 200; turn++) {
+    for (int turn = 0, quiet = 0; turn < 400 && quiet < 10; turn++) { /* what was sent last has to arrive, and to be answered */
         rig_step(r, 60000);
         more = unsent(&client);
         for (int i = 0; i < BACKENDS; i++)
             more |= unsent(&backends[i]);
-        if (!more && turn >= 10)
-            break;
+        quiet = more ? 0 : quiet + 1;
     }
     for (int i = -1; i < BACKENDS; i++) {
         struct side *s = i < 0 ? &client : &backends[i];
