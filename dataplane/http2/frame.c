@@ -315,10 +315,9 @@ size_t http2_input(struct http2_conn *c, const uint8_t *in, size_t n, struct htt
     struct http2 *h = c->h;
     size_t done = 0;
     memset(ev, 0, sizeof(*ev));
-    while (h->spent != NULL) {
-        struct block *b = h->spent;
-        h->spent = b->next;
-        base_slab_free(&h->blocks, b);
+    if (h->spent != NULL) {
+        base_slab_free(&h->blocks, h->spent);
+        h->spent = NULL;
     }
     /* PING and SETTINGS are events of their own: so this ends at the latest behind the frame that fills a queue of answers. */
     while (done < n && ev->type == HTTP2_EVENT_NONE) {

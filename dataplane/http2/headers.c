@@ -9,8 +9,9 @@ static void block_drop(struct http2_conn *c)
     if (c->block == NULL)
         return;
     base_list_remove(&c->holding);
-    c->block->next = c->h->spent; /* fields may point to it until the next input */
-    c->h->spent = c->block;
+    if (c->h->spent != NULL) /* nobody was told of it, or input would have stopped there */
+        base_slab_free(&c->h->blocks, c->h->spent);
+    c->h->spent = c->block; /* fields may point to it until the next input */
     c->block = NULL;
 }
 

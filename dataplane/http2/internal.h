@@ -63,7 +63,6 @@ struct reset { /* RST_STREAM for a stream that we never made or keep no longer *
 };
 
 struct block {
-    struct block *next; /* spent: freed at the next input */
     uint32_t used;
     uint8_t bytes[HPACK_BLOCK];
 };
@@ -176,7 +175,7 @@ struct http2 {
     uint32_t *buckets; /* stream index + 1 */
     uint32_t bucket_mask;
     struct base_hash_key key;
-    struct block *spent; /* what the last event points to */
+    struct block *spent; /* what the last event points to; one at the most */
     uint64_t now_ns;
     struct base_list holders; /* connections with a block, the oldest first */
     struct base_list evicted; /* whose block was taken */

@@ -326,9 +326,8 @@ void pool_stream_ended(struct pool *p, uint32_t slot)
         pool_queue(&p->idle, &e->idle);
 }
 
-struct session *pool_idle_next(struct pool *p, uint64_t now)
+struct session *pool_idle_next(struct pool *p)
 {
-    (void)now;
     for (struct base_list *l; (l = base_list_pop_front(&p->idle)) != NULL;) {
         struct pool_slot *e = base_container(l, struct pool_slot, idle);
         for (uint32_t m = e->draining; m != 0; m &= m - 1) {
@@ -347,9 +346,8 @@ struct session *pool_idle_next(struct pool *p, uint64_t now)
     return NULL;
 }
 
-void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial, uint64_t now)
+void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial)
 {
-    (void)now;
     if (slot >= p->slot_count || p->slots[slot].serial != serial || p->slots[slot].wanted.next == NULL)
         return;
     struct pool_slot *e = &p->slots[slot];

@@ -69,8 +69,8 @@ const struct base_endpoint *pool_address(const struct pool *p, uint32_t slot);
 void pool_stream_started(struct pool *p, uint32_t slot);
 void pool_stream_ended(struct pool *p, uint32_t slot);
 /* A session that has drained: no streams, nothing more wanted of it. The caller closes it (graceful), after pool forgot it. NULL: none. */
-struct session *pool_idle_next(struct pool *p, uint64_t now);
+struct session *pool_idle_next(struct pool *p);
 
-void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial, uint64_t now);
+void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial);
 
 #endif

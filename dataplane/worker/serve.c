@@ -124,7 +124,7 @@ void worker_serve_finish(struct serve *v, uint64_t now)
     }
     proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions); /* what the end of those gave to others to say */
-    for (struct session *s; (s = pool_idle_next(v->pool, now)) != NULL;) {
+    for (struct session *s; (s = pool_idle_next(v->pool)) != NULL;) {
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
     }

@@ -132,12 +132,12 @@ static void tick(struct worker *w, uint64_t now)
     worker_serve_tick(&w->serve, now);
 }
 
-static void obey(struct worker *w, uint64_t now)
+static void obey(struct worker *w)
 {
     struct mailbox_message m;
     while (mailbox_order_next(w->serve.mailbox, &m)) {
         if (m.kind == MAILBOX_RESET_BACKOFF)
-            pool_reset_backoff(w->serve.pool, m.slot, m.serial, now);
+            pool_reset_backoff(w->serve.pool, m.slot, m.serial);
         else if (m.kind == MAILBOX_DUMP)
             worker_dump(w, (struct mailbox_dump *)(uintptr_t)m.a);
         else if (m.kind == MAILBOX_CAPTURE)
@@ -185,7 +185,7 @@ void worker_turn(struct worker *w)
     if (w->tap != NULL)
         worker_tap_stamp(w);
     uint32_t out = worker_transmit(w, began);
-    obey(w, began);
+    obey(w);
     if (w->dump != NULL)
         worker_dump_turn(w, began);
     w->serve.snapshot = NULL;

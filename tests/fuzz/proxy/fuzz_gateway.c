@@ -264,13 +264,12 @@ static void settle(struct rig *r)
     bool more = false;
     for (int i = 0; i < BACKENDS; i++)
         send_chunk(&backends[i]);
-    for (int turn = 0; turn < 200; turn++) {
+    for (int turn = 0, quiet = 0; turn < 400 && quiet < 10; turn++) { /* what was sent last has to arrive, and to be answered */
         rig_step(r, 60000);
         more = unsent(&client);
         for (int i = 0; i < BACKENDS; i++)
             more |= unsent(&backends[i]);
-        if (!more && turn >= 10)
-            break;
+        quiet = more ? 0 : quiet + 1;
     }
     for (int i = -1; i < BACKENDS; i++) {
         struct side *s = i < 0 ? &client : &backends[i];
@@ -378,7 +377,8 @@ static struct rig *begin(void)
     k->max_connections_per_endpoint = 2;
     k->backoff_base_ns = 20 * RIG_MS;
     k->backoff_max_ns = 100 * RIG_MS;
-    r->world->s.listener[0].health_service = true;
+    r->world->s.listener[0].health_service = r->world->s.listener[0].forwarded = true;
+    r->world->s.access_every = 2;
     r->world->s.listener[0].max_concurrent_streams = 20;
     rig_add(r, 0, 0, 0, 1);
     rig_run(r, 2 * RIG_MS);

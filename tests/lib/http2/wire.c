@@ -142,14 +142,12 @@ static void in_data(struct wire *w, const struct frame *f)
         return;
     }
     w->recv -= f->len;
-    if (w->recv < 0)
-        w->broken = w->may_flow = true;
+    w->may_flow |= w->recv < 0;
     struct wire_stream *s = find(w, f->id);
     if (s == NULL || over(s) || s->reset_pending || s->peer_end)
         return;
     s->recv -= f->len;
-    if (s->recv < 0)
-        s->must_reset = s->may_flow = true;
+    s->may_flow |= s->recv < 0;
     s->peer_end |= (f->flags & END_STREAM) != 0;
 }
 
@@ -408,11 +406,13 @@ void wire_settled(struct wire *w, bool closed)
 {
     bool gone = closed || (w->goaway_out && w->goaway_code != 0);
     RULE(!w->broken || gone, "5.4.1", "the peer has broken the connection, and we go on");
+    RULE(w->recv >= 0 || gone, "6.9.1", "the peer has exceeded the connection's window, and we go on");
     for (uint32_t i = 0; i < w->count; i++) {
         struct wire_stream *s = &w->stream[i];
         s->debt = 0;
         s->reset_in |= s->reset_pending;
-        RULE(!s->must_reset || s->reset_out || s->reset_in || (s->peer_end && s->our_end) || gone, "5.4.2", "the peer has broken stream %u, and we go on", s->id);
+        bool must_reset = s->must_reset || s->recv < 0; /* a WINDOW_UPDATE of ours that crossed it makes it good */
+        RULE(!must_reset || s->reset_out || s->reset_in || (s->peer_end && s->our_end) || gone, "5.4.2", "the peer has broken stream %u, and we go on", s->id);
     }
     w->goaway_in |= w->goaway_in_pending;
     w->peer_frame_before = w->peer_frame;

@@ -258,6 +258,41 @@ static void too_many_continuations(void **state)
 }
 
 /* Who holds a block longest gives it up to the one who needs it. */
+/* Each with its own octets, in the order in which they came; and once around the queue. */
+static void pings_are_answered_in_order(void **state)
+{
+    (void)state;
+    struct worker w;
+    worker_make(&w);
+    struct http2_config config;
+    http2_config_defaults(&config, HTTP2_SERVER);
+    struct http2_conn *c = http2_conn_create(w.h, &config, NULL);
+    struct http2_event ev;
+    uint8_t out[512], hello[24 + 9] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    memcpy(hello + 24, (const uint8_t[9]){0, 0, 0, 4}, 9);
+    for (size_t done = 0; done < sizeof(hello);)
+        done += http2_input(c, hello + done, sizeof(hello) - done, &ev);
+    while (http2_control_write(c, out, sizeof(out)) > 0)
+        ;
+    uint8_t asked = 0, answered = 0;
+    for (int round = 1; round < 12; round++) {
+        for (int i = 0; i < round % 5 + 1; i++) {
+            uint8_t ping[17] = {0, 0, 8, 6, 0, 0, 0, 0, 0, 'p', 'i', 'n', 'g', 0, 0, 0, ++asked};
+            assert_int_equal(http2_input(c, ping, sizeof(ping), &ev), sizeof(ping));
+            assert_int_equal(ev.type, HTTP2_EVENT_PING);
+        }
+        size_t n = http2_control_write(c, out, sizeof(out));
+        assert_int_equal(n, 17 * (round % 5 + 1));
+        for (size_t at = 0; at < n; at += 17) {
+            assert_int_equal(out[at + 4], 1);
+            assert_memory_equal(out + at + 9, "ping\0\0\0", 7);
+            assert_int_equal(out[at + 16], ++answered);
+        }
+    }
+    http2_conn_destroy(c);
+    worker_free(&w);
+}
+
 static void no_blocks_left(void **state)
 {
     (void)state;
@@ -493,6 +528,7 @@ int main(void)
         cmocka_unit_test(large_lists),
         cmocka_unit_test(giant_fields),
         cmocka_unit_test(too_many_continuations),
+        cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
         cmocka_unit_test(floods),
         cmocka_unit_test(rapid_reset),

@@ -203,7 +203,7 @@ static void test_backoff(void **state)
     assert_int_equal(r->state[0], MAILBOX_TRANSIENT_FAILURE);
     /* Told to try now. */
     rig_listen(rig_backend(r, 0), true);
-    pool_reset_backoff(r->serve.pool, 0, 1, r->now);
+    pool_reset_backoff(r->serve.pool, 0, 1);
     rig_run(r, 10 * RIG_MS);
     assert_int_equal(r->state[0], MAILBOX_READY);
     /* READY has put the back-off to its base. */
@@ -510,7 +510,7 @@ static void test_share_moves(void **state)
     calls(r, 5, &(struct rig_script){.request = 10});
     assert_int_equal(rig_backend(r, 0)->calls, 6);
     rig_listen(rig_backend(r, 1), true);
-    pool_reset_backoff(r->serve.pool, 1, 1, r->now);
+    pool_reset_backoff(r->serve.pool, 1, 1);
     rig_run(r, 50 * RIG_MS);
     calls(r, 5, &(struct rig_script){.request = 10});
     assert_int_equal(rig_backend(r, 1)->calls, 5);

@@ -442,6 +442,49 @@ static void test_refused_goes_elsewhere(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Once its answer has begun a request is kept no longer: it may have been looked at. */
+static void test_begun_is_not_kept(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_HANG, .headers_first = true, .partial = 10, .request = 100, .response = 100, .cancel_ns = 50 * RIG_MS});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(c->headers);
+    assert_int_equal(rig_in_use(r, "replay"), 0);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_destroy(r));
+}
+
+/* Every unit of grpc-timeout, at the gateway's own clock. */
+static void test_timeout_units(void **state)
+{
+    (void)state;
+    static const char *const timeouts[] = {"20000000n", "20000u", "20m", "1S", "1M", "1H"};
+    struct rig *r = made(1);
+    struct rig_call *c[6];
+    rig_run(r, 5 * RIG_MS);
+    for (int i = 0; i < 6; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_HANG, .request = 10, .timeout = timeouts[i], .cancel_ns = 7200 * RIG_S});
+    rig_run(r, 10 * RIG_MS);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(c[i]->ends, 0);
+    rig_run(r, 30 * RIG_MS);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(c[i]->ends, i < 3);
+    r->stride = 100 * RIG_MS;
+    rig_run(r, 2 * RIG_S);
+    assert_int_equal(c[3]->ends, 1);
+    assert_int_equal(c[4]->ends, 0);
+    rig_run(r, 60 * RIG_S);
+    assert_int_equal(c[4]->ends, 1);
+    assert_int_equal(c[5]->ends, 0);
+    for (int i = 0; i < 5; i++)
+        assert_true(rig_is(c[i], 4));
+    rig_cancel(c[5]);
+    assert_true(rig_destroy(r));
+}
+
 /* The client's window is credited for what left once, and not again. */
 static void test_refused_in_the_middle(void **state)
 {
@@ -1075,6 +1118,8 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_begun_is_not_kept),
+        cmocka_unit_test(test_timeout_units),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_routes),
     };

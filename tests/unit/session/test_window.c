@@ -171,6 +171,7 @@ static void test_reader_stops(void **state)
         struct seen seen = watch(r, 30 * RIG_S);
         for (int n = 0; n < 3; n++)
             assert_int_equal(r->call[n]->got, window[i]);
+        assert_true(seen.largest <= (window[i] / 2 > 65535 ? window[i] / 2 : 65535)); /* twice what it has open is a reader's */
         assert_in_range(seen.queued, 1, window[i] / 4 > 2 * 65535 ? window[i] / 4 : 2 * 65535);
         for (int n = 0; n < 3; n++)
             rig_cancel(r->call[n]);
