@@ -28,6 +28,7 @@ def run(command, **more):
 def build():
     if not os.path.exists(os.path.join(BUILD, 'build.ninja')):
         run(['meson', 'setup', BUILD, TOP, '-Db_coverage=true', '-Dbuildtype=debug', '-Dpeers=false'], check=True, stdout=subprocess.DEVNULL)
+    run(['ninja', '-C', BUILD, 'build.ninja'], check=True, stdout=subprocess.DEVNULL) # as meson.build is now
     known = json.loads(run(['meson', 'introspect', '--tests', BUILD], check=True, capture_output=True).stdout)
     tests = [t for t in known for s in t['suite'] if f'{s.split(":")[-1]}:{t["name"]}' in TESTS]
     missing = [n for n in TESTS if not any(n.endswith(':' + t['name']) for t in tests)]
