@@ -47,6 +47,11 @@ void overload_tick(struct sessions *ss, uint64_t now);
 bool overload_refuses(struct session *s);
 
 /* window.c */
+/* All grown windows are now larger by so much.  The control plane reads the sum. */
+static inline void window_used_add(struct sessions *ss, uint32_t n)
+{
+    __atomic_store_n(&ss->window_used, ss->window_used + n, __ATOMIC_RELAXED);
+}
 /* Half of the window of the stream that feeds st has come back. */
 void window_due(struct session_stream *st);
 /* The same of the connection's. */

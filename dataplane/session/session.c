@@ -211,7 +211,7 @@ void stream_free(struct session_stream *st)
         held_free(s->home, st->trailers);
     if (st->h2 != NULL) {
         st->h2->user = NULL;
-        s->home->window_used -= st->h2->recv_extra;
+        window_used_add(s->home, -st->h2->recv_extra);
     }
     base_list_remove(&st->queue);
     base_list_remove(&st->link);

@@ -54,7 +54,7 @@ static void grow(struct session_stream *from, uint32_t window)
         stats_count(ss->stats, STATS_WINDOWS_REFUSED, 1);
         return;
     }
-    ss->window_used += (uint32_t)more;
+    window_used_add(ss, (uint32_t)more);
     http2_stream_window_grow(from->h2, (uint32_t)more);
     window += (uint32_t)more;
     if (s->window_had < window)
@@ -68,7 +68,7 @@ static void shrink(struct session_stream *from)
     uint32_t less = http2_stream_window_shrink(from->h2, from->h2->recv_credit);
     if (less == 0)
         return;
-    s->home->window_used -= less;
+    window_used_add(s->home, -less);
     s->window_had = http2_stream_window(from->h2);
     stats_count(s->home->stats, STATS_WINDOWS_SHRUNK, 1);
 }
