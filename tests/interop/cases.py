@@ -104,7 +104,7 @@ def interop(report, work, build, asan):
 
 
 def soak(report, work, build, asan):
-    iterations = 10000 if report.long else 500
+    iterations = 10000 if report.long else 200
     known = languages(build)
     client = known[0]
     lab, peers = lab_with(work, build, known[:1])
