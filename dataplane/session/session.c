@@ -386,7 +386,7 @@ void session_expect(const struct session *later, const struct session *next)
 void session_expect_out(const struct session *s)
 {
     http2_expect_out(s->h2);
-    tcp_expect_out(s->transport.tcp);
+    transport_expect_out(&s->transport);
 }
 
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream)

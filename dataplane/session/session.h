@@ -164,9 +164,10 @@ void session_destroy(struct session *s, bool graceful, uint64_t now);
  * never come out; HEADERS with `opened` has a new session_stream in *stream; a stream that was released or refused reports nothing.
  * After HTTP2_EVENT_RESET the user calls session_release(). */
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream);
-/* Hints: `next` is about to have its session_next(), `later` soon. Either may be NULL. */
-void session_expect_out(const struct session *s); /* session_open() on it, at once */
+/* Hints.  `next` is about to have its session_next(), `later` soon; either may be NULL. */
 void session_expect(const struct session *later, const struct session *next);
+/* session_open() on it is about to follow. */
+void session_expect_out(const struct session *s);
 
 /* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);

@@ -74,6 +74,12 @@ uint64_t transport_kept(const struct transport *t, uint64_t *acked);
 /* Smoothed round-trip time, 0: not known yet; unsent: octets that were written and have not been sent for the first time. */
 uint64_t transport_rtt(const struct transport *t, uint64_t *unsent);
 
+/* A hint: something is about to be written. */
+static inline void transport_expect_out(const struct transport *t)
+{
+    tcp_expect_out(t->tcp);
+}
+
 /* FIN behind what was written; reading goes on. */
 static inline void transport_shutdown(struct transport *t, uint64_t now)
 {
