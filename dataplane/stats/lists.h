@@ -68,6 +68,7 @@
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
     X(TCP_MEMORY, "tcp_memory")                                                                                        \
+    X(TCP_HOARDER, "tcp_hoarder")                                                                                      \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
