@@ -166,6 +166,8 @@ static void in_block_end(struct wire *w, uint32_t id)
 {
     struct wire_stream *s = find(w, id);
     w->broken |= w->in.block_bad; /* at the latest: the block has to be decoded for the table's sake */
+    if (idle(w, id))
+        in_idle(w, id);
     if (s != NULL && w->in.block_end)
         s->peer_end = true;
 }
@@ -173,8 +175,6 @@ static void in_block_end(struct wire *w, uint32_t id)
 static void in_headers(struct wire *w, const struct frame *f)
 {
     bool bad = f->id % 2 == 0;
-    if (!bad && !w->we_serve && idle(w, f->id))
-        in_idle(w, f->id);
     w->in.block_end = f->flags & END_STREAM;
     w->in.block_bad = bad;
     if (w->we_serve && f->id > w->last_in && !bad) {
