@@ -104,7 +104,7 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 }
 
 /* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
-void tcp_loss_timeout(struct tcp_conn *c)
+void tcp_loss_timeout(struct tcp_conn *c, uint64_t now)
 {
     if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY))
         tcp_undo_begin(c);
@@ -122,7 +122,10 @@ void tcp_loss_timeout(struct tcp_conn *c)
     c->flags = (c->flags & ~(uint32_t)CONN_RECOVERY) | CONN_LOSS | CONN_FAST_DUE;
     if (c->snd_head != NULL && (tcp_buf(c->snd_head)->flags & BUF_SACKED)) /* it would have been acknowledged: RFC 6675 section 5.1 */
         tcp_sack_forget(c);
-    tcp_loss_mark_all(c);
+    if (tcp_has(c, CONN_SACK))
+        tcp_rack_timeout(c, now);
+    else
+        tcp_loss_mark_all(c);
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_RTO, 1);
 }
 

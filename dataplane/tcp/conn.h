@@ -403,7 +403,7 @@ void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
 void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns);
-void tcp_loss_timeout(struct tcp_conn *c);
+void tcp_loss_timeout(struct tcp_conn *c, uint64_t now);
 void tcp_loss_mark_all(struct tcp_conn *c);
 
 /* ecn.c */
@@ -422,6 +422,7 @@ void tcp_rack_arrived(struct tcp_conn *c, const struct tcp_buf *b, const struct 
 void tcp_rack_twice(struct tcp_conn *c);
 void tcp_rack_recovered(struct tcp_conn *c);
 bool tcp_rack_detect(struct tcp_conn *c, uint64_t now);
+void tcp_rack_timeout(struct tcp_conn *c, uint64_t now);
 uint64_t tcp_tlp_timeout(const struct tcp_conn *c);
 void tcp_tlp_acked(struct tcp_conn *c, const struct tcp_segment *s, bool twice, bool plain);
 
