@@ -309,7 +309,7 @@ static bool open_ports(struct boot *b, char *error, size_t error_len)
         struct port_info info;
         port_info(b->port[i], &info);
         b->owners.steer[i] = info.steer;
-        b->owners.unverified[i] = IP_OWNER_VERIFY;
+        b->owners.unverified[i][0] = b->owners.unverified[i][1] = IP_OWNER_VERIFY;
     }
     return true;
 }
