@@ -135,6 +135,9 @@
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
     X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
+    X(TCP_ECN, "tcp_ecn_connections")                                                                                  \
+    X(TCP_ECN_MARKS, "tcp_ecn_marks_in")                                                                               \
+    X(TCP_ECN_REDUCTIONS, "tcp_ecn_reductions")                                                                        \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
