@@ -39,7 +39,7 @@ TIERS = {
         "floods_quick",
         "abuse",
     ],
-    "interop": ["conformance", "h2spec", "cases", "grpc_matrix", "ledger"],
+    "interop": ["conformance", "h2spec", "cases", "grpc_matrix", "ledger", "ledger_bench"],
     "soak": ["soak", "reload_sanitized"],
     "tsan": ["race"],
     "nic": ["nic"],
