@@ -85,6 +85,7 @@ static void add_events(const struct admin *a, struct admin_text *t)
         STATS_TCP_PASSIVE_OPENS, STATS_TCP_PROBES, STATS_TCP_CHALLENGE_ACKS, STATS_TCP_RSTS_IN, STATS_TCP_RSTS_OUT, STATS_TCP_TIMEOUTS, STATS_TURNS,
         STATS_TCP_SPURIOUS, STATS_TCP_SYN_COOKIES_KEPT, STATS_TCP_PATH_MTU, STATS_TCP_BLACK_HOLES, STATS_HANDOVERS_SENT, STATS_DEVICE_SUMS_PROVEN,
         STATS_DEVICE_SUMS_REFUTED, STATS_OWNERS_BY_DEVICE, STATS_PORT_TX_SUPERS, STATS_WINDOWS_GROWN, STATS_WINDOWS_REFUSED, STATS_WINDOWS_SHRUNK,
+        STATS_TCP_ECN, STATS_TCP_ECN_MARKS, STATS_TCP_ECN_REDUCTIONS,
     };
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};

@@ -113,6 +113,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
     out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
+    out->tcp.ecn = (enum tcp_ecn)c->tcp.ecn;
     if (out->tcp.rcvbuf < out->stream_window) /* a window that TCP would not let in is none */
         out->tcp.rcvbuf = out->tcp.sndbuf = out->stream_window;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
@@ -308,7 +309,7 @@ static bool open_ports(struct boot *b, char *error, size_t error_len)
         struct port_info info;
         port_info(b->port[i], &info);
         b->owners.steer[i] = info.steer;
-        b->owners.unverified[i] = IP_OWNER_VERIFY;
+        b->owners.unverified[i][0] = b->owners.unverified[i][1] = IP_OWNER_VERIFY;
     }
     return true;
 }

@@ -136,6 +136,9 @@
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
     X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
+    X(TCP_ECN, "tcp_ecn_connections")                                                                                  \
+    X(TCP_ECN_MARKS, "tcp_ecn_marks_in")                                                                               \
+    X(TCP_ECN_REDUCTIONS, "tcp_ecn_reductions")                                                                        \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
@@ -143,6 +146,7 @@
     X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
     X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
+    X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
     X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                  \

@@ -95,6 +95,7 @@ void tcp_conn_check(const struct tcp_conn *c)
     assert(tcp_has(c, CONN_USER) || tcp_has(c, CONN_FIN_QUEUED) || c->state == TCP_SYN_RECEIVED);
     assert(!(tcp_has(c, CONN_RECOVERY) && tcp_has(c, CONN_LOSS)));
     assert(!tcp_has(c, CONN_FIN_SENT) || tcp_has(c, CONN_FIN_QUEUED));
+    assert((c->ecn & ECN_ON) || c->ecn == 0);
     assert(!tcp_has(c, CONN_FIN_RCVD) || tcp_has(c, CONN_FIN_SEEN));
     if (closed) {
         assert(c->snd_head == NULL && c->gone_bytes == 0 && !base_timer_armed(&c->timer) && base_list_empty(&c->pending_link));

@@ -91,7 +91,7 @@ static void rexmit_fired(struct tcp_conn *c, uint64_t now)
             c->progress_ns = now;
         c->flags |= CONN_PROBE_DUE | CONN_PERSIST; /* a peer that answers probes is alive: no congestion, no loss */
     } else {
-        tcp_loss_timeout(c);
+        tcp_loss_timeout(c, now);
     }
     tcp_pend(c);
     tcp_timer_rexmit(c, now);
