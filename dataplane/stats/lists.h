@@ -128,6 +128,7 @@
     X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
     X(TCP_PROBES, "tcp_window_probes")                                                                                 \
     X(TCP_CHALLENGE_ACKS, "tcp_challenge_acks")                                                                        \
+    X(TCP_SEND_SCARCE, "tcp_send_scarce")                                                                              \
     X(TCP_RSTS_IN, "tcp_rsts_in")                                                                                      \
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \

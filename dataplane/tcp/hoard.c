@@ -56,8 +56,10 @@ void tcp_hoard_tick(struct tcp *t, uint64_t now)
     uint32_t holders = t->snd_holders != 0 ? t->snd_holders : 1, size = packet_pool_size(t->pool);
     t->snd_share = most(t->snd_mark / holders, SHARE_LEAST);
     t->snd_high_share = size > t->snd_high ? most((size - t->snd_high) / 2 / holders, HIGH_LEAST) : HIGH_LEAST;
-    if (t->snd_held < t->snd_high || (uint32_t)(now >> BASE_WHEEL_TICK_SHIFT) == t->hoard_tick)
+    if (t->snd_held < t->snd_mark || (uint32_t)(now >> BASE_WHEEL_TICK_SHIFT) == t->hoard_tick)
         return;
     t->hoard_tick = (uint32_t)(now >> BASE_WHEEL_TICK_SHIFT);
-    end_worst(t, now);
+    stats_count(t->stats, STATS_TCP_SEND_SCARCE, 1);
+    if (t->snd_held >= t->snd_high)
+        end_worst(t, now);
 }
