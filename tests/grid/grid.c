@@ -2,7 +2,7 @@
  *
  *     grid quick                                      20 ms x {0, 1, 3 %}, one seed, 10 s each
  *     grid long FILE                                  the whole grid, five seeds; what FILE has already is not run again
- *     grid RTT_US LOSS_PPM REORDER SEED SECONDS       one cell
+ *     grid RTT_US LOSS_PPM REORDER SEED SECONDS [pacing]   one cell
  *
  * A cell is three streams: ours to Linux, Linux to ours, Linux to Linux; each in a process of its own, its kernel ends in network namespaces of their own, made
  * anonymously and gone with the process.  The sender writes as long as the cell lasts, the receiver compares every byte.  A wrong byte fails the run; the ratio is
@@ -40,6 +40,7 @@ struct cell {
     bool reorder;
     uint64_t seed;
     uint64_t seconds;
+    bool pacing; /* ours */
 };
 
 struct result {
@@ -222,6 +223,7 @@ static void ours_open(struct run *r)
     c.connections = 16, c.timewait = 16, c.listeners = 2, c.syn_backlog = 8;
     c.mtu = 1500;
     c.rto_ns_min = 200 * MS;
+    c.pacing = r->cell->pacing;
     c.rcvbuf = 6 << 20; /* as large as Linux's may grow: tcp_rmem, tcp_wmem */
     c.sndbuf = 4 << 20;
     c.reassembly = 4096;
@@ -363,7 +365,7 @@ static int quick(void)
     bool good = true;
     fputs(heading, stdout);
     for (int i = 0; i < 3; i++) {
-        struct cell c = {20000, losses[i], false, 1, 10};
+        struct cell c = {20000, losses[i], false, 1, 10, false};
         double mbit[KINDS];
         good &= cell_run(&c, mbit);
         cell_print(stdout, &c, mbit);
@@ -395,7 +397,7 @@ static int whole(const char *file)
         fclose(f);
     }
     for (int i = 0; i < 3 * 4 * 2 * 5; i++) {
-        struct cell c = {rtts[i % 3], losses[i / 3 % 4], i / 12 % 2 != 0, (uint64_t)(i / 24 + 1), i % 3 == 0 ? 5 : 30};
+        struct cell c = {rtts[i % 3], losses[i / 3 % 4], i / 12 % 2 != 0, (uint64_t)(i / 24 + 1), i % 3 == 0 ? 5 : 30, false};
         double mbit[KINDS];
         if (has_row(file, &c))
             continue;
@@ -418,11 +420,11 @@ int main(int argc, char **argv)
         return quick();
     if (argc == 3 && strcmp(argv[1], "long") == 0)
         return whole(argv[2]);
-    if (argc != 6) {
-        fprintf(stderr, "grid quick | long FILE | RTT_US LOSS_PPM REORDER SEED SECONDS\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "grid quick | long FILE | RTT_US LOSS_PPM REORDER SEED SECONDS [pacing]\n");
         return 2;
     }
-    struct cell c = {strtoull(argv[1], NULL, 10), (uint32_t)strtoul(argv[2], NULL, 10), atoi(argv[3]) != 0, strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10)};
+    struct cell c = {strtoull(argv[1], NULL, 10), (uint32_t)strtoul(argv[2], NULL, 10), atoi(argv[3]) != 0, strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10), argc == 7};
     double mbit[KINDS];
     bool good = cell_run(&c, mbit);
     fputs(heading, stdout);
