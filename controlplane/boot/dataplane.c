@@ -12,6 +12,8 @@
 #define PORTS_A_WORKER 512   /* of them, at least */
 #define HANDOVER_DEPTH 1024  /* packets a ring between two workers holds, at most */
 #define SYN_BACKLOG    4096
+#define TIMEWAITS_LEAST 16384 /* a worker */
+#define TIMEWAITS_MOST  1048576
 
 static uint64_t secret(void)
 {
@@ -97,6 +99,12 @@ bool boot_port_is_ephemeral(const struct boot *b, uint16_t port)
     return port >= b->owners.port_low && port <= b->owners.port_high;
 }
 
+/* Closed connections that are remembered for a minute, 40 octets each: four generations of all there may be. */
+static uint32_t timewaits(uint32_t connections)
+{
+    return connections < TIMEWAITS_LEAST / 4 ? TIMEWAITS_LEAST : connections < TIMEWAITS_MOST / 4 ? 4 * connections : TIMEWAITS_MOST;
+}
+
 static void worker_config_fill(const struct boot *b, unsigned w, struct worker_config *out)
 {
     const struct config *c = b->config;
@@ -109,6 +117,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;
+    out->tcp.timewait = timewaits(out->connections);
     out->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);

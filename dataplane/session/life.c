@@ -203,10 +203,15 @@ void life_pinged(struct session *s)
 void life_ping_answered(struct session *s, uint64_t opaque)
 {
     s->pinged_ns = 0;
-    if (opaque == PING_DRAIN && s->drain_ns != 0 && !s->closing) {
-        drain_last(s);
-        arm(s, s->home->now_ns);
+    if (s->drain_ns == 0 || s->closing)
+        return;
+    if (opaque != PING_DRAIN) { /* keepalive's was on its way when the warning was said, and may have been answered before that was read */
+        http2_ping(s->h2, PING_DRAIN);
+        session_mark(s);
+        return;
     }
+    drain_last(s);
+    arm(s, s->home->now_ns);
 }
 
 /* What we have sent moves: the peer's TCP lives, and the PING may still stand in the queue behind it. */
@@ -258,8 +263,10 @@ static void expire(struct session *s, uint64_t now)
         if (s->grace_ns != 0 && now >= s->grace_ns)
             session_end(s, HTTP2_NO_ERROR, "grace is over", STATS_DROP_H2_GRACE_OVER);
     } else if (s->drain_ns != 0) {
-        if (now >= s->drain_ns)
+        if (now >= s->drain_ns) {
+            stats_count(s->home->stats, STATS_WARNINGS_UNANSWERED, 1);
             drain_last(s);
+        }
     } else if (now >= age_due(s)) {
         session_drain(s, "max_age", l->grace_ns, now);
     } else if (l->idle_ns != 0 && s->stream_count == 0 && now >= s->idle_since_ns + l->idle_ns) {

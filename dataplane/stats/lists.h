@@ -68,6 +68,7 @@
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
     X(TCP_MEMORY, "tcp_memory")                                                                                        \
+    X(TCP_HOARDER, "tcp_hoarder")                                                                                      \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
@@ -127,6 +128,7 @@
     X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
     X(TCP_PROBES, "tcp_window_probes")                                                                                 \
     X(TCP_CHALLENGE_ACKS, "tcp_challenge_acks")                                                                        \
+    X(TCP_SEND_SCARCE, "tcp_send_scarce")                                                                              \
     X(TCP_RSTS_IN, "tcp_rsts_in")                                                                                      \
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
@@ -145,6 +147,7 @@
     X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
     X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
+    X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
     X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                  \

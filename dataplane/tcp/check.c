@@ -116,6 +116,7 @@ void tcp_check(const struct tcp *t)
 {
     uint32_t n = 0, half = 0, tabled = 0, slots = 0;
     uint64_t promised = 0;
+    uint32_t held = 0, holders = 0;
     base_list_each(l, &t->all)
     {
         const struct tcp_conn *c = base_container(l, struct tcp_conn, all_link);
@@ -124,8 +125,11 @@ void tcp_check(const struct tcp *t)
         promised += c->rcv_limit;
         assert(c->rcv_limit <= t->config.rcvbuf);
         tabled += tcp_has(c, CONN_TABLED);
+        held += c->snd_bufs;
+        holders += c->snd_bufs != 0;
         n++;
     }
+    assert(held == t->snd_held && holders == t->snd_holders);
     assert(n == t->conns.in_use && half == t->half_open && promised == t->rcv_promised);
     if (t->table_mask < 4096) {
         for (uint32_t i = 0; i <= t->table_mask; i++)
@@ -134,5 +138,5 @@ void tcp_check(const struct tcp *t)
     }
     assert(t->reply_tail - t->reply_head <= TCP_REPLIES);
     tcp_timewait_check(t);
-    (void)promised, (void)n, (void)half, (void)tabled, (void)slots;
+    (void)promised, (void)held, (void)holders, (void)n, (void)half, (void)tabled, (void)slots;
 }

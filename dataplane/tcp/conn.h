@@ -264,6 +264,8 @@ struct tcp {
     struct tcp_config config;
     struct stats *stats;
     struct packet_pool *pool;
+    uint32_t snd_held, snd_holders; /* buffers in send queues; connections that have some: hoard.c */
+    uint32_t snd_mark, snd_high, snd_share, snd_high_share;
     struct base_slab conns;
     struct tcp_flow_slot *table;
     uint32_t table_mask;
@@ -283,6 +285,7 @@ struct tcp {
     uint32_t challenge_left;
     uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
+    uint32_t hoard_at, hoard_tick; /* the place in the flow table to look at next; when it was looked last */
     struct base_wheel wheel;
 };
 
@@ -450,6 +453,10 @@ void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
 void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now);
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
 void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
+
+/* hoard.c */
+void tcp_hoard_init(struct tcp *t);
+void tcp_hoard_tick(struct tcp *t, uint64_t now);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);

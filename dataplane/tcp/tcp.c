@@ -69,6 +69,7 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
     t->listeners = base_arena_take(arena, sizeof(struct tcp_listener) * config->listeners);
     t->replies = base_arena_take(arena, sizeof(struct tcp_reply) * TCP_REPLIES);
     tcp_timewait_init(t, arena);
+    tcp_hoard_init(t);
     base_list_init(&t->pending);
     base_list_init(&t->events);
     base_list_init(&t->events_later);

@@ -38,6 +38,7 @@ struct tcp_config {
     uint64_t rcv_memory;       /* bytes of all windows beyond which none grows; 0: half of what the pool's buffers hold */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t sndbuf_least;     /* and at first; it follows twice the congestion window */
+    uint32_t snd_buffers;      /* buffers of all send queues beyond which each gets its share alone; 0: half of the pool */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
     uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
     bool sack;                 /* offer and take RFC 2018 */

@@ -167,6 +167,7 @@ void tcp_tick(struct tcp *t, uint64_t now)
 {
     tcp_turn_begin(t);
     pressure(t);
+    tcp_hoard_tick(t, now);
     for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
         tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);
     tcp_timewait_tick(t, now);

@@ -7,6 +7,7 @@
  *   link.c     the wire: rings, frames copied, and what a NIC's driver would cost; or a device
  *   peer.c     the other side: rooms of its own, their turn; clients' connections
  *   ends.c     RPCs, at their clients' end and at their backends'
+ *   ages.c     connections that end while calls flow
  *   calls.c    the ledger: what is in an RPC, who has seen it
  *   report.c   figures for people and for machines */
 #ifndef BENCH_H
@@ -36,6 +37,10 @@ struct options {
     double rate;       /* RPCs a second that are to begin; 0: a closed loop */
     uint32_t churn;    /* RPCs of a connection's life; 0: it lives on */
     uint64_t think_ns; /* between an answer and the next RPC in its place */
+    uint64_t age_ns;   /* of connections, on both sides of the gateway; 0: they live on */
+    uint64_t restart_ns; /* between two backends' restarts, in the mean; 0: none */
+    uint64_t answer_ns;  /* a backend keeps an answer for up to so long */
+    bool rude;           /* backends refuse, and leave calls out */
     enum header_set headers;
     enum call_kind kind;
     bool one_per_segment, lockstep, memory;
@@ -103,13 +108,28 @@ struct call {
     struct session_stream *stream;
     uint32_t allowed; /* messages that may be sent by now */
     uint64_t since_ns; /* client: when it was to begin */
-    struct base_list pump; /* in peer.pump: has more to send */
+    struct base_list pump; /* in peer.pump: has more to send; in ages.again: is to be sent once more */
+    struct base_timer timer; /* backend: in ages.wheel until it answers */
 };
 /* A call's way through the gateway, by id: both ends of a call meet here. */
 struct passage {
     uint64_t id, entered, cycles, interruptions;
 };
 #define PASSAGES 65536
+enum ages_phase { AGES_UP, AGES_GOING, AGES_DOWN, AGES_BACK };
+struct ages {
+    struct session_life life; /* of connections to backends */
+    struct base_list again;
+    struct base_wheel wheel;
+    uint64_t looked_ns, draws;
+    enum ages_phase phase;
+    uint32_t victim; /* the backend that restarts */
+    uint64_t until_ns, rude_ns;
+    struct session *stalled; /* is not read */
+    uint32_t *accepted;      /* by backend */
+    uint64_t goaways, restarts, excluded, refused_us; /* clients: told to go; calls left out, refused */
+    uint64_t refused, rudenesses, stalls;             /* backends' */
+};
 struct rest {
     uint64_t until_ns;
     struct client *client;
@@ -135,6 +155,7 @@ struct peer {
     uint32_t held_count;
     struct rest *rests; /* a ring: think time is the same for all, so they end in order */
     uint32_t rest_first, rest_count, rest_room;
+    struct ages ages;
     struct base_headers fields;
     uint8_t *message;
     /* -- what was measured ------------------------------------------------------------------- */
@@ -153,13 +174,37 @@ void peer_turn(struct peer *p, uint64_t now);
 uint64_t peer_clock(const struct peer *p); /* ns, as `now` */
 void peer_flush(struct peer *p, uint64_t now);
 void client_able(struct peer *p, struct client *client);
+void client_connect(struct peer *p, struct client *client, uint64_t now);
+void peer_read(struct peer *p, struct session *s, uint64_t now);
 
 /* ---- ends.c ---- */
 void ends_begin(struct peer *p, struct client *client, uint64_t since_ns);
 void ends_client_event(struct peer *p, struct session_stream *st, const struct http2_event *ev, uint64_t now);
-void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev);
+void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev, uint64_t now);
 void ends_pump(struct peer *p); /* what did not fit before */
 void ends_release(struct peer *p); /* what was held is answered */
+void ends_send(struct peer *p, struct call *call); /* from its beginning */
+void ends_answer(struct peer *p, struct call *call);
+
+/* ---- ages.c ---- */
+static inline bool ages_on(const struct options *o)
+{
+    return o->age_ns > 0;
+}
+void ages_create(struct peer *p, uint64_t now);
+void ages_turn(struct peer *p, uint64_t now);
+/* A client's end of a call whose stream is gone. */
+void ages_again(struct peer *p, struct call *call);
+void ages_told_to_go(struct peer *p, struct session *s, uint32_t last_id, uint64_t now);
+void ages_accepted(struct peer *p, struct session *s, uint64_t now);
+/* A rude backend does not take this call up; it is not asked twice. */
+bool ages_refuses(struct peer *p, struct call *call);
+bool ages_stalled(const struct peer *p, const struct session *s);
+/* True: it is answered later. */
+bool ages_keep(struct peer *p, struct call *call, uint64_t now);
+/* The other side has finished; the session is gone, or something is wrong. */
+void ages_over(struct peer *p, struct session *s, bool closed, uint64_t now);
+void ages_ended(struct peer *p, struct session *s, uint64_t now);
 
 /* ---- lab.c ---- */
 struct lab {
@@ -213,6 +258,7 @@ struct figures {
     struct quantiles latency_us, residence_us;
     uint64_t residence_interrupted, late;
     uint64_t handovers;
+    struct ages ages; /* its counts */
 };
 /* places: RPCs open at once. */
 void figures_take(struct figures *f, const struct turns *t, uint64_t places);

@@ -116,7 +116,7 @@ void calls_requested(struct calls *c, const struct call_end *e)
     if (!e->known || e->in_index != calls_messages(c, CALL_REQUEST) || e->in_at != 0)
         calls_wrong(c, "request %llu: %u messages and %u octets of %u messages", (unsigned long long)e->id, e->in_index, e->in_at,
                     calls_messages(c, CALL_REQUEST));
-    else if (e->id >= c->begun || c->seen[e->id] != 0)
+    else if (e->id >= c->begun || (c->seen[e->id] & ~CALLS_REFUSED) != 0)
         calls_wrong(c, "request %llu: %s", (unsigned long long)e->id, e->id >= c->begun ? "nobody sent it" : "a backend had it already");
     else
         c->seen[e->id] = 1;

@@ -11,9 +11,11 @@ enum header_set { HEADERS_STATIC, HEADERS_DEADLINE, HEADERS_TRACE };
 enum call_kind { CALL_UNARY, CALL_CLIENT, CALL_SERVER, CALL_BIDI };
 enum call_direction { CALL_REQUEST, CALL_RESPONSE };
 
+#define CALLS_REFUSED 0x80
+
 struct calls {
     uint64_t count, begun, answered; /* ids are 0 .. count - 1 */
-    uint8_t *seen;                   /* by id: 1 a backend has it, 2 its client has its answer */
+    uint8_t *seen;                   /* by id: 1 a backend has it, 2 its client has its answer; CALLS_REFUSED: a backend has refused it */
     uint64_t *by_backend;
     uint32_t size, endpoints, messages;
     enum call_kind kind;

@@ -13,12 +13,15 @@ static struct call *call_new(struct peer *p, struct client *client, struct sessi
     p->spare = call->next;
     *call = (struct call){.client = client, .stream = st};
     base_list_init(&call->pump);
+    base_timer_init(&call->timer);
     return call;
 }
 
 static void call_end(struct peer *p, struct call *call)
 {
     base_list_remove(&call->pump);
+    if (base_timer_armed(&call->timer))
+        base_wheel_cancel(&p->ages.wheel, &call->timer);
     call->next = p->spare;
     p->spare = call;
 }
@@ -99,17 +102,22 @@ void ends_pump(struct peer *p)
 
 void ends_begin(struct peer *p, struct client *client, uint64_t since_ns)
 {
-    struct calls *c = &p->calls;
-    uint8_t text[CALL_TEXT];
     struct call *call = call_new(p, client, NULL);
-    call->end.id = calls_begin(c);
+    call->end.id = calls_begin(&p->calls);
     call->end.known = true;
     call->since_ns = since_ns;
-    calls_request_fields(c, call->end.id, text, &p->fields);
-    call->stream = session_open(client->session, &p->fields, false, call);
     client->open++;
     client->active++;
     client->life++;
+    ends_send(p, call);
+}
+
+void ends_send(struct peer *p, struct call *call)
+{
+    struct calls *c = &p->calls;
+    uint8_t text[CALL_TEXT];
+    calls_request_fields(c, call->end.id, text, &p->fields);
+    call->stream = session_open(call->client->session, &p->fields, false, call);
     if (call->stream == NULL) {
         calls_wrong(c, "the generator is out of streams");
         return;
@@ -156,10 +164,17 @@ void ends_client_event(struct peer *p, struct session_stream *st, const struct h
 {
     struct call *call = st != NULL ? st->user : NULL;
     struct calls *c = &p->calls;
-    if (ev->type == HTTP2_EVENT_FATAL || ev->type == HTTP2_EVENT_GOAWAY || ev->type == HTTP2_EVENT_RESET)
+    bool refused = ages_on(&p->options) && ev->code == HTTP2_REFUSED_STREAM;
+    if (ev->type == HTTP2_EVENT_FATAL || ev->type == HTTP2_EVENT_GOAWAY || (ev->type == HTTP2_EVENT_RESET && !refused))
         calls_wrong(c, "a client got event %d, code %u", ev->type, ev->code);
     if (call == NULL)
         return;
+    if (ev->type == HTTP2_EVENT_RESET && refused) {
+        session_release(st);
+        p->ages.refused_us++;
+        ages_again(p, call);
+        return;
+    }
     if (ev->type == HTTP2_EVENT_RESET) { /* told as wrong, and found to be lost in the end */
         session_release(st);
         vacate(p, call->client, now);
@@ -195,14 +210,19 @@ static void grant(struct peer *p, struct call *call, uint32_t messages)
     pump(p, call);
 }
 
-static void requested(struct peer *p, struct call *call)
+static void requested(struct peer *p, struct call *call, uint64_t now)
 {
     calls_requested(&p->calls, &call->end);
     leave(p, call->end.id);
     if (p->hold)
         p->held[p->held_count++] = call;
-    else
+    else if (!ages_on(&p->options) || !ages_keep(p, call, now))
         grant(p, call, calls_messages(&p->calls, CALL_RESPONSE));
+}
+
+void ends_answer(struct peer *p, struct call *call)
+{
+    grant(p, call, calls_messages(&p->calls, CALL_RESPONSE));
 }
 
 void ends_release(struct peer *p)
@@ -233,9 +253,9 @@ static void backend_data(struct peer *p, struct call *call, const struct http2_e
         grant(p, call, may);
 }
 
-void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev)
+void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev, uint64_t now)
 {
-    if (ev->type == HTTP2_EVENT_FATAL || ev->type == HTTP2_EVENT_RESET)
+    if (ev->type == HTTP2_EVENT_FATAL || (ev->type == HTTP2_EVENT_RESET && !p->options.rude))
         calls_wrong(&p->calls, "a backend got event %d, code %u", ev->type, ev->code);
     if (st == NULL)
         return;
@@ -249,6 +269,10 @@ void ends_backend_event(struct peer *p, struct session *s, struct session_stream
     }
     if (ev->type == HTTP2_EVENT_DATA)
         backend_data(p, call, ev);
-    if (ev->end_stream)
-        requested(p, call);
+    if (ages_refuses(p, call)) {
+        session_reset(st, HTTP2_REFUSED_STREAM);
+        call_end(p, call);
+    } else if (ev->end_stream) {
+        requested(p, call, now);
+    }
 }

@@ -37,6 +37,10 @@ static void usage(FILE *to)
           "  --one-per-segment    each RPC in a segment of its own, however many are due at once\n"
           "  --churn N            a connection is closed after N RPCs, and another one made\n"
           "  --think US           pause between an answer and the next RPC in its place\n"
+          "  --age MS             no connection on either side of the gateway grows older (with --print-config: max_connection_age): GOAWAY, and a new one\n"
+          "  --restart MS         every so often, in the mean, a backend ends in good order and comes back (with --age)\n"
+          "  --answer-within MS   backends keep an answer for up to so long (with --age)\n"
+          "  --rude               backends refuse calls, and say GOAWAY that leaves calls out (with --age)\n"
           "\n"
           "The other process's side (memif, DEVICE)\n"
           "  --address IP/BITS    ours: clients call from it, backends listen on it (198.18.0.1/24)\n"
@@ -72,6 +76,14 @@ static bool number32(const char *text, uint32_t low, uint32_t high, uint32_t *ou
     uint64_t v = 0;
     bool ok = number(text, low, high, &v);
     *out = (uint32_t)v;
+    return ok;
+}
+
+static bool milliseconds(const char *text, uint64_t *ns)
+{
+    uint64_t v = 0;
+    bool ok = number(text, 1, 3600000, &v);
+    *ns = v * 1000000;
     return ok;
 }
 
@@ -134,7 +146,7 @@ static bool take_gateway(struct options *o, const char *value)
 }
 
 enum { LINK = 256, LOCKSTEP, WORKERS, ENDPOINTS, SIZE, KIND, MESSAGES, HEADERS, ONE, CHURN, THINK, ADDRESS, GATEWAY, BACKEND_PORT, WAIT_FOR, CONFIG, ROW, REPEAT,
-       SLOW, JSON };
+       SLOW, JSON, AGE, RESTART, ANSWER, RUDE };
 
 /* The load's shape. False: wrong; *mine: it was one of these. */
 static bool take_load(struct options *o, int option, const char *value, bool *mine)
@@ -174,6 +186,14 @@ static bool take_load(struct options *o, int option, const char *value, bool *mi
         ok = number(value, 1, 3600000000ull, &v);
         o->think_ns = v * 1000;
         return ok;
+    case AGE:
+        return milliseconds(value, &o->age_ns);
+    case RESTART:
+        return milliseconds(value, &o->restart_ns);
+    case ANSWER:
+        return milliseconds(value, &o->answer_ns);
+    case RUDE:
+        return o->rude = true;
     }
     *mine = false;
     return true;
@@ -230,6 +250,12 @@ static bool judge(struct arguments *a)
         why = "say what is to be measured: --link ring --lockstep, --link memif, or --row";
     else if (o->link == LINK_DEVICE && (o->lockstep || o->workers > 1))
         why = "--lockstep and --workers are for --link ring: another process takes no turns with us";
+    else if (o->age_ns > 0 && o->link != LINK_DEVICE)
+        why = "--age is for a gateway of its own: --link memif or a device";
+    else if (o->age_ns == 0 && (o->restart_ns > 0 || o->answer_ns > 0 || o->rude))
+        why = "--restart, --answer-within and --rude want --age";
+    else if (o->age_ns > 0 && o->churn > 0)
+        why = "connections end by --age or by --churn";
     else if (o->workers > 1 && !o->lockstep)
         why = "several workers take turns: --workers wants --lockstep";
     else if ((uint64_t)o->connections * o->streams > PLACES_MAX)
@@ -269,6 +295,8 @@ int options_parse(int argc, char **argv, struct arguments *a)
         {"backend-port", required_argument, NULL, BACKEND_PORT}, {"wait", required_argument, NULL, WAIT_FOR},
         {"print-config", no_argument, NULL, CONFIG},     {"row", required_argument, NULL, ROW},
         {"repeat", required_argument, NULL, REPEAT},     {"slow", required_argument, NULL, SLOW},
+        {"age", required_argument, NULL, AGE},           {"restart", required_argument, NULL, RESTART},
+        {"answer-within", required_argument, NULL, ANSWER}, {"rude", no_argument, NULL, RUDE},
         {"json", no_argument, NULL, JSON},               {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},             {NULL, 0, NULL, 0}};
     options_defaults(a);
@@ -309,9 +337,12 @@ void options_print_config(const struct options *o)
                o->bits);
     else
         printf("ports = ( { name = \"bench\"; device = \"net_tap0,iface=pen0\"; address = [ \"%s/%u\" ]; } ); # the device is yours to name\n", gateway, o->bits);
-    printf("listeners = ( { name = \"bench\"; bind = \"%s%s%s:%u\"; max_concurrent_streams = 1000;\n"
-           "  routes = ( { path = \"/bench.Echo/\"; cluster = \"bench\"; } ); } );\n", six ? "[" : "", gateway, six ? "]" : "", o->listener_port);
-    printf("clusters = ( { name = \"bench\"; lb_policy = \"round_robin\"; target = \"static:///");
+    char age[64] = "";
+    if (o->age_ns > 0)
+        snprintf(age, sizeof(age), " max_connection_age = \"%llums\";", (unsigned long long)o->age_ns / 1000000);
+    printf("listeners = ( { name = \"bench\"; bind = \"%s%s%s:%u\"; max_concurrent_streams = 1000;%s\n"
+           "  routes = ( { path = \"/bench.Echo/\"; cluster = \"bench\"; } ); } );\n", six ? "[" : "", gateway, six ? "]" : "", o->listener_port, age);
+    printf("clusters = ( { name = \"bench\"; lb_policy = \"round_robin\";%s target = \"static:///", age);
     for (uint32_t i = 0; i < o->endpoints; i++)
         printf("%s%s%s%s:%u", i > 0 ? "," : "", six ? "[" : "", us, six ? "]" : "", o->backend_port + i);
     printf("\"; } );\nadmin: { bind = \"127.0.0.1:9901\"; };\n");

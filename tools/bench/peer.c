@@ -66,7 +66,7 @@ static void tcp_fill(const struct options *o, struct tcp_config *tc)
 {
     uint32_t low = (uint32_t)o->backend_port + o->endpoints;
     tcp_config_defaults(tc);
-    tc->connections = 2 * o->connections + WORKERS_MAX * o->endpoints + 64;
+    tc->connections = (2 * o->connections + WORKERS_MAX * o->endpoints) * (ages_on(o) ? 4 : 1) + 64; /* the former, while they end */
     tc->timewait = 16384;
     tc->listeners = o->endpoints;
     tc->syn_backlog = tc->connections;
@@ -101,6 +101,8 @@ bool peer_create(struct peer *p, const struct options *o, struct link *link, uin
         return false;
     p->sessions = sessions_create(&a, &sc, http2_create(&a, &hl, p->stats), p->tcp, p->pool, p->stats);
     create_calls(p);
+    if (ages_on(o))
+        ages_create(p, now);
     return true;
 }
 
@@ -111,7 +113,7 @@ uint64_t peer_clock(const struct peer *p)
 
 /* ---- clients' connections ---- */
 
-static void connect_client(struct peer *p, struct client *client, uint64_t now)
+void client_connect(struct peer *p, struct client *client, uint64_t now)
 {
     const struct options *o = &p->options;
     struct http2_config c;
@@ -129,7 +131,7 @@ static void connect_client(struct peer *p, struct client *client, uint64_t now)
 void peer_connect(struct peer *p, uint32_t from, uint32_t to, uint64_t now)
 {
     for (uint32_t i = from; i < to; i++)
-        connect_client(p, &p->clients[i], now);
+        client_connect(p, &p->clients[i], now);
 }
 
 static bool worn(const struct peer *p, const struct client *client)
@@ -202,7 +204,7 @@ static void renew(struct peer *p, uint64_t now)
             continue;
         session_destroy(client->session, true, now);
         p->ready--;
-        connect_client(p, client, now);
+        client_connect(p, client, now);
     }
 }
 
@@ -218,6 +220,8 @@ static struct session *accept_session(struct peer *p, struct tcp_conn *conn, uin
         abort();
     s->slot = (uint32_t)tcp_conn_tag(conn);
     p->accepted++;
+    if (ages_on(&p->options))
+        ages_accepted(p, s, now);
     return s;
 }
 
@@ -230,30 +234,52 @@ static void client_settings(struct peer *p, struct client *client)
     client_able(p, client);
 }
 
-static void serve(struct peer *p, const struct tcp_event *ev, uint64_t now)
+/* The session may be a client's former one. */
+static void client_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev, uint64_t now)
 {
-    struct session *s = tcp_conn_user(ev->conn);
-    if (ev->events & TCP_EVENT_ACCEPTED)
-        s = accept_session(p, ev->conn, now);
-    if (ev->events & (TCP_EVENT_CLOSED | TCP_EVENT_FIN))
-        calls_wrong(&p->calls, "the gateway closed a connection (%s)", s->role == SESSION_DOWN ? "to a backend" : "a client's");
-    if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
-        session_writable(s);
+    struct client *client = &p->clients[s->slot];
+    if (ev->type == HTTP2_EVENT_GOAWAY && ages_on(&p->options))
+        ages_told_to_go(p, s, ev->last_id, now);
+    else
+        ends_client_event(p, st, ev, now);
+    if (ev->type == HTTP2_EVENT_SETTINGS && client->session == s)
+        client_settings(p, client);
+}
+
+void peer_read(struct peer *p, struct session *s, uint64_t now)
+{
     struct http2_event h;
     struct session_stream *st;
-    while (session_next(s, &h, &st)) {
-        if (s->role == SESSION_DOWN) {
-            ends_backend_event(p, s, st, &h);
-            if (p->options.one_per_segment && p->options.streams > 1 && h.end_stream)
-                peer_flush(p, now);
-        } else {
-            ends_client_event(p, st, &h, now);
-            if (h.type == HTTP2_EVENT_SETTINGS)
-                client_settings(p, &p->clients[s->slot]);
+    while (!ages_stalled(p, s) && session_next(s, &h, &st)) {
+        if (s->role == SESSION_UP) {
+            client_event(p, s, st, &h, now);
+            continue;
         }
+        ends_backend_event(p, s, st, &h, now);
+        if (p->options.one_per_segment && p->options.streams > 1 && h.end_stream)
+            peer_flush(p, now);
     }
     if (http2_control_pending(s->h2))
         session_mark(s);
+}
+
+static void serve(struct peer *p, const struct tcp_event *ev, uint64_t now)
+{
+    struct session *s = tcp_conn_user(ev->conn);
+    bool over = ev->events & (TCP_EVENT_CLOSED | TCP_EVENT_FIN);
+    if (ev->events & TCP_EVENT_ACCEPTED)
+        s = accept_session(p, ev->conn, now);
+    if (session_lingers(s)) {
+        session_linger(s, over, now);
+        return;
+    }
+    if (over && !ages_on(&p->options))
+        calls_wrong(&p->calls, "the gateway closed a connection (%s)", s->role == SESSION_DOWN ? "to a backend" : "a client's");
+    if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
+        session_writable(s);
+    peer_read(p, s, now);
+    if (over && ages_on(&p->options))
+        ages_over(p, s, ev->events & TCP_EVENT_CLOSED, now);
 }
 
 static void receive(struct peer *p, uint64_t now)
@@ -291,14 +317,18 @@ void peer_turn(struct peer *p, uint64_t now)
     receive(p, now);
     ip_tick(p->ip, now);
     tcp_tick(p->tcp, now);
+    if (ages_on(&p->options))
+        sessions_tick(p->sessions, now);
     struct tcp_event ev;
     while (tcp_next_event(p->tcp, &ev))
         serve(p, &ev, now);
     ends_pump(p);
+    if (ages_on(&p->options))
+        ages_turn(p, now);
     begin_all(p, now);
     renew(p, now);
     peer_flush(p, now);
-    if (sessions_broken_next(p->sessions) != NULL)
-        calls_wrong(&p->calls, "a session of the generator broke");
+    for (struct session *s; (s = sessions_broken_next(p->sessions)) != NULL;)
+        ages_ended(p, s, now);
     link_flush(p->link);
 }

@@ -182,6 +182,17 @@ static void put_cycles(struct out *out, const struct figures *f, const struct op
     }
 }
 
+static void put_ages(struct out *o, const struct ages *a)
+{
+    put(o, "goaways", (double)a->goaways, "");
+    put(o, "restarts", (double)a->restarts, "");
+    put(o, "rude_goaways", (double)a->rudenesses, "");
+    put(o, "stalls", (double)a->stalls, "");
+    put(o, "refused_by_backends", (double)a->refused, "RPCs");
+    put(o, "refused_by_gateway", (double)a->refused_us, "RPCs");
+    put(o, "left_out_by_gateway", (double)a->excluded, "RPCs");
+}
+
 static void report_json(const struct figures *f, const struct options *o)
 {
     struct out out = {true};
@@ -196,6 +207,8 @@ static void report_json(const struct figures *f, const struct options *o)
     put_quantiles(&out, "latency", &f->latency_us);
     put(&out, "late", (double)f->late, "RPCs");
     put(&out, "connections_opened", (double)f->opened, "");
+    if (ages_on(o))
+        put_ages(&out, &f->ages);
     put(&out, "seconds", f->seconds, "s");
     printf("]}\n");
 }
@@ -261,6 +274,9 @@ static void headline(const struct figures *f, const struct options *o)
         printf(", %g RPCs a second by the clock", o->rate);
     if (o->churn > 0)
         printf(", connections of %u RPCs (%llu were opened)", o->churn, (unsigned long long)f->opened);
+    if (o->age_ns > 0)
+        printf(", connections of at most %g s (%llu were told to go), %llu restarts of backends", (double)o->age_ns / 1e9, (unsigned long long)f->ages.goaways,
+               (unsigned long long)f->ages.restarts);
     if (o->think_ns > 0)
         printf(", %g us between two", (double)o->think_ns / 1e3);
     if (o->workers > 1)

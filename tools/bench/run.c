@@ -211,6 +211,7 @@ static void measured(struct run *r, struct figures *f, const struct figures *bef
     f->residence_interrupted = p->residence_interrupted;
     f->late = p->late;
     f->opened = p->opened;
+    f->ages = p->ages;
     figures_take(f, &r->turns, (uint64_t)r->o->connections * r->o->streams);
     if (!r->o->lockstep && r->lab.workers > 0) /* the gateway's own clock */
         f->busy_cycles = (double)(lab_counter(&r->lab, STATS_BUSY_NS) - (uint64_t)before->busy_cycles) * f->tsc_hz / 1e9 + f->driver_cycles;
@@ -285,7 +286,7 @@ bool run(const struct options *o, struct figures *f)
     land(&r);
     struct calls *c = &r.lab.peer.calls;
     if (ok) {
-        calls_judge(c, 2 * (r.lab.workers > 0 ? r.lab.workers : 8));
+        calls_judge(c, ages_on(o) ? c->begun : 2 * (r.lab.workers > 0 ? r.lab.workers : 8)); /* who restarts has less */
         judge_gateway(&r);
     }
     if (r.lab.link.lost > 0)

@@ -343,6 +343,48 @@ static void test_streams_cross_the_warning(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* The PING behind the warning has to wait for keepalive's, which is on its way: the last id is said a round trip after it none the less. */
+static void test_age_beside_keepalive(void **state)
+{
+    (void)state;
+    struct snapshot_listener l = {.max_connection_age_ns = RIG_S, .keepalive = {.time_ns = 50 * RIG_MS, .timeout_ns = 20 * RIG_S}};
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct rig *r = world(&l, NULL, seed);
+        struct rig_host *c = rig_client(r, 0);
+        struct session *s = base_container(r->serve.sessions->all[SESSION_DOWN].next, struct session, link);
+        while (s->pinged_ns == 0 || r->now - s->opened_ns < 850 * RIG_MS)
+            rig_step(r, RIG_MS / 10);
+        c->cut = true; /* the PING is lost for now, and said again by TCP */
+        while (s->drain_ns == 0)
+            rig_step(r, RIG_MS / 10);
+        rig_heal(r);
+        rig_run(r, 500 * RIG_MS);
+        assert_null(c->session);
+        assert_int_equal(c->goaways, 2);
+        assert_int_equal(stats_read(&rig_gateway(r)->stats->counters[STATS_WARNINGS_UNANSWERED]), 0);
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* Who does not answer gets the last id none the less, in the end, and that is counted. */
+static void test_warning_unanswered(void **state)
+{
+    (void)state;
+    struct snapshot_listener l = {.max_connection_age_ns = RIG_S};
+    struct rig *r = world(&l, NULL, 1);
+    struct session *s = base_container(r->serve.sessions->all[SESSION_DOWN].next, struct session, link);
+    rig_run(r, 850 * RIG_MS);
+    rig_client(r, 0)->cut = true;
+    while (s->drain_ns == 0)
+        rig_step(r, RIG_MS / 10);
+    rig_run(r, 4900 * RIG_MS);
+    assert_false(s->closing);
+    rig_run(r, 200 * RIG_MS);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->counters[STATS_WARNINGS_UNANSWERED]), 1);
+    rig_heal(r);
+    assert_true(rig_destroy(r));
+}
+
 static void test_idle(void **state)
 {
     (void)state;
@@ -534,6 +576,8 @@ int main(void)
         cmocka_unit_test(test_age),
         cmocka_unit_test(test_grace),
         cmocka_unit_test(test_streams_cross_the_warning),
+        cmocka_unit_test(test_age_beside_keepalive),
+        cmocka_unit_test(test_warning_unanswered),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_limits_at_run_time),
         cmocka_unit_test(test_age_up),
