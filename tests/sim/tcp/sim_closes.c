@@ -39,7 +39,7 @@ struct closes {
     struct life *life;
     uint32_t lives, alive;
     uint64_t begun, done[ORDERS];
-    uint32_t of_port[PLACES][65536]; /* of the client's: life + 1 */
+    uint32_t of_port[2 * PLACES][65536]; /* of the client's: life + 1 */
     bool rate;
 };
 
@@ -156,11 +156,17 @@ static void life_over(struct closes *c, struct life *l)
     c->done[l->order]++;
 }
 
+/* A port of ours may be in use towards both of a server's ports. */
+static uint32_t place_of(const struct base_addr *server, uint16_t port)
+{
+    return server->b[15] % PLACES + (port == PORT ? 0 : PLACES);
+}
+
 static struct life *life_of(struct closes *c, int h, struct tcp_conn *conn)
 {
     const struct base_flow *f = tcp_conn_flow(conn);
     const struct base_addr *server = h == 0 ? &f->remote : &f->local;
-    uint32_t at = c->of_port[server->b[15] % PLACES][h == 0 ? f->local_port : f->remote_port];
+    uint32_t at = c->of_port[place_of(server, h == 0 ? f->remote_port : f->local_port)][h == 0 ? f->local_port : f->remote_port];
     return &c->life[at - 1];
 }
 
@@ -198,7 +204,7 @@ static void life_begin(struct closes *c, struct life *l)
     if (l->end[0].conn == NULL)
         die(l, "connect was refused");
     l->port = tcp_conn_flow(l->end[0].conn)->local_port;
-    c->of_port[f.remote.b[15] % PLACES][l->port] = (uint32_t)(l - c->life) + 1;
+    c->of_port[place_of(&f.remote, f.remote_port)][l->port] = (uint32_t)(l - c->life) + 1;
     c->begun++;
     c->alive++;
     if (order == WHILE_CONNECTING || order == ABORT_WHILE_CONNECTING) {
