@@ -39,7 +39,7 @@ struct closes {
     struct life *life;
     uint32_t lives, alive;
     uint64_t begun, done[ORDERS];
-    uint32_t of_port[PLACES][65536]; /* of the client's: life + 1 */
+    uint32_t of_port[2 * PLACES][65536]; /* of the client's: life + 1 */
     bool rate;
 };
 
@@ -160,7 +160,7 @@ static struct life *life_of(struct closes *c, int h, struct tcp_conn *conn)
 {
     const struct base_flow *f = tcp_conn_flow(conn);
     const struct base_addr *server = h == 0 ? &f->remote : &f->local;
-    uint32_t at = c->of_port[server->b[15] % PLACES][h == 0 ? f->local_port : f->remote_port];
+    uint32_t at = c->of_port[server->b[15] - 64][h == 0 ? f->local_port : f->remote_port];
     return &c->life[at - 1];
 }
 
@@ -190,7 +190,7 @@ static void life_begin(struct closes *c, struct life *l)
     uint32_t place = (uint32_t)c->begun % PLACES;
     enum order order = c->rate ? CLIENT_FIRST : (enum order)(c->begun % ORDERS);
     struct base_flow f = tcp_net_flow(&c->net, 0, order == REFUSED ? NOBODY : PORT);
-    f.remote.b[15] = (uint8_t)(64 + place);
+    f.remote.b[15] = (uint8_t)(64 + place + (order == REFUSED ? PLACES : 0)); /* another port there: the client may use its own twice */
     *l = (struct life){.order = order, .used = true};
     for (int h = 0; h < 2; h++)
         l->end[h] = (struct end){.life = l, .server = h == 1};
@@ -198,7 +198,7 @@ static void life_begin(struct closes *c, struct life *l)
     if (l->end[0].conn == NULL)
         die(l, "connect was refused");
     l->port = tcp_conn_flow(l->end[0].conn)->local_port;
-    c->of_port[f.remote.b[15] % PLACES][l->port] = (uint32_t)(l - c->life) + 1;
+    c->of_port[f.remote.b[15] - 64][l->port] = (uint32_t)(l - c->life) + 1;
     c->begun++;
     c->alive++;
     if (order == WHILE_CONNECTING || order == ABORT_WHILE_CONNECTING) {
