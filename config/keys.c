@@ -55,9 +55,12 @@ static const struct config_key port_keys[] = {
 static const struct config_table port_table = {KEYS(port_keys), .size = sizeof(struct config_port)};
 
 static const char *const congestion_words[] = {"cubic", "reno", NULL};
+static const char *const ecn_words[] = {"off", "passive", "on", NULL};
 static const struct config_key tcp_keys[] = {
     {"congestion", CONFIG_KEY_WORD, .offset = offsetof(struct config, tcp.congestion), .initial = "cubic", .words = congestion_words,
      .example = "\"cubic\"", .help = "Congestion control of connections made from now on: CUBIC with HyStart++, or Reno."},
+    {"ecn", CONFIG_KEY_WORD, .offset = offsetof(struct config, tcp.ecn), .initial = "passive", .words = ecn_words, .example = "\"passive\"",
+     .help = "Explicit congestion notification of connections made from now on: never, where the peer asks for it, or asked for as well. Linux's `tcp_ecn` 0, 2 and 1."},
     {"rto_min", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.rto_ns_min), .initial = "20ms", .low = MS, .high = S, .example = "\"20ms\"",
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",

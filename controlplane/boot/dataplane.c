@@ -12,6 +12,8 @@
 #define PORTS_A_WORKER 512   /* of them, at least */
 #define HANDOVER_DEPTH 1024  /* packets a ring between two workers holds, at most */
 #define SYN_BACKLOG    4096
+#define TIMEWAITS_LEAST 16384 /* a worker */
+#define TIMEWAITS_MOST  1048576
 
 static uint64_t secret(void)
 {
@@ -97,6 +99,12 @@ bool boot_port_is_ephemeral(const struct boot *b, uint16_t port)
     return port >= b->owners.port_low && port <= b->owners.port_high;
 }
 
+/* Closed connections that are remembered for a minute, 40 octets each: four generations of all there may be. */
+static uint32_t timewaits(uint32_t connections)
+{
+    return connections < TIMEWAITS_LEAST / 4 ? TIMEWAITS_LEAST : connections < TIMEWAITS_MOST / 4 ? 4 * connections : TIMEWAITS_MOST;
+}
+
 static void worker_config_fill(const struct boot *b, unsigned w, struct worker_config *out)
 {
     const struct config *c = b->config;
@@ -109,10 +117,12 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->poll = c->idle == CONFIG_IDLE_POLL;
     tcp_config_defaults(&out->tcp);
     out->tcp.connections = out->connections;
+    out->tcp.timewait = timewaits(out->connections);
     out->tcp.listeners = SNAPSHOT_LISTENERS_MAX;
     out->tcp.syn_backlog = SYN_BACKLOG < out->connections ? SYN_BACKLOG : out->connections;
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
     out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
+    out->tcp.ecn = (enum tcp_ecn)c->tcp.ecn;
     if (out->tcp.rcvbuf < out->stream_window) /* a window that TCP would not let in is none */
         out->tcp.rcvbuf = out->tcp.sndbuf = out->stream_window;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
@@ -308,7 +318,7 @@ static bool open_ports(struct boot *b, char *error, size_t error_len)
         struct port_info info;
         port_info(b->port[i], &info);
         b->owners.steer[i] = info.steer;
-        b->owners.unverified[i] = IP_OWNER_VERIFY;
+        b->owners.unverified[i][0] = b->owners.unverified[i][1] = IP_OWNER_VERIFY;
     }
     return true;
 }

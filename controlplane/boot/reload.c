@@ -63,7 +63,7 @@ static void check_listener(struct boot *b, const struct config *next, const stru
                  l->name, b->header_list_max);
         fault(said, next->file, l->line, text);
     }
-    if (boot_port_is_ephemeral(b, l->bind.port)) {
+    if (boot_port_is_ephemeral(b, l->bind.port)) { /* several workers tell a client's connection from one to a backend by the local port */
         snprintf(text, sizeof(text), "`listeners[].bind` of \"%s\": ports %u to %u were kept for connections to backends at start; take another, or restart",
                  l->name, b->owners.port_low, b->owners.port_high);
         fault(said, next->file, l->line, text);
@@ -84,20 +84,6 @@ static void check_running(struct boot *b, const struct config *next, struct conf
         fault(said, next->file, 0, "`clusters` has more new names than there are ids free: former clusters are still draining; try again later");
     if (b->draining)
         fault(said, next->file, 0, "penstock is draining and takes no new configuration");
-}
-
-/* Several workers tell a client's connection from one to a backend by the local port, so no listener may come to lie among those. */
-static void check_ports(const struct boot *b, const struct config *next, struct config_errors *said)
-{
-    char text[512];
-    for (unsigned i = 0; i < next->listener_count && b->workers > 1; i++) {
-        const struct config_listener *l = &next->listeners[i];
-        if (!boot_port_is_ephemeral(b, l->bind.port))
-            continue;
-        snprintf(text, sizeof(text), "`bind` of listener \"%s\": port %u lies among those that connections to backends use since the start (%u to %u): such a "
-                 "change needs a restart", l->name, l->bind.port, b->owners.port_low, b->owners.port_high);
-        fault(said, next->file, l->line, text);
-    }
 }
 
 static void check_admin(struct boot *b, const struct config *next, struct config_errors *said)
@@ -253,7 +239,6 @@ bool boot_reload(struct boot *b, struct config_errors *said)
     if (next != NULL) {
         check_running(b, next, said);
         boot_check_services(next, said);
-        check_ports(b, next, said);
         check_admin(b, next, said);
     }
     tell(said);

@@ -300,6 +300,7 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     s->user_timeout_ns = settings->user_timeout_ns;
     s->tcp_keepalive_ns = settings->tcp_keepalive_ns;
     s->reno = settings->reno;
+    s->ecn = settings->ecn;
     s->draining = b->p->draining;
 }
 

@@ -22,6 +22,7 @@ struct publish_settings {
     uint64_t rto_ns_min, user_timeout_ns;
     uint64_t tcp_keepalive_ns;
     bool reno;
+    uint8_t ecn;
 };
 
 struct publish_waiting {

@@ -25,7 +25,8 @@ struct base_flow {
     uint16_t local_port;
     uint16_t remote_port;
     uint16_t port;
-    uint16_t pad;
+    uint8_t ecn; /* of one segment, beside its flow: the two bits of its IP header (RFC 3168 section 5); no part of who is meant */
+    uint8_t pad;
 };
 
 struct base_endpoint {
@@ -68,6 +69,8 @@ static inline bool base_addr_is_zero(const struct base_addr *a)
 {
     return (a->q[0] | a->q[1]) == 0;
 }
+
+enum { BASE_ECN_NONE, BASE_ECN_ECT1, BASE_ECN_ECT0, BASE_ECN_CE };
 
 static inline bool base_flow_eq(const struct base_flow *a, const struct base_flow *b)
 {

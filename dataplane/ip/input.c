@@ -50,7 +50,7 @@ static __attribute__((noinline)) enum stats_drop wrong_sum(const uint8_t *tcp, u
 
 /* at: offset of the TCP header; pseudo: sum of the addresses; flow's addresses are filled in. */
 static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, uint16_t index, struct packet *p,
-                                      uint32_t at, uint32_t len, uint64_t pseudo, struct ip_result *r)
+                                      uint32_t at, uint32_t len, uint64_t pseudo, uint8_t ecn, struct ip_result *r)
 {
     uint8_t *tcp = packet_data(p) + at;
     if (unlikely(len < TCP_LEN))
@@ -60,6 +60,7 @@ static inline enum ip_verdict segment(struct ip *ip, struct port_state *port, ui
     r->flow.remote_port = load16(tcp);
     r->flow.local_port = load16(tcp + 2);
     r->flow.port = index;
+    r->flow.ecn = ecn;
     r->flow.pad = 0;
     if (unlikely(port->trials != 0))
         trial_answer(ip, port, &r->flow, tcp);
@@ -113,7 +114,7 @@ static inline enum ip_verdict input4(struct ip *ip, struct frame *f, uint32_t at
         return fragment4_input(ip, f, h, head, total);
     if (unlikely(h[9] != PROTO_TCP))
         return other4(ip, f, at + head, head, total - head, h[9], r);
-    return segment(ip, f->port, f->index, p, at + head, total - head, (uint64_t)source + target, r);
+    return segment(ip, f->port, f->index, p, at + head, total - head, (uint64_t)source + target, h[1] & 3, r);
 }
 
 /* ---- IPv6 ---- */
@@ -279,7 +280,7 @@ static inline enum ip_verdict input6(struct ip *ip, struct frame *f, uint32_t at
         return other6(ip, f, at + skip, skip, end - skip, next, h[7], pseudo, r);
     if (unlikely(!ours || base_addr_is_zero(&r->flow.remote)))
         return drop(ip, p, STATS_DROP_IP_NOT_FOR_US);
-    return segment(ip, f->port, f->index, p, at + skip, end - skip, pseudo, r);
+    return segment(ip, f->port, f->index, p, at + skip, end - skip, pseudo, h[1] >> 4 & 3, r);
 }
 
 /* ---- Ethernet ---- */

@@ -42,10 +42,12 @@ static inline void frame_finish(struct ip *ip, const struct path *path, const st
     memcpy(head, path->head, IP_HEADROOM);
     if (path->v6) {
         store16(head + IP_HEADROOM - IP6_LEN + 4, (uint16_t)len);
+        head[IP_HEADROOM - IP6_LEN + 1] = (uint8_t)(f->ecn << 4); /* no flow label, no class of traffic */
     } else {
         uint16_t total = __builtin_bswap16((uint16_t)(len + IP4_LEN));
         store16_raw(head + IP_HEADROOM - IP4_LEN + 2, total);
-        store16_raw(head + IP_HEADROOM - IP4_LEN + 10, (uint16_t)~ip_sum_fold((uint64_t)path->ip_sum + total));
+        store16_raw(head + IP_HEADROOM - IP4_LEN + 10, (uint16_t)~ip_sum_fold((uint64_t)path->ip_sum + total + ((uint32_t)f->ecn << 8)));
+        head[IP_HEADROOM - IP4_LEN + 1] = f->ecn;
     }
     packet_adj(p, IP_HEADROOM - path->head_len);
     if (unlikely(len != first))

@@ -29,14 +29,14 @@ uint32_t ip_owner_flow(const struct ip_owners *o, const struct base_flow *f)
 
 /* ---- by the device's own hash ---- */
 
-static __attribute__((noinline)) uint32_t verify(struct ip_owners *o, const struct base_flow *f, uint32_t hash)
+static __attribute__((noinline)) uint32_t verify(struct ip_owners *o, const struct base_flow *f, uint8_t *unverified, uint32_t hash)
 {
     const struct base_steer *steer = o->steer[f->port];
     uint32_t right = base_steer_hash(steer, f);
     if (right == hash) {
-        o->unverified[f->port]--;
+        --*unverified;
     } else {
-        o->unverified[f->port] = IP_OWNER_LIED;
+        *unverified = IP_OWNER_LIED;
         if (o->stats != NULL)
             stats_drop(o->stats, STATS_DROP_DEVICE_HASH);
     }
@@ -46,10 +46,11 @@ static __attribute__((noinline)) uint32_t verify(struct ip_owners *o, const stru
 static inline uint32_t owner_plain(struct ip_owners *o, const struct base_flow *f, const struct packet *p)
 {
     const struct base_steer *steer = o->steer[f->port];
-    if (steer == NULL || opened(o, f->local_port) || (packet_rx_flags(p) & PACKET_RX_HASH) == 0 || o->unverified[f->port] == IP_OWNER_LIED)
+    uint8_t *unverified = &o->unverified[f->port][!base_addr_is_v4(&f->remote)];
+    if (steer == NULL || opened(o, f->local_port) || (packet_rx_flags(p) & PACKET_RX_HASH) == 0 || *unverified == IP_OWNER_LIED)
         return ip_owner_flow(o, f);
-    if (unlikely(o->unverified[f->port] > 0))
-        return verify(o, f, packet_hash(p));
+    if (unlikely(*unverified > 0))
+        return verify(o, f, unverified, packet_hash(p));
     if (o->stats != NULL)
         stats_count(o->stats, STATS_OWNERS_BY_DEVICE, 1);
     return base_steer_entry(steer, packet_hash(p));

@@ -5,8 +5,9 @@
  * under a key that all workers share.  Local ports between port_low and port_high are for those that we open, and no listener may have one of them:
  * that is what tells the two apart.
  *
- * The hash that a device leaves in the packet saves computing it: once IP_OWNER_VERIFY of them were found right, and never again after one was
- * wrong.  It is asked for plain headers alone: what a device makes of options and extension headers is its own affair.
+ * The hash that a device leaves in the packet saves computing it: once IP_OWNER_VERIFY of a family were found right, and never again after one
+ * of that family was wrong (devices hash the families by rules of their own).  It is asked for plain headers alone: what a device makes of options
+ * and extension headers is its own affair.
  *
  * Uses: base, stats, packet.  Thread: a copy a worker.  Time, memory, errors: none; a frame that ip_input() will drop has no
  * owner (IP_OWNER_ANY), and whatever ip_input() would make of a frame, the owner found here is that of the flow found there. */
@@ -28,7 +29,7 @@ struct ip_owners {
     struct base_hash_key key;     /* secret, the same for all workers */
     const struct base_steer *steer[BASE_STEER_PORTS]; /* by port; NULL: not ours.  Its queues are workers. */
     /* -- the worker's own ------------------------------------------------------------------- */
-    uint8_t unverified[BASE_STEER_PORTS]; /* the port's hashes still to be checked before they are believed; IP_OWNER_LIED: never */
+    uint8_t unverified[BASE_STEER_PORTS][2]; /* by port, and IPv4 or IPv6: hashes still to be checked before they are believed; IP_OWNER_LIED: never */
     struct stats *stats;                  /* NULL: nobody counts */
 };
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #define BOTH_TCP (RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP)
-#define WANTED   (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | BOTH_TCP)
+/* EX: some devices (QEMU's igb) leave out IPv6's ports without it; with it, packets that have no extension headers are hashed as they are. */
+#define WANTED   (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | BOTH_TCP | RTE_ETH_RSS_IPV6_TCP_EX)
 
 /* Entries of the table that hold one of rte_eth_rss_reta_entry64. */
 #define GROUP 64

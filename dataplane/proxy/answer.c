@@ -16,7 +16,7 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
     const char *why = stats_reason_labels[reason];
     h->count = h->size = 0;
     bool cut = rpc->headers_sent && !rpc->grpc; /* a plain body cut short must not look whole */
-    enum http2_error refusal = cut || rpc->slot != UINT32_MAX ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM; /* the latter: nobody has seen it */
+    enum http2_error refusal = cut || rpc->begun ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM; /* the latter: nobody has seen it */
     if (!rpc->headers_sent) {
         unsigned n = decimal(rpc->grpc ? 200 : grpc_http_status(reason), status);
         base_headers_add(h, BASE_HEADER_STATUS, status, n);
@@ -59,7 +59,7 @@ static void reset(struct proxy *p, struct proxy_rpc *rpc, enum stats_reason reas
 
 void proxy_refuse(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
-    reset(p, rpc, STATS_REASON_OVERLOAD, GRPC_UNAVAILABLE, HTTP2_REFUSED_STREAM, now);
+    reset(p, rpc, STATS_REASON_OVERLOAD, GRPC_UNAVAILABLE, rpc->begun ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM, now);
 }
 
 void proxy_pass_reset(struct proxy *p, struct proxy_rpc *rpc, enum http2_error code, uint64_t now)

@@ -32,6 +32,7 @@ struct proxy_rpc {
     bool headers_sent;  /* response headers went down */
     bool settled;       /* outcome counted */
     bool request_ended; /* the client's END_STREAM was seen */
+    bool begun;         /* a stream to a backend was: it may have been seen there */
     uint8_t phase;      /* enum rpc_phase */
     struct base_list wait;       /* in the queue of its phase */
     uint64_t deadline_ns;        /* UINT64_MAX: none */

@@ -86,6 +86,7 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
     }
     session_join(rpc->down, rpc->up);
     session_join(rpc->up, rpc->down);
+    rpc->begun = true;
     if (first)
         return TRY_STARTED;
     if (!replay_send(p, rpc)) {

@@ -140,6 +140,7 @@ struct snapshot {
     uint64_t rto_ns_min, user_timeout_ns; /* of TCP; 0: as at start */
     uint64_t tcp_keepalive_ns; /* 0: never */
     bool reno; /* of TCP; else CUBIC */
+    uint8_t ecn; /* enum tcp_ecn */
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t listener_count; /* indexed by id; `present` tells */

@@ -68,6 +68,7 @@
     X(TCP_REPLIES_FULL, "tcp_replies_full")                                                                            \
     X(TCP_AFTER_CLOSE, "tcp_after_close")                                                                              \
     X(TCP_MEMORY, "tcp_memory")                                                                                        \
+    X(TCP_HOARDER, "tcp_hoarder")                                                                                      \
     /* http2 */                                                                                                        \
     X(H2_PROTOCOL, "h2_protocol_error")                                                                                \
     X(H2_FRAME_SIZE, "h2_frame_size")                                                                                  \
@@ -127,6 +128,7 @@
     X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
     X(TCP_PROBES, "tcp_window_probes")                                                                                 \
     X(TCP_CHALLENGE_ACKS, "tcp_challenge_acks")                                                                        \
+    X(TCP_SEND_SCARCE, "tcp_send_scarce")                                                                              \
     X(TCP_RSTS_IN, "tcp_rsts_in")                                                                                      \
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
@@ -135,6 +137,9 @@
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
     X(TCP_BLACK_HOLES, "tcp_path_mtu_black_holes")                                                                     \
+    X(TCP_ECN, "tcp_ecn_connections")                                                                                  \
+    X(TCP_ECN_MARKS, "tcp_ecn_marks_in")                                                                               \
+    X(TCP_ECN_REDUCTIONS, "tcp_ecn_reductions")                                                                        \
     X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
     X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
     X(UP_BYTES_IN, "up_bytes_in")                                                                                      \

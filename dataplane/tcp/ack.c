@@ -64,6 +64,8 @@ static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_ns, bool on
     else
         return;
     c->rtt_seq = c->snd_nxt;
+    if (base_seq_lt(c->recover, c->snd_una) && !tcp_has(c, CONN_LOSS | CONN_RECOVERY))
+        c->recover = c->snd_una - 1; /* it comes along, or would lie ahead again after 2^31 bytes without a loss */
 }
 
 bool tcp_loss_mark(struct tcp_conn *c, struct packet *p)
@@ -102,7 +104,7 @@ void tcp_loss_mark_all(struct tcp_conn *c)
 }
 
 /* RFC 5681 section 3.1 equation 4, section 3.2; RFC 6582 section 4.2. */
-void tcp_loss_timeout(struct tcp_conn *c)
+void tcp_loss_timeout(struct tcp_conn *c, uint64_t now)
 {
     if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY))
         tcp_undo_begin(c);
@@ -115,10 +117,15 @@ void tcp_loss_timeout(struct tcp_conn *c)
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
     c->dupacks = 0;
+    tcp_ecn_reduced(c);
+    c->ecn &= (uint8_t)~ECN_REDUCED;
     c->flags = (c->flags & ~(uint32_t)CONN_RECOVERY) | CONN_LOSS | CONN_FAST_DUE;
     if (c->snd_head != NULL && (tcp_buf(c->snd_head)->flags & BUF_SACKED)) /* it would have been acknowledged: RFC 6675 section 5.1 */
         tcp_sack_forget(c);
-    tcp_loss_mark_all(c);
+    if (tcp_has(c, CONN_SACK))
+        tcp_rack_timeout(c, now);
+    else
+        tcp_loss_mark_all(c);
     stats_count(c->tcp->stats, STATS_TCP_RETRANSMITS_RTO, 1);
 }
 
@@ -129,6 +136,8 @@ static void recovery_enter(struct tcp_conn *c)
     c->cwnd = tcp_has(c, CONN_SACK) ? c->ssthresh : c->ssthresh + 3 * c->mss;
     c->cc_bytes = 0;
     c->recover = c->snd_nxt;
+    tcp_ecn_reduced(c);
+    c->ecn &= (uint8_t)~ECN_REDUCED;
     c->flags = (c->flags & ~(uint32_t)CONN_PARTIAL) | CONN_RECOVERY;
     c->prr_delivered = c->prr_out = 0;
     c->prr_flight = c->snd_nxt - c->snd_una;
@@ -174,7 +183,7 @@ void tcp_loss_look(struct tcp_conn *c, uint64_t now)
 /* An ACK that tells something without acknowledging anything. */
 void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
-    uint32_t news = tcp_sack_take(c, s, now);
+    uint32_t news = tcp_sack_take(c, s, c->snd_una, now);
     if (tcp_has(c, CONN_TLP_OUT))
         tcp_tlp_acked(c, s, tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
     if (news > 0)
@@ -195,7 +204,7 @@ void tcp_ack_duplicate(struct tcp_conn *c, const struct tcp_segment *s)
         return;
     if (tcp_has(c, CONN_RECOVERY))
         c->cwnd += c->mss; /* RFC 6582 section 3.2 step 3: one has left the network */
-    else if (c->dupacks == 3 && base_seq_gt(c->snd_una, c->recover)) /* step 2: not an echo of the last recovery */
+    else if (c->dupacks == 3 && (base_seq_gt(c->snd_una, c->recover) || (c->ecn & ECN_REDUCED))) /* step 2: not an echo of the last recovery */
         recovery_enter(c);
     tcp_pend(c);
 }
@@ -236,6 +245,11 @@ static void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight
         return;
     }
     c->dupacks = 0;
+    if (c->ecn & ECN_REDUCED) { /* RFC 3168 section 6.1.2: nothing grows on what was out when the mark was told */
+        if (base_seq_le(c->snd_una, c->recover))
+            return;
+        c->ecn &= (uint8_t)~ECN_REDUCED;
+    }
     /* In slow start a sender that uses half the window is held back by it within a round trip. */
     if (flight + 2 * c->mss >= c->cwnd || (c->cwnd < c->ssthresh && flight >= c->cwnd / 2) || tcp_has(c, CONN_LOSS))
         tcp_cc_acked(c, acked, rtt_ns, now);
@@ -262,7 +276,7 @@ void tcp_ack_new(struct tcp_conn *c, uint32_t ack, const struct tcp_segment *s, 
     if (!tcp_has(c, CONN_LOSS | CONN_RECOVERY) || !tcp_has(c, CONN_EIFEL) || !tcp_undo_eifel(c, acked, s, now))
         rtt_take(c, ack, sent_ns, once, s, now);
     if (s->sack_count > 0 && tcp_has(c, CONN_SACK))
-        tcp_sack_take(c, s, now);
+        tcp_sack_take(c, s, ack - acked, now);
     if (tcp_has(c, CONN_TLP_OUT))
         tcp_tlp_acked(c, s, s->sack_count > 0 && tcp_sack_is_twice(s) && s->sack[0].right == c->tlp_end, false);
     congestion_acked(c, acked, flight, once && sent_ns != 0 ? now - sent_ns : 0, now);

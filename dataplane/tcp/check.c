@@ -95,6 +95,7 @@ void tcp_conn_check(const struct tcp_conn *c)
     assert(tcp_has(c, CONN_USER) || tcp_has(c, CONN_FIN_QUEUED) || c->state == TCP_SYN_RECEIVED);
     assert(!(tcp_has(c, CONN_RECOVERY) && tcp_has(c, CONN_LOSS)));
     assert(!tcp_has(c, CONN_FIN_SENT) || tcp_has(c, CONN_FIN_QUEUED));
+    assert((c->ecn & ECN_ON) || c->ecn == 0);
     assert(!tcp_has(c, CONN_FIN_RCVD) || tcp_has(c, CONN_FIN_SEEN));
     if (closed) {
         assert(c->snd_head == NULL && c->gone_bytes == 0 && !base_timer_armed(&c->timer) && base_list_empty(&c->pending_link));
@@ -115,6 +116,7 @@ void tcp_check(const struct tcp *t)
 {
     uint32_t n = 0, half = 0, tabled = 0, slots = 0;
     uint64_t promised = 0;
+    uint32_t held = 0, holders = 0;
     base_list_each(l, &t->all)
     {
         const struct tcp_conn *c = base_container(l, struct tcp_conn, all_link);
@@ -123,8 +125,11 @@ void tcp_check(const struct tcp *t)
         promised += c->rcv_limit;
         assert(c->rcv_limit <= t->config.rcvbuf);
         tabled += tcp_has(c, CONN_TABLED);
+        held += c->snd_bufs;
+        holders += c->snd_bufs != 0;
         n++;
     }
+    assert(held == t->snd_held && holders == t->snd_holders);
     assert(n == t->conns.in_use && half == t->half_open && promised == t->rcv_promised);
     if (t->table_mask < 4096) {
         for (uint32_t i = 0; i <= t->table_mask; i++)
@@ -133,5 +138,5 @@ void tcp_check(const struct tcp *t)
     }
     assert(t->reply_tail - t->reply_head <= TCP_REPLIES);
     tcp_timewait_check(t);
-    (void)promised, (void)n, (void)half, (void)tabled, (void)slots;
+    (void)promised, (void)held, (void)holders, (void)n, (void)half, (void)tabled, (void)slots;
 }

@@ -78,6 +78,13 @@ enum { /* tcp_conn.flags */
     CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
 
+enum { /* tcp_conn.ecn, RFC 3168 */
+    ECN_ON = 1,        /* asked for in our SYN, then agreed upon */
+    ECN_REDUCED = 2,   /* the window was, because the peer saw a mark; what was out then is not acknowledged yet: recover */
+    ECN_ECE = TCP_ECE, /* a mark came, and the peer has not answered yet */
+    ECN_CWR = TCP_CWR, /* the window was reduced for whatever reason, and the peer is not told yet */
+};
+
 /* Of congestion control: one or the other, as ssthresh has never been set or has. */
 struct tcp_hystart { /* RFC 9406 */
     uint32_t window_end;             /* of this round */
@@ -105,7 +112,7 @@ struct tcp_conn {
     uint8_t backoff; /* doublings of the RTO */
     uint8_t dupacks;
     uint8_t cc;
-    uint8_t syns; /* SYNs sent */
+    uint8_t ecn; /* ECN_* */
 
     /* Band 1: receive. */
     uint32_t rcv_nxt;
@@ -193,6 +200,7 @@ struct tcp_conn {
     struct tcp_range rcv_twice;
     uint8_t rcv_sacks;
     uint8_t keeps; /* keepalive probes that nobody has answered */
+    uint8_t syns;  /* SYNs sent */
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -252,6 +260,8 @@ struct tcp {
     struct tcp_config config;
     struct stats *stats;
     struct packet_pool *pool;
+    uint32_t snd_held, snd_holders; /* buffers in send queues; connections that have some: hoard.c */
+    uint32_t snd_mark, snd_high, snd_share, snd_high_share;
     struct base_slab conns;
     struct tcp_flow_slot *table;
     uint32_t table_mask;
@@ -271,6 +281,7 @@ struct tcp {
     uint32_t challenge_left;
     uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
+    uint32_t hoard_at, hoard_tick; /* the place in the flow table to look at next; when it was looked last */
     struct base_wheel wheel;
 };
 
@@ -395,14 +406,26 @@ void tcp_ack_sacked(struct tcp_conn *c, const struct tcp_segment *s, uint64_t no
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
 void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns);
-void tcp_loss_timeout(struct tcp_conn *c);
+void tcp_loss_timeout(struct tcp_conn *c, uint64_t now);
 void tcp_loss_mark_all(struct tcp_conn *c);
+
+/* ecn.c */
+void tcp_ecn_syn_take(struct tcp_conn *c, const struct tcp_segment *s);
+void tcp_ecn_marked(struct tcp_conn *c, const struct tcp_segment *s);
+void tcp_ecn_echoed(struct tcp_conn *c, const struct tcp_segment *s);
+/* The window of congestion was reduced. */
+static inline void tcp_ecn_reduced(struct tcp_conn *c)
+{
+    if (c->ecn & ECN_ON)
+        c->ecn |= ECN_CWR;
+}
 
 /* rack.c */
 void tcp_rack_arrived(struct tcp_conn *c, const struct tcp_buf *b, const struct tcp_segment *s, uint64_t now);
 void tcp_rack_twice(struct tcp_conn *c);
 void tcp_rack_recovered(struct tcp_conn *c);
 bool tcp_rack_detect(struct tcp_conn *c, uint64_t now);
+void tcp_rack_timeout(struct tcp_conn *c, uint64_t now);
 uint64_t tcp_tlp_timeout(const struct tcp_conn *c);
 void tcp_tlp_acked(struct tcp_conn *c, const struct tcp_segment *s, bool twice, bool plain);
 
@@ -412,15 +435,19 @@ void tcp_sack_arrived(struct tcp_conn *c, uint32_t seq, uint32_t len);
 void tcp_sack_trim(struct tcp_conn *c, uint32_t end);
 void tcp_sack_twice(struct tcp_conn *c, uint32_t seq, uint32_t end);
 uint32_t tcp_sack_tell(struct tcp_conn *c, struct tcp_range *out);
-uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now);
+uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint32_t una, uint64_t now);
 void tcp_sack_forget(struct tcp_conn *c);
 
 /* undo.c */
-void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now);
+void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint32_t una, uint64_t now);
 void tcp_undo_begin(struct tcp_conn *c); /* recovery starts */
 void tcp_undo_retransmit(struct tcp_conn *c, uint32_t end, uint64_t was_sent_ns, uint64_t now);
 bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment *s, uint64_t now);
 void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns);
+
+/* hoard.c */
+void tcp_hoard_init(struct tcp *t);
+void tcp_hoard_tick(struct tcp *t, uint64_t now);
 
 /* tx.c */
 void tcp_tx_free(struct tcp_conn *c);

@@ -10,7 +10,7 @@
  *
  * and the low six bits of our timestamp, which the peer echoes, what its options were (the rest of it is up to 64 ticks early):
  *
- *     bit 5: unused   bit 4: SACK permitted   bits 3 to 0: window scale, 15: none
+ *     bit 5: ECN   bit 4: SACK permitted   bits 3 to 0: window scale, 15: none
  *
  * A period is 2^36 ns, 69 s; an ACK is believed in its own period and the next one, and only where cookies were given out so lately.
  * What is lost: the SYN-ACK is not sent again (the peer's SYN is), and the MSS falls to the next class. */
@@ -51,7 +51,9 @@ void tcp_cookie_reply(struct tcp *t, const struct base_flow *flow, const struct 
     if (s->has_ts) { /* without timestamps there is no room for these */
         r.sack_ok = s->sack_ok && t->config.sack;
         r.wscale = s->has_wscale ? t->rcv_wscale : TCP_NO_WSCALE;
-        r.cookie = (uint8_t)(0x40 | (r.sack_ok ? 0x10 : 0) | (s->has_wscale ? s->wscale : 15));
+        bool ecn = (s->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR) && t->config.ecn != TCP_ECN_OFF;
+        r.flags |= ecn ? TCP_ECE : 0;
+        r.cookie = (uint8_t)(0x40 | (ecn ? 0x20 : 0) | (r.sack_ok ? 0x10 : 0) | (s->has_wscale ? s->wscale : 15));
     }
     t->cookie_ns = now;
     stats_count(t->stats, STATS_TCP_SYN_COOKIES, 1);
@@ -81,7 +83,7 @@ bool tcp_cookie_open(const struct tcp *t, const struct base_flow *flow, const st
     if (age > 1 || cookie(t, flow, irs, period - age, said & 7) != iss)
         return false;
     uint32_t bits = s->has_ts ? (s->tsecr - tcp_ts_offset(t, flow)) & 63 : 15;
-    *syn = (struct tcp_segment){.seq = irs, .flags = TCP_SYN, .mss = classes[said & 7], .has_ts = s->has_ts, .tsval = s->tsval, .sack_ok = (bits & 0x10) != 0,
+    *syn = (struct tcp_segment){.seq = irs, .flags = bits & 0x20 ? TCP_SYN | TCP_ECE | TCP_CWR : TCP_SYN, .mss = classes[said & 7], .has_ts = s->has_ts, .tsval = s->tsval, .sack_ok = (bits & 0x10) != 0,
                                 .has_wscale = (bits & 15) != 15, .wscale = (uint8_t)(bits & 15)};
     return true;
 }

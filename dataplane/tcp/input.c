@@ -34,6 +34,7 @@ static void syn_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t n
     } else {
         c->rcv_wscale = 0; /* RFC 7323 section 2.2: both or none */
     }
+    tcp_ecn_syn_take(c, s);
     if (s->sack_ok && c->tcp->config.sack)
         c->flags |= CONN_SACK;
     tcp_mss_set(c, s->mss);
@@ -325,6 +326,8 @@ static bool ack_valid(struct tcp_conn *c, const struct tcp_segment *s, uint64_t 
 static void ack_input(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
 {
     uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale, before = c->snd_wnd;
+    if ((s->flags & TCP_ECE) && (c->ecn & ECN_ON))
+        tcp_ecn_echoed(c, s);
     if (base_seq_gt(s->ack, c->snd_una)) {
         tcp_ack_new(c, s->ack, s, now);
     } else if (s->ack == c->snd_una && s->sack_count > 0 && tcp_has(c, CONN_SACK)) {
@@ -388,6 +391,8 @@ static bool data_input(struct tcp_conn *c, const struct tcp_segment *s, struct p
         tcp_conn_finish(c, TCP_OK);
         return false;
     }
+    if ((s->flags & (TCP_CE | TCP_CWR)) != 0 && (c->ecn & ECN_ON) && s->len > 0)
+        tcp_ecn_marked(c, s);
     bool taken = tcp_rx_segment(c, s, p) == TCP_RX_TAKEN;
     fin_input(c, now);
     return taken;
@@ -403,7 +408,7 @@ static bool conn_input(struct tcp_conn *c, struct tcp_segment *s, struct packet 
         if (!closed)
             return false;
         s->len = 0; /* RFC 9293 section 3.10.7.4: a closed window still takes acknowledgements */
-        s->flags &= (uint8_t)~TCP_FIN;
+        s->flags &= (uint16_t)~TCP_FIN;
     }
     if (s->flags & TCP_RST) {
         rst_input(c, s, now);
@@ -474,6 +479,7 @@ void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, ui
         packet_free(p);
         return;
     }
+    s.flags |= flow->ecn == BASE_ECN_CE ? TCP_CE : 0;
     uint32_t hash = base_flow_hash(&t->config.isn_key, flow);
     struct tcp_conn *c = tcp_table_find(t, flow, hash);
     if (c == NULL)

@@ -47,7 +47,7 @@ uint32_t tcp_join(struct tcp_out *out, uint32_t n, uint32_t bytes, uint32_t pack
     r.payload = packet_len(r.head) - r.length;
     r.seq = seq_of(r.header) + r.payload;
     for (uint32_t last = r.payload; k < n && k < packets && last == r.payload && last > 0; k++) {
-        if (!base_flow_eq(&out[k].flow, &out[0].flow) || !fits(&r, out[k].packet))
+        if (!base_flow_eq(&out[k].flow, &out[0].flow) || out[k].flow.ecn != out[0].flow.ecn || !fits(&r, out[k].packet))
             break;
         last = packet_len(out[k].packet) - r.length;
         if ((k + 1) * r.payload > bytes)

@@ -22,7 +22,7 @@ static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t fla
                            .seq = seq,
                            .ack = c->rcv_nxt,
                            .wnd = tcp_rx_window(c),
-                           .flags = flags | TCP_ACK,
+                           .flags = (uint8_t)(flags | TCP_ACK | (c->ecn & ECN_ECE)),
                            .wscale = TCP_NO_WSCALE,
                            .ts = tcp_has(c, CONN_TS),
                            .tsval = tcp_ts_now(c, now),
@@ -36,6 +36,7 @@ static void head(struct tcp_conn *c, struct packet *p, uint32_t seq, uint8_t fla
     c->last_ack = c->rcv_nxt;
     c->flags &= ~(uint32_t)CONN_ACK_NOW;
     c->delack_at = 0;
+    c->flow.ecn = BASE_ECN_NONE;
 }
 
 static uint32_t least(uint32_t a, uint32_t b)
@@ -68,13 +69,16 @@ static struct packet *syn(struct tcp_conn *c, uint64_t now, bool *stuck)
     if (p == NULL)
         return NULL;
     bool active = c->state == TCP_SYN_SENT;
+    if (active) /* RFC 3168 section 6.1.1.1: a second one does not ask, since the first may have been thrown away for it */
+        c->ecn = c->syns == 0 && k->ecn == TCP_ECN_ON ? ECN_ON : 0;
+    uint8_t ecn = !(c->ecn & ECN_ON) ? 0 : active ? TCP_ECE | TCP_CWR : TCP_ECE;
     uint32_t wnd = least(least(k->rcvbuf, k->rcvbuf_least), 0xffff); /* RFC 7323 section 2.2: not scaled */
     struct tcp_header h = {.local_port = c->flow.local_port,
                            .remote_port = c->flow.remote_port,
                            .seq = c->iss,
                            .ack = c->rcv_nxt,
                            .wnd = (uint16_t)wnd,
-                           .flags = active ? TCP_SYN : TCP_SYN | TCP_ACK,
+                           .flags = (uint8_t)((active ? TCP_SYN : TCP_SYN | TCP_ACK) | ecn),
                            .mss = tcp_mss_ours(c->tcp, &c->flow),
                            .wscale = active || tcp_has(c, CONN_WS) ? c->rcv_wscale : TCP_NO_WSCALE,
                            .ts = active || tcp_has(c, CONN_TS),
@@ -195,6 +199,14 @@ static uint32_t allowance(const struct tcp_conn *c)
     return c->cwnd + dup * c->mss;
 }
 
+/* RFC 3168: new data, and new data alone, may be marked; the first of it after a reduction tells the peer. */
+static void ecn_capable(struct tcp_conn *c, struct packet *out)
+{
+    c->flow.ecn = BASE_ECN_ECT0;
+    packet_data(out)[13] |= c->ecn & ECN_CWR;
+    c->ecn &= (uint8_t)~ECN_CWR;
+}
+
 /* RFC 9293 section 3.8.6.2.1, without Nagle: a whole buffer, or half of the largest window there ever was. */
 static struct packet *fresh(struct tcp_conn *c, uint64_t now, bool *stuck)
 {
@@ -214,7 +226,10 @@ static struct packet *fresh(struct tcp_conn *c, uint64_t now, bool *stuck)
         tcp_cc_idle(c, now - c->last_sent_ns);
     if (flight > 0 && flight + n > allowance(c))
         return NULL;
-    return data(c, p, c->snd_nxt, n, now, stuck);
+    struct packet *out = data(c, p, c->snd_nxt, n, now, stuck);
+    if ((c->ecn & ECN_ON) && out != NULL)
+        ecn_capable(c, out);
+    return out;
 }
 
 /* RFC 9293 section 3.8.6.1: one byte past a closed window, or all that a window too small to be worth it takes. */

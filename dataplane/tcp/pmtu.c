@@ -50,8 +50,8 @@ void tcp_icmp_error(struct tcp *t, const struct base_flow *flow, uint32_t seq, b
 void tcp_pmtu_timeout(struct tcp_conn *c)
 {
     bool v4 = base_addr_is_v4(&c->flow.remote);
-    uint32_t mtu = c->backoff == STEP_FIRST ? MTU_FIRST : c->backoff == STEP_SECOND && v4 ? MTU_SECOND : 0;
-    if (mtu == 0 || c->snd_head == NULL)
+    uint32_t mtu = c->backoff >= STEP_SECOND && v4 ? MTU_SECOND : MTU_FIRST; /* later, too: the path may have become smaller within an outage */
+    if (c->backoff < STEP_FIRST || c->snd_head == NULL)
         return;
     uint32_t mss = mss_for(c, mtu);
     if (mss >= c->mss || tcp_tx_outstanding(c, tcp_buf(c->snd_head)) <= mss)

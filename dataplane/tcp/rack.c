@@ -93,6 +93,24 @@ bool tcp_rack_detect(struct tcp_conn *c, uint64_t now)
     return any;
 }
 
+/* Section 6.3: the timer expired.  The first is lost, and what was out for a round trip; the rest may still be on its way: it stays in flight, beside the one
+ * segment that RFC 5681 grants, and what arrives of it, or of the first, tells. */
+void tcp_rack_timeout(struct tcp_conn *c, uint64_t now)
+{
+    uint64_t late = c->srtt_ns + margin(c);
+    bool spared = false;
+    for (struct packet *p = c->snd_head; p != NULL && (tcp_buf(p)->flags & BUF_SENT); p = tcp_buf(p)->next) {
+        if (p == c->snd_head || tcp_buf(p)->sent_ns + late <= now)
+            tcp_loss_mark(c, p);
+        else
+            spared |= !(tcp_buf(p)->flags & (BUF_LOST | BUF_SACKED));
+    }
+    if (tcp_has(c, CONN_FIN_SENT) && !spared)
+        c->flags |= CONN_FIN_LOST;
+    c->cwnd = tcp_in_flight(c) + c->mss;
+    tcp_pend(c);
+}
+
 /* Section 7.2. 0: no probe. */
 uint64_t tcp_tlp_timeout(const struct tcp_conn *c)
 {

@@ -129,8 +129,8 @@ bool tcp_sack_is_twice(const struct tcp_segment *s)
     return s->sack_count > 1 && base_seq_le(b->left, a->left) && base_seq_le(a->right, b->right);
 }
 
-/* Blocks must lie in what is in flight (RFC 2018 section 4); what does not is passed over.  Bytes that are newly marked. */
-uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now)
+/* Blocks must lie in what is in flight (RFC 2018 section 4); what does not is passed over.  una: acknowledged before this segment came.  Bytes that are newly marked. */
+uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint32_t una, uint64_t now)
 {
     uint32_t before = c->sacked_bytes, work = c->tcp->config.sack_work, first = 0;
     struct tcp_range kept[TCP_SACK_BLOCKS] = {{0, 0}};
@@ -142,7 +142,7 @@ uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint64_t
         first = 1;
         if (!tcp_has(c, CONN_TLP_OUT))
             tcp_rack_twice(c);
-        tcp_undo_twice(c, &s->sack[0], now);
+        tcp_undo_twice(c, &s->sack[0], una, now);
     }
     for (uint32_t i = first; i < s->sack_count; i++) {
         struct tcp_range r = s->sack[i];

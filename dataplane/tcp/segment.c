@@ -77,7 +77,7 @@ bool tcp_segment_parse(struct packet *p, struct tcp_segment *s)
         return false;
     s->seq = get32(h + 4);
     s->ack = get32(h + 8);
-    s->flags = h[13] & 0x3f;
+    s->flags = h[13];
     s->wnd = get16(h + 14);
     s->len = n - header;
     s->mss = 0;

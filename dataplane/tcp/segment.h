@@ -12,6 +12,9 @@ enum {
     TCP_PSH = 8,
     TCP_ACK = 16,
     TCP_URG = 32,
+    TCP_ECE = 64, /* RFC 3168 section 6.1 */
+    TCP_CWR = 128,
+    TCP_CE = 256, /* not of the header: the IP header said that there is congestion */
 };
 
 #define TCP_HEADER        20
@@ -25,7 +28,7 @@ struct tcp_segment {
     uint32_t tsval, tsecr;
     uint16_t wnd; /* not scaled */
     uint16_t mss; /* 0: no option */
-    uint8_t flags;
+    uint16_t flags;
     uint8_t wscale;
     bool has_ts, has_wscale, sack_ok;
     uint8_t sack_count;

@@ -56,6 +56,7 @@ struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint
     }
     memset(c, 0, sizeof(*c));
     c->flow = *flow;
+    c->flow.ecn = BASE_ECN_NONE;
     c->tcp = t;
     c->hash = hash;
     c->state = TCP_CLOSED;
@@ -168,7 +169,9 @@ void tcp_reply(struct tcp *t, const struct tcp_reply *r)
         stats_drop(t->stats, STATS_DROP_TCP_REPLIES_FULL);
         return;
     }
-    t->replies[t->reply_tail++ % TCP_REPLIES] = *r;
+    struct tcp_reply *at = &t->replies[t->reply_tail++ % TCP_REPLIES];
+    *at = *r;
+    at->flow.ecn = BASE_ECN_NONE; /* its flow may be that of the segment it answers */
 }
 
 /* RFC 9293 section 3.10.7.1: what answers a segment that no connection wants. */

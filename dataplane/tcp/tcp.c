@@ -12,6 +12,7 @@ void tcp_config_defaults(struct tcp_config *c)
     c->sack_work = 512;
     c->sack = true;
     c->cc = TCP_CC_CUBIC;
+    c->ecn = TCP_ECN_PASSIVE; /* as Linux: taken where a peer asks, not asked for */
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
     c->delack_ns = 40 * ms;
@@ -68,6 +69,7 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
     t->listeners = base_arena_take(arena, sizeof(struct tcp_listener) * config->listeners);
     t->replies = base_arena_take(arena, sizeof(struct tcp_reply) * TCP_REPLIES);
     tcp_timewait_init(t, arena);
+    tcp_hoard_init(t);
     base_list_init(&t->pending);
     base_list_init(&t->events);
     base_list_init(&t->events_later);
@@ -232,12 +234,13 @@ struct tcp_conn *tcp_conn_next(struct tcp *t, struct tcp_conn *c)
     return l == &t->all ? NULL : base_container(l, struct tcp_conn, all_link);
 }
 
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, uint64_t keepalive_ns, enum tcp_cc cc)
+void tcp_tune(struct tcp *t, const struct tcp_tuning *k)
 {
-    t->config.rto_ns_min = rto_ns_min;
-    t->config.user_timeout_ns = user_timeout_ns;
-    t->config.keepalive_ns = keepalive_ns;
-    t->config.cc = cc;
+    t->config.rto_ns_min = k->rto_ns_min;
+    t->config.user_timeout_ns = k->user_timeout_ns;
+    t->config.keepalive_ns = k->keepalive_ns;
+    t->config.cc = k->cc;
+    t->config.ecn = k->ecn;
 }
 
 uint32_t tcp_connections(const struct tcp *t)

@@ -26,6 +26,7 @@ struct tcp;
 struct tcp_conn;
 
 enum tcp_cc { TCP_CC_CUBIC, TCP_CC_RENO }; /* congestion control: RFC 9438 with 9406, or RFC 5681 */
+enum tcp_ecn { TCP_ECN_OFF, TCP_ECN_PASSIVE, TCP_ECN_ON }; /* RFC 3168: never; where the peer asks; asked for and taken */
 
 struct tcp_config {
     uint32_t connections;      /* all states but TIME_WAIT */
@@ -37,10 +38,12 @@ struct tcp_config {
     uint64_t rcv_memory;       /* bytes of all windows beyond which none grows; 0: half of what the pool's buffers hold */
     uint32_t sndbuf;           /* bytes unacknowledged and unsent a connection at most */
     uint32_t sndbuf_least;     /* and at first; it follows twice the congestion window */
+    uint32_t snd_buffers;      /* buffers of all send queues beyond which each gets its share alone; 0: half of the pool */
     uint32_t reassembly;       /* out-of-order buffers a connection at most */
     uint32_t sack_work;        /* sent buffers that one ACK may make us look at, at most */
     bool sack;                 /* offer and take RFC 2018 */
     enum tcp_cc cc;            /* of connections that begin */
+    enum tcp_ecn ecn;          /* likewise */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;
@@ -89,7 +92,7 @@ struct tcp_event {
  * (so whoever queues it, say until a neighbour is known, keeps his links elsewhere). */
 struct tcp_out {
     struct packet *packet;
-    struct base_flow flow;
+    struct base_flow flow; /* ecn: what its IP header shall say */
 };
 
 size_t tcp_footprint(const struct tcp_config *c);
@@ -97,8 +100,13 @@ size_t tcp_footprint(const struct tcp_config *c);
 struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config, struct stats *stats, struct packet_pool *pool,
                        uint64_t now);
 
-/* From now on, for connections old and new; `cc` for new ones. */
-void tcp_tune(struct tcp *t, uint64_t rto_ns_min, uint64_t user_timeout_ns, uint64_t keepalive_ns, enum tcp_cc cc);
+/* From now on, for connections old and new; `cc` and `ecn` for new ones. */
+struct tcp_tuning {
+    uint64_t rto_ns_min, user_timeout_ns, keepalive_ns;
+    enum tcp_cc cc;
+    enum tcp_ecn ecn;
+};
+void tcp_tune(struct tcp *t, const struct tcp_tuning *k);
 
 /* addr zero: any of ours.  False: full, or taken already. */
 bool tcp_listen(struct tcp *t, const struct base_addr *addr, uint16_t port, uint64_t tag);
@@ -108,7 +116,7 @@ void tcp_unlisten(struct tcp *t, const struct base_addr *addr, uint16_t port);
  * NULL: no connection object or no free port. TCP_EVENT_CONNECTED or _CLOSED follows. */
 struct tcp_conn *tcp_connect(struct tcp *t, const struct base_flow *flow, uint64_t tag, uint64_t now);
 
-/* Takes the packet. It starts at the TCP header and ends with the segment; its checksum has been verified. */
+/* Takes the packet. It starts at the TCP header and ends with the segment; its checksum has been verified.  flow->ecn: what its IP header said. */
 void tcp_input(struct tcp *t, const struct base_flow *flow, struct packet *p, uint64_t now);
 /* Hints, some time before tcp_input(): first for the flow table, then, by what that gave, for the connection. */
 uint32_t tcp_expect(const struct tcp *t, const struct base_flow *flow);

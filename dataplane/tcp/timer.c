@@ -91,7 +91,7 @@ static void rexmit_fired(struct tcp_conn *c, uint64_t now)
             c->progress_ns = now;
         c->flags |= CONN_PROBE_DUE | CONN_PERSIST; /* a peer that answers probes is alive: no congestion, no loss */
     } else {
-        tcp_loss_timeout(c);
+        tcp_loss_timeout(c, now);
     }
     tcp_pend(c);
     tcp_timer_rexmit(c, now);
@@ -163,6 +163,7 @@ void tcp_tick(struct tcp *t, uint64_t now)
 {
     tcp_turn_begin(t);
     pressure(t);
+    tcp_hoard_tick(t, now);
     for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
         tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);
     tcp_timewait_tick(t, now);

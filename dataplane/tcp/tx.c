@@ -27,7 +27,8 @@ static void head_free(struct tcp_conn *c)
         c->snd_cur = c->snd_head;
     if (tcp_buf(p)->flags & BUF_SACKED && c->snd_sacked == p)
         c->snd_sacked = NULL; /* all before it are gone too */
-    c->snd_bufs--;
+    c->tcp->snd_holders -= --c->snd_bufs == 0;
+    c->tcp->snd_held--;
     packet_free(p);
 }
 
@@ -80,6 +81,11 @@ void tcp_tx_free(struct tcp_conn *c)
     c->snd_una = c->snd_end = c->snd_nxt;
 }
 
+static uint32_t least(size_t a, size_t b)
+{
+    return (uint32_t)(a < b ? a : b);
+}
+
 #define BUFS_LEAST 16
 
 /* One congestion window in flight, and one to go on with when its ACKs come. */
@@ -124,9 +130,14 @@ size_t tcp_write_room(const struct tcp_conn *c)
     if (!writable(c))
         return 0;
     /* Many small writes may use up the buffers before the bytes.  While few are in use what is left holds twice the buffer: no division. */
-    if (c->snd_bufs <= BUFS_LEAST)
+    const struct tcp *t = c->tcp;
+    bool scarce = t->snd_held >= t->snd_mark;
+    if (c->snd_bufs <= BUFS_LEAST && !scarce)
         return most - used;
-    uint32_t bufs = bufs_for(c, most), fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
+    uint32_t bufs = bufs_for(c, most);
+    if (scarce)
+        bufs = least(bufs, t->snd_held < t->snd_high ? t->snd_share : t->snd_high_share);
+    uint32_t fits = (c->snd_bufs < bufs ? (bufs - c->snd_bufs) * c->mss : 0) + tail_room(c);
     return fits < most - used ? fits : most - used;
 }
 
@@ -143,13 +154,9 @@ static struct packet *tail_new(struct tcp_conn *c)
     c->snd_tail = p;
     if (c->snd_cur == NULL)
         c->snd_cur = p;
-    c->snd_bufs++;
+    c->tcp->snd_holders += c->snd_bufs++ == 0;
+    c->tcp->snd_held++;
     return p;
-}
-
-static uint32_t least(size_t a, size_t b)
-{
-    return (uint32_t)(a < b ? a : b);
 }
 
 /* Where the user's bytes begin to count: the tail buffer has n more. */

@@ -72,16 +72,17 @@ bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment
     /* An ACK that was lost and is said again, in answer to the second copy, echoes the first one too: its time is that of an outage. Not so where
      * it comes sooner than an answer could, or where the peer would have said that the copy came twice. */
     bool late = again && ((tcp_has(c, CONN_SACK) && !(s->sack_count > 0 && tcp_sack_is_twice(s))) ||
-                          (uint64_t)(tcp_ts_now(c, now) - c->undo_ts) << 20 < c->rtt_min_ns);
+                          (tcp_ts_now(c, now) - c->undo_ts + 1ull) << 20 < c->rtt_min_ns); /* 1: the tick that was cut off */
     tcp_undo(c, acked, late && ticks < 1u << 20 ? (uint64_t)ticks << 20 : 0);
     return true;
 }
 
-/* A D-SACK block.  Once all that was sent again turns out to have been there, none of it had to be. */
-void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint64_t now)
+/* A D-SACK block.  Once all that was sent again turns out to have been there, none of it had to be.  Where the same ACK is the first that acknowledges it (una is
+ * what was before), an earlier one was lost: the time since then is no round trip, and would come again as the next timeout. */
+void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint32_t una, uint64_t now)
 {
     if (!tcp_has(c, CONN_UNDO) || c->undo_again == 0 || base_seq_lt(r->left, c->undo_una) || base_seq_gt(r->right, c->snd_nxt))
         return;
     if (--c->undo_again == 0)
-        tcp_undo(c, 0, now - c->undo_sent_ns);
+        tcp_undo(c, 0, base_seq_le(r->right, una) ? now - c->undo_sent_ns : 0);
 }

@@ -18,6 +18,7 @@ struct relay {
         struct frame *first, *last; /* in order of time */
         uint64_t free_at, count;
     } way[2]; /* [i]: to end i */
+    uint64_t given, late;
 };
 
 struct relay *relay_create(const struct relay_link *link)
@@ -93,6 +94,8 @@ uint32_t relay_get(struct relay *r, int to, uint8_t *frame, uint32_t room, uint6
     if (f == NULL || f->at > now || f->len > room)
         return 0;
     uint32_t len = f->len;
+    r->given++;
+    r->late += now - f->at > r->link.late_ns;
     memcpy(frame, f->bytes, len);
     r->way[to].first = f->next;
     if (f->next != NULL)
@@ -101,6 +104,12 @@ uint32_t relay_get(struct relay *r, int to, uint8_t *frame, uint32_t room, uint6
         r->way[to].last = NULL;
     free(f);
     return len;
+}
+
+void relay_late(const struct relay *r, uint64_t *frames, uint64_t *late)
+{
+    *frames = r->given;
+    *late = r->late;
 }
 
 uint64_t relay_next(const struct relay *r)

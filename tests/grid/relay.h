@@ -11,6 +11,7 @@ struct relay_link { /* each direction */
     uint64_t rate_bps;
     uint32_t queue_bytes;
     uint64_t seed;
+    uint64_t late_ns; /* what is given out by so much later than it was due counts as late */
 };
 
 struct relay;
@@ -20,6 +21,8 @@ void relay_destroy(struct relay *r);
 void relay_put(struct relay *r, int from, const uint8_t *frame, uint32_t len, uint64_t now);
 /* A frame for end `to` whose time has come; 0: none. */
 uint32_t relay_get(struct relay *r, int to, uint8_t *frame, uint32_t room, uint64_t now);
+/* What was given out so far; of it, late: what this machine's other load adds to the link. */
+void relay_late(const struct relay *r, uint64_t *frames, uint64_t *late);
 /* When the next one is due; UINT64_MAX: none is under way. */
 uint64_t relay_next(const struct relay *r);
 

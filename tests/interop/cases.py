@@ -1,10 +1,12 @@
-"""gRPC's official interop cases: each client (grpc-go's own, ours on C++ and on Python) with each server, through the gateway, membership by etcd."""
+"""gRPC's official interop cases: each client (grpc-go's own, ours on C++ and Python, and where they can be had on grpc-js and grpc-java) with each server, through
+the gateway, membership by etcd."""
 import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import gopeers
+import otherpeers
 from lab import Lab, expect, tail, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -12,6 +14,7 @@ CASES = ("empty_unary large_unary client_streaming server_streaming ping_pong em
          "unimplemented_service cancel_after_begin cancel_after_first_response timeout_on_sleeping_server custom_metadata").split()
 SOAKS = ["rpc_soak", "channel_soak"]
 PYTHON = ["/usr/bin/python3", f"{HERE}/testservice.py"]  # Debian's, with Debian's gRPC
+MISSING = {}  # of the other languages: why not
 
 
 class Peers:
@@ -28,10 +31,13 @@ class Peers:
             self.lab.spawn([gopeers.program(self.lab.build, "interop-server"), "--port", str(self.port)], log)
             wait_for(10, "grpc-go's server listens", lambda: f":{self.port} " in subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout)
             return address
-        program = [f"{self.lab.build}/tests/peers/interop-server"] if language == "cpp" else PYTHON + ["server"]
+        program = [f"{self.lab.build}/tests/peers/interop-server"] if language == "cpp" else self.program(language) + ["server"]
         self.lab.spawn(program + ["--listen", address], log)
-        wait_for(10, f"the {language} server listens (its words: {tail(log)})", lambda: "listening" in tail(log))
+        wait_for(20, f"the {language} server listens (its words: {tail(log)})", lambda: "listening" in tail(log))
         return address
+
+    def program(self, language):
+        return PYTHON if language == "python" else otherpeers.command(self.lab.build, language)
 
     def go_case(self, name, host, port, iterations):
         run = subprocess.run([gopeers.program(self.lab.build, "interop-client"), "--server_host", host, "--server_port", str(port), "--test_case", name,
@@ -46,7 +52,7 @@ class Peers:
             bad = [words for name in names for words in self.go_case(name, host, port, iterations)]
             self.held += len(names) - len(bad)
             return bad
-        program = [f"{self.lab.build}/tests/peers/interop-client"] if language == "cpp" else PYTHON + ["client"]
+        program = [f"{self.lab.build}/tests/peers/interop-client"] if language == "cpp" else self.program(language) + ["client"]
         run = subprocess.run(program + ["--target", target, "--cases", ",".join(names), "--iterations", str(iterations)], capture_output=True, text=True,
                              timeout=1600, stdin=subprocess.DEVNULL)
         held = [line.split()[1] for line in run.stdout.splitlines() if line.startswith("ok ")]
@@ -56,7 +62,7 @@ class Peers:
 
 
 def languages(build):
-    return (["go"] if gopeers.up_to_date(build) else []) + ["cpp", "python"]
+    return (["go"] if gopeers.up_to_date(build) else []) + ["cpp", "python"] + otherpeers.ready(build)
 
 
 def lab_with(work, build, servers):
@@ -89,10 +95,12 @@ def interop(report, work, build, asan):
     known = languages(build)
     if "go" not in known:
         report.skipped("the interop cases with grpc-go (no Go >= 1.22, or no network when it was to be built)", "sudo tests/run interop")
+    for language, why in MISSING.items():
+        report.skipped(f"the interop cases with {language} ({why})", "sudo tests/run interop")
     lab, peers = lab_with(work, build, known)
-    wrong, clients = [], known
+    wrong = []
     with ThreadPoolExecutor(2) as pool:
-        pairs = [(client, server, pool.submit(peers.run, client, CASES, f"198.18.0.2:{51000 + n}")) for client in clients for n, server in enumerate(known)]
+        pairs = [(client, server, pool.submit(peers.run, client, CASES, f"198.18.0.2:{51000 + n}")) for client in known for n, server in enumerate(known)]
         for client, server, result in pairs:
             wrong += [f"{client} client, {server} server: {words}" for words in result.result()]
     for words in wrong:
@@ -120,7 +128,8 @@ def soak(report, work, build, asan):
 
 
 def prepare(build):
-    gopeers.prepare(build)  # without it: two languages
+    gopeers.prepare(build)  # without it: a language fewer
+    MISSING.update(otherpeers.prepare(build))
     return None
 
 

@@ -136,7 +136,8 @@ static void frame_put(struct tcp_net *n, int from, const struct base_flow *flow,
                                  .remote = flow->local,
                                  .local_port = flow->remote_port,
                                  .remote_port = flow->local_port,
-                                 .port = flow->port};
+                                 .port = flow->port,
+                                 .ecn = flow->ecn};
     memcpy(f->bytes, bytes, len);
     f->sum = ones_sum(bytes, len);
     if (tcp_net_chance(n, n->link[from].corrupt_ppm)) {
@@ -162,9 +163,21 @@ static bool link_loses(struct tcp_net *n, struct tcp_net_link *l)
     return tcp_net_chance(n, l->loss_ppm);
 }
 
-static void link_send(struct tcp_net *n, int from, const struct base_flow *flow, const uint8_t *bytes, uint32_t len)
+/* RFC 3168 section 5.  False: it is lost. */
+static bool link_marks(struct tcp_net *n, struct tcp_net_link *l, struct base_flow *flow)
+{
+    if (!tcp_net_chance(n, l->mark_ppm))
+        return true;
+    bool may = flow->ecn != BASE_ECN_NONE;
+    flow->ecn = BASE_ECN_CE;
+    return may;
+}
+
+static void link_send(struct tcp_net *n, int from, const struct base_flow *sent, const uint8_t *bytes, uint32_t len)
 {
     struct tcp_net_link *l = &n->link[from];
+    struct base_flow marked = *sent;
+    const struct base_flow *flow = &marked;
     uint32_t ip = base_addr_is_v4(&flow->remote) ? 20 : 40, seq;
     uint64_t at = n->now;
     l->sent++;
@@ -175,7 +188,7 @@ static void link_send(struct tcp_net *n, int from, const struct base_flow *flow,
         l->lost++;
         return;
     }
-    if (link_loses(n, l)) {
+    if (link_loses(n, l) || !link_marks(n, l, &marked)) {
         l->lost++;
         return;
     }

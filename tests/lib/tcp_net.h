@@ -18,6 +18,7 @@ struct tcp_net_link { /* one direction */
     uint32_t queue_bytes;
     uint32_t mtu; /* larger ones vanish, with an ICMP error; 0: none */
     bool black_hole; /* without one */
+    uint32_t mark_ppm; /* congestion: what says that it may be marked is, the rest is lost */
     uint32_t corrupt_ppm; /* bits are flipped; whoever receives it looks at the checksum, as ip does */
     bool down;  /* nothing passes */
     /* state */

@@ -38,6 +38,7 @@ TIERS = {
         "generator",
         "floods_quick",
         "abuse",
+        "attacks",
         "slow",
     ],
     "interop": ["conformance", "h2spec", "cases", "grpc_matrix", "ledger", "ledger_bench"],

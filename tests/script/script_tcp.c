@@ -17,6 +17,7 @@ enum { SENT_MAX = 64 };
 struct sent {
     uint64_t at;
     uint32_t len;
+    uint8_t ecn;
     uint8_t bytes[2100];
 };
 
@@ -78,13 +79,14 @@ static void start(struct script *s)
     s->last = s->now;
 }
 
-static void out_take(struct script *s, struct packet *p)
+static void out_take(struct script *s, struct packet *p, uint8_t ecn)
 {
     if (s->sent_tail - s->sent_head == SENT_MAX)
         fail(s, "more than %d segments sent", SENT_MAX);
     struct sent *o = &s->sent[s->sent_tail++ % SENT_MAX];
     o->at = s->now;
     o->len = packet_len(p);
+    o->ecn = ecn;
     memcpy(o->bytes, packet_data(p), o->len);
     if (o->bytes[13] & TCP_SYN) {
         s->our_isn = __builtin_bswap32(*(uint32_t *)(void *)(o->bytes + 4));
@@ -112,7 +114,7 @@ static void turn(struct script *s)
     }
     while ((n = tcp_output(s->host.tcp, out, 4, s->now)) > 0)
         for (uint32_t i = 0; i < n; i++)
-            out_take(s, out[i].packet);
+            out_take(s, out[i].packet, out[i].flow.ecn);
     tcp_check(s->host.tcp);
 }
 
@@ -132,8 +134,8 @@ static const char *flags_text(uint8_t f, char *t)
     static const struct {
         uint8_t bit;
         char c;
-    } names[] = {{TCP_SYN, 'S'}, {TCP_FIN, 'F'}, {TCP_RST, 'R'}, {TCP_PSH, 'P'}, {TCP_ACK, '.'}};
-    for (size_t i = 0; i < 5; i++)
+    } names[] = {{TCP_SYN, 'S'}, {TCP_FIN, 'F'}, {TCP_RST, 'R'}, {TCP_PSH, 'P'}, {TCP_ECE, 'E'}, {TCP_CWR, 'W'}, {TCP_ACK, '.'}};
+    for (size_t i = 0; i < 7; i++)
         if (f & names[i].bit)
             *p++ = names[i].c;
     *p = 0;
@@ -144,11 +146,11 @@ static uint8_t flags_parse(struct script *s, const char *t)
 {
     uint8_t f = 0;
     for (; *t; t++) {
-        const char *at = strchr("FSRP.", *t);
-        static const uint8_t bits[] = {TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ACK};
+        const char *at = strchr("FSRPEW.", *t);
+        static const uint8_t bits[] = {TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ECE, TCP_CWR, TCP_ACK};
         if (at == NULL)
             fail(s, "unknown flag '%c'", *t);
-        f |= bits[at - "FSRP."];
+        f |= bits[strlen("FSRPEW.") - strlen(at)];
     }
     return f;
 }
@@ -157,7 +159,7 @@ static uint8_t flags_parse(struct script *s, const char *t)
 struct spec {
     uint8_t flags;
     uint32_t seq, len, ack, win;
-    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, no_sack, sack_ok, no_sack_ok, echo, echo_marked, any_tsval;
+    bool has_ack, has_win, has_mss, has_ws, has_ts, no_ts, no_ws, no_sack, sack_ok, no_sack_ok, echo, echo_marked, any_tsval, ect, not_ect, ce;
     uint32_t mss, ws, tsval, tsecr;
     struct tcp_range sack[4];
     uint32_t sacks;
@@ -193,6 +195,12 @@ static void spec_options(struct script *s, struct spec *x, char *word, char **re
         x->sack_ok = true;
     } else if (strcmp(word, "nosackok") == 0) {
         x->no_sack_ok = true;
+    } else if (strcmp(word, "ect") == 0) {
+        x->ect = true;
+    } else if (strcmp(word, "noect") == 0) {
+        x->not_ect = true;
+    } else if (strcmp(word, "ce") == 0) {
+        x->ce = true;
     } else if (strcmp(word, "fill") == 0) {
         x->fill = NEXT()[0];
     } else {
@@ -272,7 +280,9 @@ static void inject(struct script *s, const struct spec *x)
     uint8_t *data = packet_append(p, x->len);
     for (uint32_t i = 0; i < x->len; i++)
         data[i] = x->fill >= 0 ? (uint8_t)x->fill : peer_byte((uint32_t)(x->seq + i - 1));
-    tcp_input(s->host.tcp, &s->flow, p, s->now);
+    struct base_flow flow = s->flow;
+    flow.ecn = x->ce ? BASE_ECN_CE : x->ect ? BASE_ECN_ECT0 : BASE_ECN_NONE;
+    tcp_input(s->host.tcp, &flow, p, s->now);
     tcp_check(s->host.tcp);
 }
 
@@ -329,7 +339,7 @@ static void expect_options(struct script *s, const struct sent *o, const struct 
 
 static void expect(struct script *s, const struct spec *x, uint64_t due)
 {
-    char a[8], b[8];
+    char a[10], b[10];
     advance(s, due + TOLERANCE, true);
     if (s->sent_head == s->sent_tail)
         fail(s, "nothing was sent");
@@ -342,6 +352,8 @@ static void expect(struct script *s, const struct spec *x, uint64_t due)
              flags_text(x->flags, b), x->seq, x->seq + x->len, x->len, x->ack);
     if (o->at + TOLERANCE < due || o->at > due + TOLERANCE)
         fail(s, "sent %.3f s after the line before, expected %.3f", (double)(int64_t)(o->at - s->last) / 1e9, (double)(due - s->last) / 1e9);
+    if ((x->ect && o->ecn != BASE_ECN_ECT0) || (x->not_ect && o->ecn != BASE_ECN_NONE))
+        fail(s, "the ECN field is %u", o->ecn);
     if (x->has_win && (uint32_t)(o->bytes[14] << 8 | o->bytes[15]) != x->win)
         fail(s, "window is %d", o->bytes[14] << 8 | o->bytes[15]);
     for (uint32_t i = 0; i < len; i++)
@@ -428,6 +440,8 @@ static void do_option(struct script *s, const char *name, const char *value)
         s->our_isn = (uint32_t)v, s->want_isn = true;
     else if (strcmp(name, "cubic") == 0)
         s->config.cc = TCP_CC_CUBIC;
+    else if (strcmp(name, "ecn") == 0)
+        s->config.ecn = (enum tcp_ecn)v;
     else if (strcmp(name, "ipv6") == 0)
         s->v6 = true;
     else if (strcmp(name, "hold") == 0)

@@ -59,7 +59,7 @@ static struct wire_stream *make(struct wire *w, uint32_t id)
         return NULL;
     }
     struct wire_stream *s = &w->stream[w->count++];
-    *s = (struct wire_stream){.id = id, .send = w->peer_initial, .recv = w->recv_initial};
+    *s = (struct wire_stream){.id = id, .send = w->peer_initial, .recv = w->recv_initial, .may_flow = id <= w->early};
     return s;
 }
 
@@ -74,6 +74,15 @@ static bool idle(const struct wire *w, uint32_t id)
 }
 
 /* -- the peer ----------------------------------------------------------------------------------- */
+
+/* Of a stream that is idle when the peer says it: HEADERS of ours may be under way, and cross it. */
+static void in_idle(struct wire *w, uint32_t id)
+{
+    if (w->we_serve || id % 2 == 0)
+        w->broken = true;
+    else if (id > w->early)
+        w->early = id;
+}
 
 static void in_settings(struct wire *w, const struct frame *f)
 {
@@ -127,7 +136,7 @@ static void in_window(struct wire *w, const struct frame *f)
     }
     struct wire_stream *s = find(w, f->id);
     if (idle(w, f->id)) {
-        w->broken = true;
+        in_idle(w, f->id);
     } else if (s != NULL && !over(s) && !s->reset_pending) {
         s->send += n;
         s->may_flow |= s->send > MAX;
@@ -137,10 +146,12 @@ static void in_window(struct wire *w, const struct frame *f)
 
 static void in_data(struct wire *w, const struct frame *f)
 {
-    if (f->id == 0 || idle(w, f->id) || ((f->flags & PADDED) && (f->len < 1 || f->p[0] > f->len - 1))) {
+    if (f->id == 0 || ((f->flags & PADDED) && (f->len < 1 || f->p[0] > f->len - 1))) {
         w->broken = true;
         return;
     }
+    if (idle(w, f->id))
+        in_idle(w, f->id);
     w->recv -= f->len;
     w->may_flow |= w->recv < 0;
     struct wire_stream *s = find(w, f->id);
@@ -155,13 +166,15 @@ static void in_block_end(struct wire *w, uint32_t id)
 {
     struct wire_stream *s = find(w, id);
     w->broken |= w->in.block_bad; /* at the latest: the block has to be decoded for the table's sake */
+    if (idle(w, id))
+        in_idle(w, id);
     if (s != NULL && w->in.block_end)
         s->peer_end = true;
 }
 
 static void in_headers(struct wire *w, const struct frame *f)
 {
-    bool bad = f->id % 2 == 0 || (!w->we_serve && idle(w, f->id));
+    bool bad = f->id % 2 == 0;
     w->in.block_end = f->flags & END_STREAM;
     w->in.block_bad = bad;
     if (w->we_serve && f->id > w->last_in && !bad) {
@@ -195,7 +208,9 @@ static void in_frame(struct wire *w, const struct frame *f)
     case PUSH_PROMISE: w->broken = true; break;
     case PRIORITY: w->broken |= f->id == 0; break;
     case RST_STREAM:
-        w->broken |= f->len != 4 || f->id == 0 || idle(w, f->id);
+        w->broken |= f->len != 4 || f->id == 0;
+        if (idle(w, f->id))
+            in_idle(w, f->id);
         if (s != NULL)
             s->reset_pending = true;
         break;
@@ -405,6 +420,8 @@ void wire_out(struct wire *w, const uint8_t *bytes, size_t n)
 void wire_settled(struct wire *w, bool closed)
 {
     bool gone = closed || (w->goaway_out && w->goaway_code != 0);
+    w->broken |= w->early > w->last_out;
+    w->early = 0;
     RULE(!w->broken || gone, "5.4.1", "the peer has broken the connection, and we go on");
     RULE(w->recv >= 0 || gone, "6.9.1", "the peer has exceeded the connection's window, and we go on");
     for (uint32_t i = 0; i < w->count; i++) {

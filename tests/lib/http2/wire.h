@@ -45,6 +45,7 @@ struct wire {
     bool broken;     /* the peer has broken the connection: what it says further means nothing */
     bool may_flow;   /* it has done what a FLOW_CONTROL_ERROR is for */
     uint32_t last_in, last_out; /* highest stream that each has opened */
+    uint32_t early;             /* highest stream that the peer has spoken of since wire_settled() before we opened it */
     int64_t send, recv;
     uint32_t peer_initial, recv_initial, peer_frame, peer_frame_before, peer_streams, peer_streams_before;
     bool goaway_in, goaway_in_pending;

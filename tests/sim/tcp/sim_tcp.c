@@ -179,6 +179,7 @@ static void link_draw(struct tcp_net *n, struct tcp_net_link *l, uint32_t mtu)
     if (tcp_net_chance(n, 150000))
         l->mtu = mtu - tcp_net_random(n, mtu - 1280 + 1);
     l->black_hole = tcp_net_chance(n, 300000);
+    l->mark_ppm = tcp_net_chance(n, 250000) ? tcp_net_random(n, 50000) : 0;
     l->corrupt_ppm = tcp_net_chance(n, 200000) ? tcp_net_random(n, 30000) : 0;
 }
 
@@ -190,6 +191,7 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->reassembly = tcp_net_random(r, 3) == 0 ? 4 : 256;
     c->sack = tcp_net_random(r, 4) != 0;
     c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
+    c->ecn = (enum tcp_ecn)tcp_net_random(r, 3);
     c->syn_backlog = tcp_net_random(r, 4) ? 32 : tcp_net_random(r, 3);
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;

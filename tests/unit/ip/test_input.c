@@ -23,6 +23,28 @@ static void segments_come_out_with_their_flow(void **state)
     host_close(&h);
 }
 
+static void congestion_marks_come_out_with_the_flow(void **state)
+{
+    (void)state;
+    struct host h;
+    struct frame_bytes f;
+    host_open(&h, 16, 16);
+    for (int ecn = 0; ecn < 4; ecn++)
+        for (int v6 = 0; v6 < 2; v6++) {
+            (v6 ? frame_tcp6 : frame_tcp4)(&f, 10);
+            if (v6) {
+                f.b[14] |= 0xf; /* a class of traffic beside it */
+                f.b[15] |= (uint8_t)(0xc0 | ecn << 4 | 5);
+            } else {
+                f.b[15] = (uint8_t)(0xb8 | ecn);
+                reseal_ip4(&f, 14);
+            }
+            assert_int_equal(feed_frame(&h, &f), IP_TCP);
+            assert_int_equal(h.result.flow.ecn, ecn);
+        }
+    host_close(&h);
+}
+
 /* Every prefix of every kind of frame: no over-read (the buffer ends there), no segment out of a cut-off packet, each
  * counted. */
 static void cut_off_frames_are_dropped_and_counted(void **state)
@@ -499,6 +521,7 @@ static void icmp_errors_name_the_segment(void **state)
 
 const struct CMUnitTest input_tests[] = {
     cmocka_unit_test(segments_come_out_with_their_flow),
+    cmocka_unit_test(congestion_marks_come_out_with_the_flow),
     cmocka_unit_test(cut_off_frames_are_dropped_and_counted),
     cmocka_unit_test(short_packets_that_say_so_are_not_over_read),
     cmocka_unit_test(short_extension_headers_are_not_over_read),

@@ -70,6 +70,31 @@ static void frames_are_right_to_the_byte(void **state)
     host_close(&h);
 }
 
+static void congestion_marks_are_the_flow_s(void **state)
+{
+    (void)state;
+    struct host h;
+    struct frame_bytes want;
+    host_open(&h, 16, 16);
+    host_resolve(&h);
+    for (int i = 0; i < 8; i++) { /* and no segment inherits that of the one before */
+        bool v6 = i % 2 != 0;
+        const char *local = v6 ? "2001:db8::2" : "198.18.0.2", *remote = v6 ? "2001:db8::1" : "198.18.0.1";
+        struct base_flow f = flow_to(local, remote);
+        f.ecn = i / 2 % 2 ? BASE_ECN_NONE : BASE_ECN_ECT0;
+        struct packet *p = segment_make(&h, 100);
+        assert_true(ip_output(h.ip, &f, p, h.now));
+        want_frame(&want, &h, v6, local, remote, 100);
+        want.b[15] = (uint8_t)(v6 ? f.ecn << 4 : f.ecn);
+        if (!v6)
+            reseal_ip4(&want, 14);
+        assert_int_equal(packet_len(p), want.n);
+        assert_memory_equal(packet_data(p), want.b, want.n);
+        packet_free(p);
+    }
+    host_close(&h);
+}
+
 static void vlan_and_device_checksums_are_used(void **state)
 {
     (void)state;
@@ -413,6 +438,7 @@ static void running_out_of_buffers_is_only_counted(void **state)
 const struct CMUnitTest output_tests[] = {
     cmocka_unit_test(sums_agree_with_a_naive_twin),
     cmocka_unit_test(frames_are_right_to_the_byte),
+    cmocka_unit_test(congestion_marks_are_the_flow_s),
     cmocka_unit_test(vlan_and_device_checksums_are_used),
     cmocka_unit_test(joined_segments_leave_as_one_frame),
     cmocka_unit_test(nobody_reaches_where_no_route_leads),

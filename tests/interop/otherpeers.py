@@ -1,0 +1,85 @@
+"""Peers in languages whose tools and packages are not Debian's: gRPC's interop cases on grpc-js (tests/peers/node) and on grpc-java (tests/peers/java).
+
+Built once into build/cache; where a language's tools or its packages are not to be had, it is left out, and the check says so."""
+import glob
+import os
+import shutil
+import subprocess
+
+PEERS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "peers")
+
+
+def newest(path):
+    return max((os.path.getmtime(f) for f in glob.glob(f"{path}/*") + [f"{PEERS}/interop.proto"]), default=0)
+
+
+def step(cache, *command):
+    try:
+        run = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        return None if run.returncode == 0 else f"{command[0]}: {' '.join((run.stderr or run.stdout).split())[-200:]}"
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} took longer than 300 s"
+
+
+class Node:
+    tools = ["node", "npm"]
+
+    @staticmethod
+    def build(source, cache):
+        shutil.copy(f"{source}/package.json", cache)
+        return step(cache, "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
+
+    @staticmethod
+    def command(source, cache):
+        return ["env", f"NODE_PATH={cache}/node_modules", f"PENSTOCK_PROTO={PEERS}/interop.proto", "node", f"{source}/testservice.js"]
+
+
+class Java:
+    tools = ["java", "javac", "mvn", "protoc"]
+
+    @staticmethod
+    def build(source, cache):
+        return (step(cache, "mvn", "-q", "-B", "-f", f"{source}/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={cache}/lib")
+                or step(cache, "protoc", f"--java_out={cache}", f"-I{PEERS}", "interop.proto")
+                or step(cache, "javac", "-nowarn", "-d", "classes", "-cp", "lib/*", "grpc/testing/Interop.java", f"{source}/TestService.java"))
+
+    @staticmethod
+    def command(_source, cache):
+        return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{cache}/classes:{cache}/lib/*", "TestService"]
+
+
+LANGUAGES = {"node": Node, "java": Java}
+
+
+def where(build, language):
+    return f"{PEERS}/{language}", os.path.abspath(f"{build}/cache/{language}")
+
+
+def prepare(build):
+    """Builds what is missing or older than its source; gives why a language cannot be had, by its name."""
+    missing = {}
+    for language, it in LANGUAGES.items():
+        source, cache = where(build, language)
+        absent = [tool for tool in it.tools if shutil.which(tool) is None]
+        if os.path.exists(f"{cache}/built") and os.path.getmtime(f"{cache}/built") >= newest(source):
+            continue
+        if absent:
+            missing[language] = f"no {', '.join(absent)} here"
+            continue
+        shutil.rmtree(cache, ignore_errors=True)
+        os.makedirs(cache)
+        why = it.build(source, cache)
+        if why is not None:
+            missing[language] = why
+            continue
+        with open(f"{cache}/built", "w", encoding="ascii"):
+            pass
+    return missing
+
+
+def ready(build):
+    return [language for language in LANGUAGES if os.path.exists(f"{where(build, language)[1]}/built")]
+
+
+def command(build, language):
+    return LANGUAGES[language].command(*where(build, language))
