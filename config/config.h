@@ -36,6 +36,7 @@ struct config_port {
 struct config_tcp {
     enum config_congestion { CONFIG_CUBIC, CONFIG_RENO } congestion;
     enum config_ecn { CONFIG_ECN_OFF, CONFIG_ECN_PASSIVE, CONFIG_ECN_ON } ecn; /* as enum tcp_ecn */
+    bool pacing;
     uint64_t rto_ns_min;
     uint64_t user_timeout_ns;
     uint64_t keepalive_ns;

@@ -61,6 +61,8 @@ static const struct config_key tcp_keys[] = {
      .example = "\"cubic\"", .help = "Congestion control of connections made from now on: CUBIC with HyStart++, or Reno."},
     {"ecn", CONFIG_KEY_WORD, .offset = offsetof(struct config, tcp.ecn), .initial = "passive", .words = ecn_words, .example = "\"passive\"",
      .help = "Explicit congestion notification of connections made from now on: never, where the peer asks for it, or asked for as well. Linux's `tcp_ecn` 0, 2 and 1."},
+    {"pacing", CONFIG_KEY_BOOL, .offset = offsetof(struct config, tcp.pacing), .initial = "false", .example = "true",
+     .help = "What is sent in bulk (more than 64 KiB that wait) over 4 ms of round trip or more is spread over the round trip instead of going out in bursts; an RPC of ordinary size never waits."},
     {"rto_min", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.rto_ns_min), .initial = "20ms", .low = MS, .high = S, .example = "\"20ms\"",
      .help = "The shortest retransmission time-out."},
     {"user_timeout", CONFIG_KEY_DURATION, .offset = offsetof(struct config, tcp.user_timeout_ns), .initial = "20s", .low = S, .high = H, .example = "\"20s\"",

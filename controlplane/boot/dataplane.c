@@ -123,6 +123,7 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.mtu = (uint16_t)smallest_mtu(c);
     out->tcp.cc = c->tcp.congestion == CONFIG_RENO ? TCP_CC_RENO : TCP_CC_CUBIC;
     out->tcp.ecn = (enum tcp_ecn)c->tcp.ecn;
+    out->tcp.pacing = c->tcp.pacing;
     if (out->tcp.rcvbuf < out->stream_window) /* a window that TCP would not let in is none */
         out->tcp.rcvbuf = out->tcp.sndbuf = out->stream_window;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;

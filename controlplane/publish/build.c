@@ -301,6 +301,7 @@ static void take_settings(struct build *b, struct publish_settings *settings)
     s->tcp_keepalive_ns = settings->tcp_keepalive_ns;
     s->reno = settings->reno;
     s->ecn = settings->ecn;
+    s->pacing = settings->pacing;
     s->draining = b->p->draining;
 }
 

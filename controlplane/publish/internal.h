@@ -23,6 +23,7 @@ struct publish_settings {
     uint64_t tcp_keepalive_ns;
     bool reno;
     uint8_t ecn;
+    bool pacing;
 };
 
 struct publish_waiting {

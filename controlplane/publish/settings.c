@@ -187,6 +187,7 @@ struct publish_settings *publish_settings_create(struct publish *p)
     s->tcp_keepalive_ns = c->tcp.keepalive_ns;
     s->reno = c->tcp.congestion == CONFIG_RENO;
     s->ecn = (uint8_t)c->tcp.ecn;
+    s->pacing = c->tcp.pacing;
     if (s->texts == NULL || !listeners_fill(p, s, c)) { /* ids that were given stay so */
         publish_settings_release(s);
         return NULL;

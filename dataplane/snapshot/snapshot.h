@@ -141,6 +141,7 @@ struct snapshot {
     uint64_t tcp_keepalive_ns; /* 0: never */
     bool reno; /* of TCP; else CUBIC */
     uint8_t ecn; /* enum tcp_ecn */
+    bool pacing;
     uint32_t port_count;
     struct snapshot_port port[SNAPSHOT_PORTS_MAX];
     uint32_t listener_count; /* indexed by id; `present` tells */

@@ -64,8 +64,8 @@ static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_ns, bool on
     else
         return;
     c->rtt_seq = c->snd_nxt;
-    if (base_seq_lt(c->recover, c->snd_una) && !tcp_has(c, CONN_LOSS | CONN_RECOVERY))
-        c->recover = c->snd_una - 1; /* it comes along, or would lie ahead again after 2^31 bytes without a loss */
+    if (c->snd_una - c->recover > 1u << 30 && c->snd_una - c->recover < 1u << 31)
+        c->recover = c->snd_una - (1u << 29); /* it comes along, or would lie ahead again after 2^31 bytes without a loss */
 }
 
 bool tcp_loss_mark(struct tcp_conn *c, struct packet *p)

@@ -77,6 +77,7 @@ enum { /* tcp_conn.flags */
     CONN_TLP_DUE = 1 << 29,   /* a probe is to be sent */
     CONN_TLP_OUT = 1 << 30,   /* one is out: tlp_end */
 };
+#define CONN_PACED (1u << 31) /* new data waits for its time: pace_at */
 
 enum { /* tcp_conn.ecn, RFC 3168 */
     ECN_ON = 1,        /* asked for in our SYN, then agreed upon */
@@ -90,6 +91,8 @@ struct tcp_hystart { /* RFC 9406 */
     uint32_t window_end;             /* of this round */
     uint32_t last_us, now_us;        /* the least round trip of the last round and of this one */
     uint32_t base_us;                /* in the gentler half: the one that led there */
+    uint32_t round_us;               /* when this round began */
+    uint16_t train;                  /* the last ACK that came close behind another, in TRAIN_UNITs */
     uint8_t samples, rounds;
 };
 struct tcp_cubic { /* RFC 9438 */
@@ -201,6 +204,7 @@ struct tcp_conn {
     uint8_t rcv_sacks;
     uint8_t keeps; /* keepalive probes that nobody has answered */
     uint8_t syns;  /* SYNs sent */
+    uint32_t pace_at; /* not before that, in PACE_UNITs; counts while there is a bulk to send */
 };
 static_assert(offsetof(struct tcp_conn, rcv_nxt) == 64, "band 1");
 static_assert(offsetof(struct tcp_conn, snd_una) == 128, "band 2");
@@ -419,6 +423,11 @@ static inline void tcp_ecn_reduced(struct tcp_conn *c)
     if (c->ecn & ECN_ON)
         c->ecn |= ECN_CWR;
 }
+
+/* pace.c */
+#define PACE_QUEUE 65536 /* bytes unsent that are a bulk: no RPC of ordinary size ever waits */
+bool tcp_pace_waits(struct tcp_conn *c, uint64_t now);
+void tcp_pace_sent(struct tcp_conn *c, uint32_t n, uint64_t now);
 
 /* rack.c */
 void tcp_rack_arrived(struct tcp_conn *c, const struct tcp_buf *b, const struct tcp_segment *s, uint64_t now);

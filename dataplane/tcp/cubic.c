@@ -14,6 +14,9 @@
 #define SAMPLES 8 /* RFC 9406 section 4.3: N_RTT_SAMPLE */
 #define CSS_ROUNDS 5
 #define CSS_DIVISOR 4
+#define TRAIN_UNIT 4       /* log2 us */
+#define TRAIN_GAP_US 2000  /* Linux's */
+#define TRAIN_LEAST_NS 4000000
 #define BURST 8 /* L: segments that one ACK may add in slow start, without pacing */
 #define RTT_US_NONE UINT32_MAX
 
@@ -41,17 +44,46 @@ void tcp_cubic_init(struct tcp_conn *c)
     c->hystart = (struct tcp_hystart){.window_end = c->snd_nxt, .last_us = RTT_US_NONE, .now_us = RTT_US_NONE, .base_us = RTT_US_NONE};
 }
 
-static void round_begin(struct tcp_conn *c)
+static uint32_t micros(uint64_t now)
+{
+    return (uint32_t)(now / 1000);
+}
+
+/* Slow start is over for good. */
+static void slow_start_end(struct tcp_conn *c)
+{
+    c->ssthresh = c->cwnd;
+    memset(&c->cubic, 0, sizeof(c->cubic));
+}
+
+/* The other half of the first HyStart (Ha, Rhee 2011), as Linux has it: the ACKs of a round that come close behind each other for half the least round trip say that
+ * half a bandwidth-delay product and more is under way, and what this round added makes that about one.  The round trips alone, which RFC 9406 looks at,
+ * say so a round later: by then the window is twice as large, and the queue of most paths has run over.  True: so it is. */
+static bool train(struct tcp_conn *c, uint64_t now)
 {
     struct tcp_hystart *h = &c->hystart;
+    uint32_t us = micros(now);
+    uint16_t at = (uint16_t)(us >> TRAIN_UNIT);
+    if ((uint16_t)(at - h->train) > TRAIN_GAP_US >> TRAIN_UNIT)
+        return false; /* until the next round */
+    h->train = at;
+    if (h->round_us == 0 || c->rtt_min_ns < TRAIN_LEAST_NS || c->cwnd < 16 * c->mss || (int32_t)(us - h->round_us) < 0)
+        return false;
+    return us - h->round_us > c->rtt_min_ns / (c->tcp->config.pacing ? 1500 : 2000); /* what is spread over the round trip comes back at less than the path's pace */
+}
+
+static void round_begin(struct tcp_conn *c, uint64_t now)
+{
+    struct tcp_hystart *h = &c->hystart;
+    h->round_us = micros(now) | 1;
+    h->train = (uint16_t)(h->round_us >> TRAIN_UNIT);
     h->window_end = c->snd_nxt;
     h->last_us = h->now_us;
     h->now_us = RTT_US_NONE;
     h->samples = 0;
     if (h->base_us == RTT_US_NONE || ++h->rounds < CSS_ROUNDS)
         return;
-    c->ssthresh = c->cwnd; /* section 4.2: out of slow start for good */
-    memset(&c->cubic, 0, sizeof(c->cubic));
+    slow_start_end(c); /* section 4.2 */
 }
 
 /* Section 4.2.  True: in the conservative half of slow start. */
@@ -78,14 +110,16 @@ static bool hystart(struct tcp_conn *c, uint64_t rtt_ns)
     return h->base_us != RTT_US_NONE;
 }
 
-static void slow_start(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns)
+static void slow_start(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns, uint64_t now)
 {
     bool initial = c->ssthresh == UINT32_MAX, gentle = initial && hystart(c, rtt_ns);
     uint32_t limit = tcp_has(c, CONN_LOSS) ? c->mss : BURST * c->mss;
     uint32_t more = acked < limit ? acked : limit;
     c->cwnd += gentle ? more / CSS_DIVISOR : more;
     if (initial && base_seq_gt(c->snd_una, c->hystart.window_end))
-        round_begin(c);
+        round_begin(c, now);
+    else if (initial && train(c, now))
+        slow_start_end(c);
 }
 
 /* ---- RFC 9438 ---- */
@@ -162,7 +196,7 @@ static void avoidance(struct tcp_conn *c, uint32_t acked, uint64_t now)
 void tcp_cubic_acked(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns, uint64_t now)
 {
     if (c->cwnd < c->ssthresh)
-        slow_start(c, acked, rtt_ns);
+        slow_start(c, acked, rtt_ns, now);
     else
         avoidance(c, acked, now);
 }

@@ -211,8 +211,8 @@ static void ecn_capable(struct tcp_conn *c, struct packet *out)
 static struct packet *fresh(struct tcp_conn *c, uint64_t now, bool *stuck)
 {
     struct packet *p = c->snd_cur;
-    uint32_t n = tcp_unsent(c);
-    if (p == NULL || n == 0)
+    uint32_t left = tcp_unsent(c), n;
+    if (p == NULL || left == 0)
         return NULL;
     struct tcp_buf *b = tcp_buf(p);
     n = least(b->seq + b->len - c->snd_nxt, c->mss);
@@ -226,7 +226,12 @@ static struct packet *fresh(struct tcp_conn *c, uint64_t now, bool *stuck)
         tcp_cc_idle(c, now - c->last_sent_ns);
     if (flight > 0 && flight + n > allowance(c))
         return NULL;
+    bool bulk = left > PACE_QUEUE && flight > 0;
+    if (bulk && tcp_pace_waits(c, now))
+        return NULL;
     struct packet *out = data(c, p, c->snd_nxt, n, now, stuck);
+    if (bulk && out != NULL)
+        tcp_pace_sent(c, n, now);
     if ((c->ecn & ECN_ON) && out != NULL)
         ecn_capable(c, out);
     return out;

@@ -46,9 +46,11 @@ static uint64_t margin(const struct tcp_conn *c)
     return wnd < c->srtt_ns ? wnd : c->srtt_ns;
 }
 
-/* A D-SACK: the margin was too small, once a round trip. */
+/* A D-SACK: the margin was too small, once a round trip.  DEVIATION: what went out again by RACK's judgement and had come all the same is reordering, seen. */
 void tcp_rack_twice(struct tcp_conn *c)
 {
+    if (!tcp_has(c, CONN_LOSS) && c->undo_again > 0)
+        c->rack_reordering = true;
     if (base_seq_lt(c->snd_una, c->rack_round))
         return;
     c->rack_round = c->snd_nxt;

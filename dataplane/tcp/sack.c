@@ -129,6 +129,19 @@ bool tcp_sack_is_twice(const struct tcp_segment *s)
     return s->sack_count > 1 && base_seq_le(b->left, a->left) && base_seq_le(a->right, b->right);
 }
 
+/* The lowest first, though the newest is told first: of what one ACK tells none has overtaken the other (RFC 8985 section 6.2 step 3). */
+static uint32_t ascending(const struct tcp_segment *s, uint32_t first, struct tcp_range *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = first; i < s->sack_count; i++, n++) {
+        uint32_t at = n;
+        for (; at > 0 && base_seq_lt(s->sack[i].left, out[at - 1].left); at--)
+            out[at] = out[at - 1];
+        out[at] = s->sack[i];
+    }
+    return n;
+}
+
 /* Blocks must lie in what is in flight (RFC 2018 section 4); what does not is passed over.  una: acknowledged before this segment came.  Bytes that are newly marked. */
 uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint32_t una, uint64_t now)
 {
@@ -144,8 +157,10 @@ uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint32_t
             tcp_rack_twice(c);
         tcp_undo_twice(c, &s->sack[0], una, now);
     }
-    for (uint32_t i = first; i < s->sack_count; i++) {
-        struct tcp_range r = s->sack[i];
+    struct tcp_range in[TCP_SACK_BLOCKS];
+    uint32_t count = ascending(s, first, in);
+    for (uint32_t i = 0; i < count; i++) {
+        struct tcp_range r = in[i];
         if (!base_seq_lt(r.left, r.right) || !base_seq_gt(r.left, c->snd_una) || base_seq_gt(r.right, c->snd_nxt))
             continue;
         uint32_t from = unheard(c, &r);

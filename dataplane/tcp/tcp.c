@@ -241,6 +241,7 @@ void tcp_tune(struct tcp *t, const struct tcp_tuning *k)
     t->config.keepalive_ns = k->keepalive_ns;
     t->config.cc = k->cc;
     t->config.ecn = k->ecn;
+    t->config.pacing = k->pacing;
 }
 
 uint32_t tcp_connections(const struct tcp *t)

@@ -44,6 +44,7 @@ struct tcp_config {
     bool sack;                 /* offer and take RFC 2018 */
     enum tcp_cc cc;            /* of connections that begin */
     enum tcp_ecn ecn;          /* likewise */
+    bool pacing;               /* what is sent in bulk is spread over the round trip */
     uint16_t mtu;              /* of the port: the largest IP packet */
     uint64_t rto_ns_min;       /* RFC 6298 section 2.4, lowered for data centres */
     uint64_t rto_ns_max;
@@ -105,6 +106,7 @@ struct tcp_tuning {
     uint64_t rto_ns_min, user_timeout_ns, keepalive_ns;
     enum tcp_cc cc;
     enum tcp_ecn ecn;
+    bool pacing;
 };
 void tcp_tune(struct tcp *t, const struct tcp_tuning *k);
 

@@ -148,6 +148,10 @@ void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
     }
     if (c->rexmit_at != 0 && c->rexmit_at <= now)
         rexmit_fired(c, now);
+    if (tcp_has(c, CONN_PACED)) {
+        c->flags &= ~CONN_PACED;
+        tcp_pend(c);
+    }
     tcp_timer_arm(c);
 }
 

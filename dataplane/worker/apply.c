@@ -59,7 +59,7 @@ void worker_apply(struct worker *w, uint64_t now)
     }
     if (s->user_timeout_ns != 0) {
         w->poll = s->poll;
-        const struct tcp_tuning k = {s->rto_ns_min, s->user_timeout_ns, s->tcp_keepalive_ns, s->reno ? TCP_CC_RENO : TCP_CC_CUBIC, (enum tcp_ecn)s->ecn};
+        const struct tcp_tuning k = {s->rto_ns_min, s->user_timeout_ns, s->tcp_keepalive_ns, s->reno ? TCP_CC_RENO : TCP_CC_CUBIC, (enum tcp_ecn)s->ecn, s->pacing};
         tcp_tune(w->serve.tcp, &k);
     }
     picker_apply(w->picker, s);

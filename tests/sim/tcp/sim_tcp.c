@@ -192,6 +192,7 @@ static void config_draw(struct tcp_net *r, struct tcp_config *c, uint64_t seed)
     c->sack = tcp_net_random(r, 4) != 0;
     c->cc = tcp_net_random(r, 3) != 0 ? TCP_CC_CUBIC : TCP_CC_RENO;
     c->ecn = (enum tcp_ecn)tcp_net_random(r, 3);
+    c->pacing = tcp_net_random(r, 2) != 0;
     c->syn_backlog = tcp_net_random(r, 4) ? 32 : tcp_net_random(r, 3);
     c->sack_work = tcp_net_random(r, 8) ? 512 : 2;
     c->rto_ns_min = tcp_net_random(r, 2) ? 20 * MS : 200 * MS;

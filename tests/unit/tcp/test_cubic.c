@@ -178,6 +178,33 @@ static void hystart_takes_noise_for_noise(void **state)
     assert_int_equal(c->ssthresh, UINT32_MAX);
 }
 
+/* Rounds of 100 ms over a bottleneck of a segment a millisecond: one bandwidth-delay product is 100 segments.  Round trips do not grow where the queue is looked at. */
+static void an_ack_train_ends_slow_start(void **state)
+{
+    (void)state;
+    static struct tcp t;
+    for (int pauses = 0; pauses < 2; pauses++) {
+        struct tcp_conn *c = fresh();
+        uint64_t now = (1000 + (uint64_t)pauses) * MS;
+        c->tcp = &t;
+        c->rtt_min_ns = 100 * MS;
+        for (int round = 0; round < 7 && c->ssthresh == UINT32_MAX; round++) {
+            uint32_t n = c->cwnd / MSS;
+            uint64_t start = now;
+            for (uint32_t i = 0; i < n && c->ssthresh == UINT32_MAX; i++) {
+                now += pauses && i % 8 == 0 && n < 300 ? 3 * MS : MS; /* no train: ACKs that come in clumps say nothing */
+                c->snd_una += MSS;
+                c->snd_nxt = c->snd_una + c->cwnd;
+                tcp_cc_acked(c, MSS, 100 * MS, now);
+            }
+            now = start + 100 * MS > now ? start + 100 * MS : now;
+        }
+        assert_true(c->cwnd >= (pauses ? 300 : 60) * MSS);
+        assert_true(c->cwnd <= (pauses ? 1300 : 140) * MSS);
+        assert_int_equal(c->ssthresh, pauses && c->ssthresh == UINT32_MAX ? UINT32_MAX : c->cwnd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +216,7 @@ int main(void)
         cmocka_unit_test(idle_time_does_not_count),
         cmocka_unit_test(hystart_leaves_where_round_trips_grow),
         cmocka_unit_test(hystart_takes_noise_for_noise),
+        cmocka_unit_test(an_ack_train_ends_slow_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
