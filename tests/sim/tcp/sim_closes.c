@@ -156,17 +156,11 @@ static void life_over(struct closes *c, struct life *l)
     c->done[l->order]++;
 }
 
-/* A port of ours may be in use towards both of a server's ports. */
-static uint32_t place_of(const struct base_addr *server, uint16_t port)
-{
-    return server->b[15] % PLACES + (port == PORT ? 0 : PLACES);
-}
-
 static struct life *life_of(struct closes *c, int h, struct tcp_conn *conn)
 {
     const struct base_flow *f = tcp_conn_flow(conn);
     const struct base_addr *server = h == 0 ? &f->remote : &f->local;
-    uint32_t at = c->of_port[place_of(server, h == 0 ? f->remote_port : f->local_port)][h == 0 ? f->local_port : f->remote_port];
+    uint32_t at = c->of_port[server->b[15] - 64][h == 0 ? f->local_port : f->remote_port];
     return &c->life[at - 1];
 }
 
@@ -196,7 +190,7 @@ static void life_begin(struct closes *c, struct life *l)
     uint32_t place = (uint32_t)c->begun % PLACES;
     enum order order = c->rate ? CLIENT_FIRST : (enum order)(c->begun % ORDERS);
     struct base_flow f = tcp_net_flow(&c->net, 0, order == REFUSED ? NOBODY : PORT);
-    f.remote.b[15] = (uint8_t)(64 + place);
+    f.remote.b[15] = (uint8_t)(64 + place + (order == REFUSED ? PLACES : 0)); /* another port there: the client may use its own twice */
     *l = (struct life){.order = order, .used = true};
     for (int h = 0; h < 2; h++)
         l->end[h] = (struct end){.life = l, .server = h == 1};
@@ -204,7 +198,7 @@ static void life_begin(struct closes *c, struct life *l)
     if (l->end[0].conn == NULL)
         die(l, "connect was refused");
     l->port = tcp_conn_flow(l->end[0].conn)->local_port;
-    c->of_port[place_of(&f.remote, f.remote_port)][l->port] = (uint32_t)(l - c->life) + 1;
+    c->of_port[f.remote.b[15] - 64][l->port] = (uint32_t)(l - c->life) + 1;
     c->begun++;
     c->alive++;
     if (order == WHILE_CONNECTING || order == ABORT_WHILE_CONNECTING) {
