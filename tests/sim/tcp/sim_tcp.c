@@ -130,6 +130,10 @@ static void side_end(struct sim *s, struct side *d)
 static void side_event(struct sim *s, int h, const struct tcp_event *ev)
 {
     struct side *d = side_of(s, h, ev->conn);
+    if ((ev->events & TCP_EVENT_ACCEPTED) && d->open) { /* behind a cookie nothing remembers that it was over: a late copy of its first segment begins it again */
+        tcp_abort(ev->conn, s->net.now);
+        return;
+    }
     if (ev->events & TCP_EVENT_ACCEPTED)
         d->conn = ev->conn;
     REQUIRE(s, d->conn == ev->conn, "an event for a connection that is not ours");
@@ -280,6 +284,9 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     s->stormy = tcp_net_random(&s->net, 5) == 0;
     for (int h = 0; h < 2; h++)
         link_draw(&s->net, &s->net.link[h], a.mtu < b.mtu ? a.mtu : b.mtu);
+    /* Behind a cookie stands nobody who would send the SYN-ACK again: an ACK that only rides on data, and falls into a black hole with it, comes when the cookie is stale. */
+    if (b.syn_backlog < CONNS)
+        s->net.link[0].black_hole = false;
     sides_draw(s);
     sim_open(s);
     uint64_t start = s->net.now;
