@@ -14,6 +14,7 @@ struct front {
     struct front_device device;
     struct ip *ip;
     struct tcp *tcp;
+    struct stats *stats;
     struct packet_pool *pool, *rx_pool;
     void *memory;
     size_t size;
@@ -43,6 +44,7 @@ struct front *front_create(const struct front_device *device, const struct tcp_c
     struct stats *stats = stats_create(&a, 1, 1);
     f->pool = packet_pool_create("front", 16384, PACKET_ROOM, 0);
     f->rx_pool = packet_pool_create("front_rx", 4096, PACKET_ROOM, 0);
+    f->stats = stats;
     f->device = *device;
     f->now = now;
     f->ip = ip_create(&a, &ic, stats, f->pool, now);
@@ -206,6 +208,25 @@ void front_close(struct front_socket *s)
 {
     tcp_close(s->conn, s->front->now);
     s->conn = NULL;
+}
+
+void front_abort(struct front_socket *s)
+{
+    tcp_abort(s->conn, s->front->now);
+    s->conn = NULL;
+}
+
+bool front_is_open(const struct front_socket *s)
+{
+    return s->open;
+}
+
+uint32_t front_in_use(const struct front *f, const char *kind)
+{
+    for (uint32_t i = 0; i < f->stats->object_count; i++)
+        if (strcmp(f->stats->objects[i].kind, kind) == 0)
+            return *f->stats->objects[i].in_use;
+    return UINT32_MAX;
 }
 
 void front_info(const struct front_socket *s, struct tcp_info *info)

@@ -28,6 +28,9 @@ long front_read(struct front_socket *s, void *data, size_t n);        /* 0: the 
 long front_write(struct front_socket *s, const void *data, size_t n); /* what was taken */
 void front_shutdown(struct front_socket *s);
 void front_close(struct front_socket *s);
+void front_abort(struct front_socket *s);
+bool front_is_open(const struct front_socket *s);
+uint32_t front_in_use(const struct front *f, const char *kind); /* objects of tcp's and ip's: "tcp_conn", "tcp_timewait" ... */
 void front_info(const struct front_socket *s, struct tcp_info *info);
 
 #endif

@@ -40,6 +40,7 @@ TIERS = {
         "abuse",
         "attacks",
         "slow",
+        "far",
     ],
     "interop": ["conformance", "h2spec", "cases", "grpc_matrix", "ledger", "ledger_bench"],
     "soak": ["soak", "reload_sanitized"],

@@ -8,6 +8,7 @@
  *   peer.c     the other side: rooms of its own, their turn; clients' connections
  *   ends.c     RPCs, at their clients' end and at their backends'
  *   ages.c     connections that end while calls flow
+ *   attack.c   who else calls the gateway
  *   calls.c    the ledger: what is in an RPC, who has seen it
  *   report.c   figures for people and for machines */
 #ifndef BENCH_H
@@ -29,6 +30,7 @@
 #define PROTOCOL_HZ 2.3e9 /* figures of all machines are quoted at this clock as well */
 #define WORKERS_MAX 8
 
+enum attack_kind { ATTACK_NONE, ATTACK_PINGS, ATTACK_RESETS, ATTACK_CONTINUATIONS, ATTACK_WINDOWS, ATTACK_ANSWERS, ATTACK_OCTETS };
 enum link_kind { LINK_NONE, LINK_RING, LINK_DEVICE };
 
 struct options {
@@ -41,6 +43,8 @@ struct options {
     uint64_t restart_ns; /* between two backends' restarts, in the mean; 0: none */
     uint64_t answer_ns;  /* a backend keeps an answer for up to so long */
     bool rude;           /* backends refuse, and leave calls out */
+    enum attack_kind attack;
+    uint32_t busy_percent; /* of the gateway's worker, load and attack together */
     enum header_set headers;
     enum call_kind kind;
     bool one_per_segment, lockstep, memory;
@@ -66,7 +70,7 @@ void options_defaults(struct arguments *a);
 int options_parse(int argc, char **argv, struct arguments *a);
 /* The gateway's configuration that fits such a run. */
 void options_print_config(const struct options *o);
-extern const char *const options_headers[], *const options_kinds[];
+extern const char *const options_headers[], *const options_kinds[], *const options_attacks[];
 
 /* ---- rows.c ---- */
 int rows_run(const struct arguments *a);
@@ -130,6 +134,19 @@ struct ages {
     uint64_t goaways, restarts, excluded, refused_us; /* clients: told to go; calls left out, refused */
     uint64_t refused, rudenesses, stalls;             /* backends' */
 };
+#define ATTACKERS_MAX 2000
+struct attacker {
+    struct transport transport;
+    bool ready;
+    uint32_t stream, said;
+};
+struct attack {
+    struct attacker *attacker;
+    uint32_t count, next;
+    double rate; /* units a second; 0: silence */
+    uint64_t since_ns;
+    uint64_t said, connects;
+};
 struct rest {
     uint64_t until_ns;
     struct client *client;
@@ -156,6 +173,7 @@ struct peer {
     struct rest *rests; /* a ring: think time is the same for all, so they end in order */
     uint32_t rest_first, rest_count, rest_room;
     struct ages ages;
+    struct attack attack;
     struct base_headers fields;
     uint8_t *message;
     /* -- what was measured ------------------------------------------------------------------- */
@@ -185,6 +203,20 @@ void ends_pump(struct peer *p); /* what did not fit before */
 void ends_release(struct peer *p); /* what was held is answered */
 void ends_send(struct peer *p, struct call *call); /* from its beginning */
 void ends_answer(struct peer *p, struct call *call);
+
+/* ---- attack.c ---- */
+bool attack_create(struct peer *p);
+void attack_turn(struct peer *p, uint64_t now);
+/* The attacker whose connection has this user; NULL: a session's. */
+struct attacker *attack_of(const struct peer *p, const void *user);
+void attack_event(struct peer *p, struct attacker *a, uint32_t events, uint64_t now);
+bool attack_request(const struct base_headers *h);
+void attack_backend_event(struct peer *p, struct session_stream *st, const struct http2_event *ev);
+
+/* ---- beside.c ---- */
+struct beside { /* medians over the rounds */
+    double alone_p99_us, beside_p99_us, ratio, alone_busy, beside_busy, attack_rate, attack_connects;
+};
 
 /* ---- ages.c ---- */
 static inline bool ages_on(const struct options *o)
@@ -259,6 +291,7 @@ struct figures {
     uint64_t residence_interrupted, late;
     uint64_t handovers;
     struct ages ages; /* its counts */
+    struct beside beside;
 };
 /* places: RPCs open at once. */
 void figures_take(struct figures *f, const struct turns *t, uint64_t places);
@@ -267,6 +300,16 @@ void report(const struct figures *f, const struct arguments *a);
 void report_machine(void); /* a JSON object */
 
 /* ---- run.c ---- */
+struct run {
+    struct lab lab;
+    const struct options *o;
+    struct turns turns;
+    uint32_t longest; /* cycles: a longer turn was interrupted */
+    uint64_t idle;    /* turns in a row in which nothing moved */
+    bool launched;
+};
+void run_turn(struct run *r);
+bool beside_measure(struct run *r, struct beside *out); /* beside.c */
 /* Once a process.  False: it did not come to its end, or something was wrong; what is known stands in the figures. */
 bool run(const struct options *o, struct figures *f);
 

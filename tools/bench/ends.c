@@ -255,11 +255,18 @@ static void backend_data(struct peer *p, struct call *call, const struct http2_e
 
 void ends_backend_event(struct peer *p, struct session *s, struct session_stream *st, const struct http2_event *ev, uint64_t now)
 {
-    if (ev->type == HTTP2_EVENT_FATAL || (ev->type == HTTP2_EVENT_RESET && !p->options.rude))
+    if (ev->type == HTTP2_EVENT_FATAL || (ev->type == HTTP2_EVENT_RESET && !p->options.rude && p->options.attack == ATTACK_NONE))
         calls_wrong(&p->calls, "a backend got event %d, code %u", ev->type, ev->code);
     if (st == NULL)
         return;
-    struct call *call = ev->type == HTTP2_EVENT_HEADERS && ev->opened ? backend_begin(p, s, st, ev->headers) : st->user;
+    bool opened = ev->type == HTTP2_EVENT_HEADERS && ev->opened;
+    if (opened && attack_request(ev->headers))
+        st->user = &p->attack;
+    if (st->user == &p->attack) {
+        attack_backend_event(p, st, ev);
+        return;
+    }
+    struct call *call = opened ? backend_begin(p, s, st, ev->headers) : st->user;
     if (call == NULL)
         return;
     if (ev->type == HTTP2_EVENT_RESET) {

@@ -93,7 +93,8 @@ static uint32_t large(const struct options *o)
 
 static bool create_pools(struct lab *lab, const struct options *o)
 {
-    uint32_t n = lab->workers, rx = 16384, tx = 16384 + 8 * (o->connections + o->endpoints) + large(o), other = 2 * tx;
+    uint32_t kept = o->attack != ATTACK_NONE ? 100000 : 0; /* answers that wait for a window */
+    uint32_t n = lab->workers, rx = 16384, tx = 16384 + 8 * (o->connections + o->endpoints) + large(o) + kept, other = 2 * tx;
     size_t bytes = (packet_pool_footprint(rx, PACKET_ROOM) + packet_pool_footprint(tx, PACKET_ROOM)) * n + packet_pool_footprint(other, PACKET_ROOM);
     char error[256] = "";
     if (!port_heap_open(&lab->heap, "bench", bytes, -1, error, sizeof(error))) {
@@ -128,8 +129,9 @@ static void config_fill(const struct lab *lab, const struct options *o, uint32_t
 {
     *c = (struct worker_config){.index = w, .workers = o->workers, .poll = o->lockstep, .slots = SNAPSHOT_SLOTS_MAX, .clusters = SNAPSHOT_CLUSTERS_MAX,
                                 .max_header_list_size = 16384, .seed = 42 + w, .port_count = 1, .port = {port}};
-    c->connections = o->connections + o->endpoints + 64;
-    c->streams = o->connections * o->streams + 1024;
+    uint32_t strangers = o->attack != ATTACK_NONE ? 2 * ATTACKERS_MAX : 0;
+    c->connections = o->connections + o->endpoints + 64 + strangers;
+    c->streams = o->connections * o->streams + 1024 + 2 * strangers;
     c->tsc_hz = lab->tsc_hz;
     tcp_config_defaults(&c->tcp);
     c->tcp.connections = c->connections;

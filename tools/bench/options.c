@@ -42,6 +42,10 @@ static void usage(FILE *to)
           "  --answer-within MS   backends keep an answer for up to so long (with --age)\n"
           "  --rude               backends refuse calls, and say GOAWAY that leaves calls out (with --age)\n"
           "\n"
+          "Beside an attack (--link ring --lockstep, with --rate)\n"
+          "  --attack KIND        pings | resets | continuations | windows | answers | octets: 99 % of residence with and without it, in turn\n"
+          "  --busy PERCENT       of the gateway's worker, load and attack together (70)\n"
+          "\n"
           "The other process's side (memif, DEVICE)\n"
           "  --address IP/BITS    ours: clients call from it, backends listen on it (198.18.0.1/24)\n"
           "  --gateway IP:PORT    the listener (198.18.0.2:50051)\n"
@@ -146,7 +150,7 @@ static bool take_gateway(struct options *o, const char *value)
 }
 
 enum { LINK = 256, LOCKSTEP, WORKERS, ENDPOINTS, SIZE, KIND, MESSAGES, HEADERS, ONE, CHURN, THINK, ADDRESS, GATEWAY, BACKEND_PORT, WAIT_FOR, CONFIG, ROW, REPEAT,
-       SLOW, JSON, AGE, RESTART, ANSWER, RUDE };
+       SLOW, JSON, AGE, RESTART, ANSWER, RUDE, ATTACK, BUSY };
 
 /* The load's shape. False: wrong; *mine: it was one of these. */
 static bool take_load(struct options *o, int option, const char *value, bool *mine)
@@ -194,6 +198,12 @@ static bool take_load(struct options *o, int option, const char *value, bool *mi
         return milliseconds(value, &o->answer_ns);
     case RUDE:
         return o->rude = true;
+    case ATTACK:
+        ok = named(value, options_attacks, &name);
+        o->attack = (enum attack_kind)name;
+        return ok;
+    case BUSY:
+        return number32(value, 1, 100, &o->busy_percent);
     }
     *mine = false;
     return true;
@@ -256,6 +266,8 @@ static bool judge(struct arguments *a)
         why = "--restart, --answer-within and --rude want --age";
     else if (o->age_ns > 0 && o->churn > 0)
         why = "connections end by --age or by --churn";
+    else if (o->attack != ATTACK_NONE && (!o->lockstep || o->workers > 1 || o->rate == 0))
+        why = "--attack wants --link ring --lockstep, one worker and a --rate";
     else if (o->workers > 1 && !o->lockstep)
         why = "several workers take turns: --workers wants --lockstep";
     else if ((uint64_t)o->connections * o->streams > PLACES_MAX)
@@ -267,14 +279,14 @@ static bool judge(struct arguments *a)
     if (o->kind == CALL_UNARY)
         o->messages = 1;
     /* What an idle connection takes can be told where nothing else moves. */
-    o->memory = o->link == LINK_RING && o->lockstep && o->kind == CALL_UNARY && o->churn == 0 && o->size <= 1024 && o->slow == 1;
+    o->memory = o->link == LINK_RING && o->lockstep && o->kind == CALL_UNARY && o->churn == 0 && o->size <= 1024 && o->slow == 1 && o->attack == ATTACK_NONE;
     return why == NULL;
 }
 
 void options_defaults(struct arguments *a)
 {
     unsigned bits;
-    *a = (struct arguments){.o = {.connections = 8, .streams = 1, .endpoints = 3, .size = 100, .messages = 10, .workers = 1, .rpcs = 200000, .slow = 1,
+    *a = (struct arguments){.o = {.connections = 8, .streams = 1, .endpoints = 3, .size = 100, .messages = 10, .workers = 1, .rpcs = 200000, .slow = 1, .busy_percent = 70,
                                   .listener_port = 50051, .backend_port = 20000, .wait_seconds = 60},
                             .repeat = 3};
     base_prefix_parse("198.18.0.1/24", &a->o.address, &bits);
@@ -297,6 +309,7 @@ int options_parse(int argc, char **argv, struct arguments *a)
         {"repeat", required_argument, NULL, REPEAT},     {"slow", required_argument, NULL, SLOW},
         {"age", required_argument, NULL, AGE},           {"restart", required_argument, NULL, RESTART},
         {"answer-within", required_argument, NULL, ANSWER}, {"rude", no_argument, NULL, RUDE},
+        {"attack", required_argument, NULL, ATTACK},     {"busy", required_argument, NULL, BUSY},
         {"json", no_argument, NULL, JSON},               {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},             {NULL, 0, NULL, 0}};
     options_defaults(a);

@@ -66,7 +66,8 @@ static void tcp_fill(const struct options *o, struct tcp_config *tc)
 {
     uint32_t low = (uint32_t)o->backend_port + o->endpoints;
     tcp_config_defaults(tc);
-    tc->connections = (2 * o->connections + WORKERS_MAX * o->endpoints) * (ages_on(o) ? 4 : 1) + 64; /* the former, while they end */
+    tc->connections = (2 * o->connections + WORKERS_MAX * o->endpoints) * (ages_on(o) ? 4 : 1) + 64 + /* the former, while they end */
+                      (o->attack != ATTACK_NONE ? 2 * ATTACKERS_MAX : 0);
     tc->timewait = 16384;
     tc->listeners = o->endpoints;
     tc->syn_backlog = tc->connections;
@@ -85,7 +86,7 @@ bool peer_create(struct peer *p, const struct options *o, struct link *link, uin
     ic.ports = 1;
     ic.key.k[0] = 0x1234567;
     tcp_fill(o, &tc);
-    uint32_t streams = 2 * o->connections * o->streams + 1024;
+    uint32_t streams = 2 * o->connections * o->streams + 1024 + (o->attack != ATTACK_NONE ? 4 * ATTACKERS_MAX : 0);
     struct http2_limits hl = {tc.connections, streams, 256};
     struct sessions_config sc = {tc.connections, streams, 16384, 0, 0};
     size_t bytes = stats_footprint(16, 16) + ip_footprint(&ic) + tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc);
@@ -101,6 +102,8 @@ bool peer_create(struct peer *p, const struct options *o, struct link *link, uin
         return false;
     p->sessions = sessions_create(&a, &sc, http2_create(&a, &hl, p->stats), p->tcp, p->pool, p->stats);
     create_calls(p);
+    if (!attack_create(p))
+        return false;
     if (ages_on(o))
         ages_create(p, now);
     return true;
@@ -210,11 +213,16 @@ static void renew(struct peer *p, uint64_t now)
 
 /* ---- the turn ---- */
 
+/* Of a backend that bears whatever a gateway passes on. */
+static const struct http2_bounds patient = {.rate = {1 << 30, 1 << 30, 1 << 30, 1 << 30, 1 << 30, 1 << 30, 1 << 30}, .continuations = 32, .fields = BASE_HEADERS_MAX};
+
 static struct session *accept_session(struct peer *p, struct tcp_conn *conn, uint64_t now)
 {
     struct http2_config c;
     http2_config_defaults(&c, HTTP2_SERVER);
     c.max_concurrent_streams = 1000;
+    if (p->options.attack != ATTACK_NONE)
+        c.bounds = &patient;
     struct session *s = session_create(p->sessions, transport_of_tcp(conn), SESSION_DOWN, &c, now);
     if (s == NULL)
         abort();
@@ -266,6 +274,11 @@ void peer_read(struct peer *p, struct session *s, uint64_t now)
 static void serve(struct peer *p, const struct tcp_event *ev, uint64_t now)
 {
     struct session *s = tcp_conn_user(ev->conn);
+    struct attacker *attacker = attack_of(p, s);
+    if (attacker != NULL) {
+        attack_event(p, attacker, ev->events, now);
+        return;
+    }
     bool over = ev->events & (TCP_EVENT_CLOSED | TCP_EVENT_FIN);
     if (ev->events & TCP_EVENT_ACCEPTED)
         s = accept_session(p, ev->conn, now);
@@ -325,6 +338,7 @@ void peer_turn(struct peer *p, uint64_t now)
     ends_pump(p);
     if (ages_on(&p->options))
         ages_turn(p, now);
+    attack_turn(p, now);
     begin_all(p, now);
     renew(p, now);
     peer_flush(p, now);

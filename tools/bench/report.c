@@ -193,6 +193,17 @@ static void put_ages(struct out *o, const struct ages *a)
     put(o, "left_out_by_gateway", (double)a->excluded, "RPCs");
 }
 
+static void put_beside(struct out *o, const struct beside *b)
+{
+    put(o, "residence_p99_alone", b->alone_p99_us, "us");
+    put(o, "residence_p99_beside", b->beside_p99_us, "us");
+    put(o, "residence_p99_ratio", b->ratio, "ratio");
+    put(o, "busy_alone", b->alone_busy, "");
+    put(o, "busy_beside", b->beside_busy, "");
+    put(o, "attack_rate", b->attack_rate, "1/s");
+    put(o, "attack_connections", b->attack_connects, "1/s");
+}
+
 static void report_json(const struct figures *f, const struct options *o)
 {
     struct out out = {true};
@@ -201,8 +212,13 @@ static void report_json(const struct figures *f, const struct options *o)
     printf(",\"run\":");
     put_run(f, o);
     printf(",\"figures\":[");
-    if (o->link == LINK_RING)
+    if (o->link == LINK_RING && o->attack == ATTACK_NONE)
         put_cycles(&out, f, o);
+    if (o->attack != ATTACK_NONE) {
+        put_beside(&out, &f->beside);
+        printf("]}\n");
+        return;
+    }
     put(&out, "rpcs_per_second", (double)f->rpcs / f->seconds, "1/s");
     put_quantiles(&out, "latency", &f->latency_us);
     put(&out, "late", (double)f->late, "RPCs");
@@ -287,12 +303,19 @@ static void headline(const struct figures *f, const struct options *o)
 void report(const struct figures *f, const struct arguments *a)
 {
     const struct options *o = &a->o;
-    char text[160];
+    char text[256];
     if (a->json) {
         report_json(f, o);
         return;
     }
     headline(f, o);
+    if (o->attack != ATTACK_NONE) {
+        const struct beside *b = &f->beside;
+        snprintf(text, sizeof(text), "us at 99 %% beside %s, %.1f alone: %.2f times; worker %.0f %% busy, %.0f %% alone; %.3g units/s, %.0f connections/s", options_attacks[o->attack],
+                 b->alone_p99_us, b->ratio, b->beside_busy * 100, b->alone_busy * 100, b->attack_rate, b->attack_connects);
+        line("residence in the gateway", b->beside_p99_us, "%.1f", text);
+        return;
+    }
     if (o->link == LINK_RING)
         text_gateway(f, o);
     snprintf(text, sizeof(text), "%s%llu began more than 1 ms late", o->rate > 0 ? "from the intended time; " : "", (unsigned long long)f->late);

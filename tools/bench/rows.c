@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum kind { CYCLES, WORKERS_RATIO, CONNECTION_BYTES, STREAM_BYTES, PICK_RR, PICK_WRR, PUBLISH };
+enum kind { CYCLES, WORKERS_RATIO, CONNECTION_BYTES, STREAM_BYTES, BESIDE, PICK_RR, PICK_WRR, PUBLISH };
 
 struct row {
     const char *id, *what, *unit;
@@ -20,6 +20,9 @@ struct row {
 #define A COMMON, .connections = 256, .streams = 1, .endpoints = 256, .one_per_segment = true, .rpcs = 200000
 #define B COMMON, .connections = 8, .streams = 32, .endpoints = 3, .rpcs = 400000
 
+#define M .size = 100, .messages = 1, .workers = 1, .slow = 4, .link = LINK_RING, .lockstep = true, .connections = 64, .streams = 16, .endpoints = 3, \
+          .rpcs = 20000000, .rate = 150000, .busy_percent = 70, .headers = HEADERS_STATIC
+
 static const struct row table[] = {
     {"A1.static", "c 256 onto 256 endpoints, one RPC a segment", "cycles", 5750, 2300, CYCLES, {A, .headers = HEADERS_STATIC}},
     {"A1.deadline", "same, go-deadline", "cycles", 7500, 3070, CYCLES, {A, .headers = HEADERS_DEADLINE}},
@@ -27,6 +30,12 @@ static const struct row table[] = {
     {"G.connection", "an idle connection after one RPC", "bytes", 8192, 4096, CONNECTION_BYTES, {A}},
     {"G.stream", "a held stream", "bytes", 2048, 1024, STREAM_BYTES, {A}},
     {"K.workers", "A1.static with two workers in turn, to one", "ratio", 1.10, 1.05, WORKERS_RATIO, {A}},
+    {"M.pings", "99 % of residence beside PING frames, to alone", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_PINGS}},
+    {"M.resets", "beside rapid resets", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_RESETS}},
+    {"M.continuations", "beside endless header blocks", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_CONTINUATIONS}},
+    {"M.windows", "beside answers read an octet at a time", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_WINDOWS}},
+    {"M.answers", "beside answers of 64 KiB asked for in vain", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_ANSWERS}},
+    {"M.octets", "beside 2,000 connections that say an octet at a time", "ratio", 2, 2, BESIDE, {M, .attack = ATTACK_OCTETS}},
     {"J.round_robin", "a pick at 1,000 endpoints", "ns", 20, 20, PICK_RR, {0}},
     {"J.weighted_round_robin", "a pick at 1,000 endpoints", "ns", 20, 20, PICK_WRR, {0}},
     {"J.publish", "10,000 endpoints, one changed", "ms", 1, 1, PUBLISH, {0}},
@@ -101,10 +110,14 @@ static bool sample_run(const struct row *row, uint32_t round, uint64_t rpcs, str
         o.rpcs = rpcs;
     if (row->kind == WORKERS_RATIO)
         return sample_pair(&o, round, s);
-    if (row->kind != CYCLES)
+    if (row->kind == CONNECTION_BYTES || row->kind == STREAM_BYTES)
         o.rpcs = 10000;
     if (!run_apart(&o, &f))
         return false;
+    if (row->kind == BESIDE) { /* beside it, and how busy the worker was then */
+        *s = (struct sample){f.beside.ratio, f.beside.beside_p99_us, f.beside.beside_busy};
+        return true;
+    }
     if (row->kind == CYCLES)
         *s = (struct sample){f.typical_cycles, f.quiet_cycles, f.busy_cycles / (double)f.rpcs};
     else
@@ -153,6 +166,8 @@ static void print_json(const struct row *row, const struct sample *s, bool first
            row->final);
     if (row->kind == CYCLES || row->kind == WORKERS_RATIO)
         printf(",\"quiet\":%.6g,\"mean\":%.6g", s->quiet, s->mean);
+    if (row->kind == BESIDE)
+        printf(",\"residence_p99_us\":%.6g,\"busy\":%.6g", s->quiet, s->mean);
     if (row->kind == CYCLES)
         printf(",\"rpcs_per_second_core_2.3GHz\":%.6g", PROTOCOL_HZ / s->value);
     printf("}");
@@ -161,6 +176,8 @@ static void print_json(const struct row *row, const struct sample *s, bool first
 static void print_text(const struct row *row, const struct sample *s)
 {
     printf("%-24s %10.4g %-7s gate %6g %s final %6g", row->id, s->value, row->unit, row->gate, s->value <= row->gate ? "held,  " : "MISSED,", row->final);
+    if (row->kind == BESIDE)
+        printf("   %.1f us, worker %.0f %% busy", s->quiet, s->mean * 100);
     if (row->kind == CYCLES || row->kind == WORKERS_RATIO)
         printf("   quiet %.4g, mean %.4g", s->quiet, s->mean);
     printf("   %s\n", row->what);

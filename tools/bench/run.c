@@ -12,15 +12,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-struct run {
-    struct lab lab;
-    const struct options *o;
-    struct turns turns;
-    uint32_t longest; /* cycles: a longer turn was interrupted */
-    uint64_t idle;    /* turns in a row in which nothing moved */
-    bool launched;
-};
-
 static uint64_t packets(const struct run *r)
 {
     return lab_counter(&r->lab, STATS_PORT_RX_PACKETS) + lab_counter(&r->lab, STATS_PORT_TX_PACKETS);
@@ -42,7 +33,7 @@ static void read_mail(struct run *r)
         while (mailbox_report_next(r->lab.mailbox[w], &report))
             ;
         while (mailbox_log_next(r->lab.mailbox[w], &log))
-            if (log.level < 2)
+            if (log.level < 2 && r->o->attack == ATTACK_NONE) /* each attacker that is told off is a line */
                 fprintf(stderr, "gateway: %.*s\n", (int)log.length, log.text);
     }
 }
@@ -88,7 +79,7 @@ static bool lockstep_turn(struct run *r)
     return busy;
 }
 
-static void turn(struct run *r)
+void run_turn(struct run *r)
 {
     peer_turn(&r->lab.peer, lab_now(&r->lab));
     if (r->o->lockstep) {
@@ -108,7 +99,7 @@ static bool reach(struct run *r, const char *what, const volatile uint64_t *valu
         uint64_t v = value != NULL ? *value : *value32;
         if (v >= goal)
             return true;
-        turn(r);
+        run_turn(r);
         if (v != last) {
             last = v;
             since = lab_now(&r->lab);
@@ -123,7 +114,7 @@ static bool reach(struct run *r, const char *what, const volatile uint64_t *valu
 static void settle(struct run *r, uint64_t ms)
 {
     for (uint64_t end = lab_now(&r->lab) + ms * 1000000; lab_now(&r->lab) < end;)
-        turn(r);
+        run_turn(r);
 }
 
 /* What is under way arrives: in lockstep that takes no time, only turns. */
@@ -132,7 +123,7 @@ static void quiesce(struct run *r)
     if (!r->o->lockstep)
         settle(r, 300);
     for (r->idle = 0; r->o->lockstep && r->idle < 100;)
-        turn(r);
+        run_turn(r);
 }
 
 static bool connect_backends(struct run *r)
@@ -217,8 +208,23 @@ static void measured(struct run *r, struct figures *f, const struct figures *bef
         f->busy_cycles = (double)(lab_counter(&r->lab, STATS_BUSY_NS) - (uint64_t)before->busy_cycles) * f->tsc_hz / 1e9 + f->driver_cycles;
 }
 
+/* The figure is what happens to the load beside the attack. */
+static bool attacked(struct run *r, struct figures *f)
+{
+    struct peer *p = &r->lab.peer;
+    uint64_t from = p->calls.answered;
+    double since = (double)lab_now(&r->lab) / 1e9;
+    bool ok = beside_measure(r, &f->beside) && reach(r, "the last RPCs", &p->calls.answered, NULL, p->calls.begun, 10);
+    f->rpcs = p->calls.answered - from;
+    f->seconds = (double)lab_now(&r->lab) / 1e9 - since;
+    f->tsc_hz = (double)r->lab.tsc_hz / r->o->slow;
+    return ok;
+}
+
 static bool measure(struct run *r, struct figures *f)
 {
+    if (r->o->attack != ATTACK_NONE)
+        return attacked(r, f);
     struct peer *p = &r->lab.peer;
     struct figures before = {.rpcs = p->calls.answered, .packets_in = lab_counter(&r->lab, STATS_PORT_RX_PACKETS),
                              .packets_out = lab_counter(&r->lab, STATS_PORT_TX_PACKETS), .handovers = lab_counter(&r->lab, STATS_HANDOVERS),
@@ -286,8 +292,10 @@ bool run(const struct options *o, struct figures *f)
     land(&r);
     struct calls *c = &r.lab.peer.calls;
     if (ok) {
-        calls_judge(c, ages_on(o) ? c->begun : 2 * (r.lab.workers > 0 ? r.lab.workers : 8)); /* who restarts has less */
-        judge_gateway(&r);
+        bool even = !ages_on(o) && o->attack == ATTACK_NONE; /* who restarts has less, and attackers are picked for, too */
+        calls_judge(c, even ? 2 * (r.lab.workers > 0 ? r.lab.workers : 8) : c->begun);
+        if (even)
+            judge_gateway(&r);
     }
     if (r.lab.link.lost > 0)
         fprintf(stderr, "penstock-bench: the ring lost %llu frames: the figures hold retransmissions\n", (unsigned long long)r.lab.link.lost);

@@ -367,8 +367,10 @@ static size_t take(struct wire_half *h, const uint8_t *bytes, size_t n, struct f
             *too_long = true;
             return n;
         }
-        if (h->have < 9 || h->have < 9 + len)
-            h->frame[h->have++] = bytes[done++];
+        size_t lacks = (h->have < 9 ? 9 : 9 + len) - h->have, part = lacks < n - done ? lacks : n - done;
+        memcpy(h->frame + h->have, bytes + done, part);
+        h->have += (uint32_t)part;
+        done += part;
         len = h->have >= 9 ? (uint32_t)h->frame[0] << 16 | (uint32_t)h->frame[1] << 8 | h->frame[2] : 0;
         if (h->have >= 9 && h->have == 9 + len) {
             *f = (struct frame){len, h->frame[3], h->frame[4], be32(h->frame + 5) & MAX, h->frame + 9};

@@ -390,7 +390,7 @@ int main(int argc, char **argv)
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500;
     const char *whole = getenv("PENSTOCK_LONG");
     if (count >= 1000 && whole != NULL && whole[0] != 0)
-        count = 100000;
+        first = (first - 1) * 10 + 1, count *= 10;
     bool verbose = argc > 3;
     uint64_t virtual_ns = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
