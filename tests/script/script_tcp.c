@@ -17,8 +17,8 @@ enum { SENT_MAX = 64 };
 struct sent {
     uint64_t at;
     uint32_t len;
-    uint8_t ecn;
     uint8_t bytes[2100];
+    uint8_t ecn;
 };
 
 struct script {
