@@ -226,7 +226,7 @@ def killed(workers):
         failed = summary["begun"] - summary["status"].get("OK", 0)
         in_flight = sum(lab.streams_lost(b.address) for b in backends if lab.log_lines(b.address, "lost"))
         books = Books(backends, client)
-        record(report, {**summary, "workers": workers, "kills": acted, "failed": failed, "in_flight": in_flight, "twice": len(books.twice())})
+        record(report, {**summary, "workers": workers, "kills": acted, "failed": failed, "in_flight": in_flight, "twice": len(books.twice()), "drops": told(lab)})
         expect(set(summary["status"]) <= {"OK", "Unavailable"}, f"seed {report.seed}: {summary}; {words(client)}")
         expect(failed <= in_flight, f"seed {report.seed}: {failed} calls failed, and {in_flight} were in flight to those killed; {words(client)}")
         books.compare(summary)

@@ -28,7 +28,7 @@ type client struct {
 
 	lock     sync.Mutex
 	byStatus map[string]int
-	told     int
+	byWords  map[string]int
 	inFlight atomic.Int64
 }
 
@@ -109,10 +109,13 @@ func (c *client) ended(id uint64, method string, began time.Time, err error) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	c.byStatus[code.String()]++
-	if err == nil || c.told >= 2000 {
+	if err == nil {
 		return
 	}
-	c.told++
+	c.byWords[err.Error()]++
+	if c.byWords[err.Error()] > 2000 || len(c.byWords) > 100 {
+		return
+	}
 	json.NewEncoder(os.Stdout).Encode(map[string]any{"failure": code.String(), "message": err.Error(), "id": id, "method": method,
 		"began": began.Sub(c.start).Seconds(), "ended": time.Since(c.start).Seconds(), "at": time.Now().Format("15:04:05.000000")})
 }
@@ -128,7 +131,7 @@ func load(flags *flag.FlagSet) {
 	unaryOnly := flags.Bool("unary-only", false, "no streams")
 	flags.Parse(os.Args[2:])
 
-	c := &client{book: bookOpen(*path), byStatus: map[string]int{}}
+	c := &client{book: bookOpen(*path), byStatus: map[string]int{}, byWords: map[string]int{}}
 	for i := 0; i < *count; i++ {
 		options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(rawCodec{}))}
 		if *config != "" {
@@ -166,6 +169,6 @@ func load(flags *flag.FlagSet) {
 	}
 	took := time.Since(c.start).Seconds()
 	calls.Wait()
-	json.NewEncoder(os.Stdout).Encode(map[string]any{"summary": true, "begun": id - *first, "status": c.byStatus, "seconds": took, "rate": float64(id-*first) / took,
+	json.NewEncoder(os.Stdout).Encode(map[string]any{"summary": true, "begun": id - *first, "status": c.byStatus, "words": c.byWords, "seconds": took, "rate": float64(id-*first) / took,
 		"most_in_flight": most})
 }
