@@ -7,7 +7,7 @@ cost.py BENCH --stages [NAME]        where the instructions of one path go, by r
 cost.py BENCH --lines [NAME]         the cache lines that an RPC touches anew, by room: misses of a simulated first level of 32 KB
 
 The baseline of a compiler is tests/cost/baseline-COMPILER-VERSION.  Each of its lines is one move: DATE | REASON | NAME=INSTRUCTIONS …, the newest first, and
-the newest holds: so a figure cannot be moved without a reason.  Above +5 % a path fails.  With a compiler that has no baseline the figures are printed only."""
+the newest holds: so a figure cannot be moved without a reason.  Above +5 % a path fails (two workers: +9 %, as they spread by 4).  With a compiler that has no baseline the figures are printed only."""
 import argparse
 import datetime
 import json
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MARGIN = 0.05
+SPREAD = {'two-workers': 0.04} # who owns a connection goes by a secret key: from run to run
 A1 = '-c 256 --endpoints 256 -n 4096'
 PATHS = {
     'A1.static': A1,
@@ -82,7 +83,7 @@ def compare(compiler, figures):
         before = old.get(name) if old else None
         change = value / before - 1 if before else None
         told = f'{value:9,.0f} instructions an RPC' + (f', {100 * change:+.1f} % of {before:,}' if before else ', no baseline')
-        bad = change is not None and change > MARGIN
+        bad = change is not None and change > MARGIN + SPREAD.get(name, 0)
         failed |= bad
         print(f'{"FAILED" if bad else "ok"} {name:16} {told}', flush=True)
     if failed:
