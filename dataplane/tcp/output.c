@@ -104,7 +104,8 @@ static struct packet *syn(struct tcp_conn *c, uint64_t now, bool *stuck)
 static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, uint32_t n, uint64_t now, bool *stuck)
 {
     struct tcp_buf *b = tcp_buf(p);
-    uint32_t at = from - b->seq;
+    bool lost = (b->flags & BUF_LOST) != 0;
+    uint32_t at = from - b->seq, was = lost ? tcp_tx_outstanding(c, b) : 0;
     struct packet *out;
     if (!packet_shared(p) && (at == 0 || from == c->snd_una)) {
         packet_reset(p); /* forgets the headers of an earlier transmission */
@@ -136,6 +137,8 @@ static struct packet *data(struct tcp_conn *c, struct packet *p, uint32_t from, 
     uint32_t end = from + n + ((flags & TCP_FIN) != 0);
     if (base_seq_gt(end, c->snd_nxt))
         c->snd_nxt = end;
+    if (lost) /* sent in part until now: what is outstanding of it has grown, and all of that is held for lost */
+        c->gone_bytes += tcp_tx_outstanding(c, b) - was;
     while (c->snd_cur != NULL && tcp_buf(c->snd_cur)->len > 0 &&
            base_seq_le(tcp_buf(c->snd_cur)->seq + tcp_buf(c->snd_cur)->len, c->snd_nxt))
         c->snd_cur = tcp_buf(c->snd_cur)->next;
@@ -176,7 +179,7 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     struct packet *p = first_lost(c);
     assert(p != NULL);
     struct tcp_buf *b = tcp_buf(p);
-    uint32_t from = base_seq_max(b->seq, c->snd_una), was = tcp_tx_outstanding(c, b);
+    uint32_t from = base_seq_max(b->seq, c->snd_una);
     uint32_t n = least(least(b->seq + b->len - from, c->mss), window_from(c, from));
     if (n == 0 || (!tcp_has(c, CONN_FAST_DUE) && tcp_in_flight(c) > 0 && tcp_in_flight(c) + n > c->cwnd))
         return NULL;
@@ -185,7 +188,7 @@ static struct packet *again(struct tcp_conn *c, uint64_t now, bool *stuck)
     if (out == NULL)
         return NULL;
     tcp_undo_retransmit(c, from + n, was_sent_ns, now);
-    c->gone_bytes -= was;
+    c->gone_bytes -= tcp_tx_outstanding(c, b);
     b->flags = (b->flags & ~(uint32_t)BUF_LOST) | BUF_RETX;
     c->flags &= ~(uint32_t)CONN_FAST_DUE;
     c->retransmits++;
@@ -246,13 +249,9 @@ static struct packet *probe(struct tcp_conn *c, uint64_t now, bool *stuck)
     if (p != NULL && base_seq_lt(from, tcp_buf(p)->seq + tcp_buf(p)->len)) {
         struct tcp_buf *b = tcp_buf(p);
         uint32_t n = least(b->seq + b->len - from, least(c->mss, window_from(c, from)));
-        bool lost = (b->flags & BUF_LOST) != 0;
-        uint32_t was = lost ? tcp_tx_outstanding(c, b) : 0;
         out = data(c, p, from, n == 0 ? 1 : n, now, stuck);
-        if (out != NULL) {
+        if (out != NULL)
             b->flags |= BUF_RETX;
-            c->gone_bytes += lost ? tcp_tx_outstanding(c, b) - was : 0;
-        }
     } else if (tcp_has(c, CONN_FIN_QUEUED)) {
         out = fin(c, now, stuck);
     } else if (c->keeps > 0 && c->snd_una == c->snd_nxt) { /* section 3.8.4: an old number, which must be answered */
@@ -273,6 +272,10 @@ static struct packet *tail_probe(struct tcp_conn *c, uint64_t now, bool *stuck)
     struct packet *p = c->snd_cur, *out = NULL;
     uint32_t n = tcp_unsent(c), from = c->snd_nxt;
     c->flags &= ~(uint32_t)CONN_TLP_DUE;
+    if (tcp_lost_bytes(c) > 0) { /* held for lost since the probe's time came: repaired at once, there is nothing to ask */
+        c->flags &= ~(uint32_t)CONN_TLP_OUT;
+        return NULL;
+    }
     if (p != NULL && n > 0 && window_from(c, from) >= (n = least(tcp_buf(p)->seq + tcp_buf(p)->len - from, c->mss))) {
         out = data(c, p, from, n, now, stuck);
     } else {

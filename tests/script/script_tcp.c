@@ -537,8 +537,9 @@ static void call(struct script *s, const char *verb, char **rest)
     } else if (strcmp(verb, "icmp") == 0) { /* icmp SEQ hard|MTU */
         tcp_icmp_error(s->host.tcp, &s->flow, (uint32_t)n + s->our_isn, strcmp(b, "hard") == 0, (uint32_t)strtoul(b, NULL, 0), s->now);
     } else if (strcmp(verb, "take") == 0) { /* buffers that somebody else uses */
-        while (n-- > 0 && s->taken_count < 8192)
-            s->taken[s->taken_count++] = packet_alloc(s->host.pool);
+        struct packet *p;
+        while (n-- > 0 && s->taken_count < 8192 && (p = packet_alloc(s->host.pool)) != NULL)
+            s->taken[s->taken_count++] = p;
     } else if (strcmp(verb, "give") == 0) {
         while (s->taken_count > 0)
             packet_free(s->taken[--s->taken_count]);
