@@ -14,6 +14,10 @@
 
 #define WINDOWS_OPEN 100
 #define ANSWER       65535
+#define SEGMENT      1400  /* octets of it in a frame */
+#define OVERHEAD     113   /* DATA's header, TCP, IP, Ethernet, preamble, gap */
+#define WIRE_GBIT    25    /* between backends and gateway */
+#define LATE_NS      20000 /* what is made up for, at most */
 
 enum { F_DATA = 0, F_HEADERS = 1, F_RST = 3, F_SETTINGS = 4, F_PING = 6, F_WINDOW = 8, F_CONTINUATION = 9 };
 
@@ -129,7 +133,12 @@ bool attack_create(struct peer *p)
     struct attack *k = &p->attack;
     k->count = p->options.attack == ATTACK_NONE ? 0 : p->options.attack == ATTACK_OCTETS ? ATTACKERS_MAX : 16;
     k->attacker = calloc(ATTACKERS_MAX, sizeof(*k->attacker));
-    return k->attacker != NULL;
+    k->answer = calloc(ANSWERS_MAX, sizeof(*k->answer));
+    base_list_init(&k->spare);
+    base_list_init(&k->coming);
+    for (uint32_t i = 0; k->answer != NULL && i < ANSWERS_MAX; i++)
+        base_list_push_back(&k->spare, &k->answer[i].link);
+    return k->attacker != NULL && k->answer != NULL;
 }
 
 struct attacker *attack_of(const struct peer *p, const void *user)
@@ -169,9 +178,12 @@ static bool say(struct peer *p, struct attacker *a)
 #define BEHIND 256 /* units that are made up for, at most */
 #define COMERS 4   /* connections begun a turn */
 
+static void answers_come(struct peer *p, uint64_t now);
+
 void attack_turn(struct peer *p, uint64_t now)
 {
     struct attack *k = &p->attack;
+    answers_come(p, now);
     if (k->rate == 0 || k->count == 0)
         return;
     if (k->since_ns == 0 || now < k->since_ns)
@@ -198,25 +210,68 @@ void attack_turn(struct peer *p, uint64_t now)
 
 /* ---- at the backend ---- */
 
-bool attack_request(const struct base_headers *h)
+static bool attack_request(const struct base_headers *h)
 {
     const struct base_header *f = base_headers_find(h, BASE_HEADER_PATH);
     return f != NULL && base_header_value_is(f, "/bench.Echo/Attack");
 }
 
-/* An answer of one window, without an end, to a request that has ended; the rest is listened to. */
-void attack_backend_event(struct peer *p, struct session_stream *st, const struct http2_event *ev)
+static struct answer *answer_of(const struct peer *p, void *user)
 {
-    static uint8_t answer[ANSWER];
+    struct answer *a = user, *all = p->attack.answer;
+    return a >= all && a < all + ANSWERS_MAX ? a : NULL;
+}
+
+static void answer_end(struct peer *p, struct answer *a)
+{
+    base_list_remove(&a->link);
+    base_list_push_back(&p->attack.spare, &a->link);
+    session_release(a->stream);
+}
+
+/* A segment's worth of an answer each time that the wire is free, one answer after the other; what is sent at once would be there at once, as no wire brings it. */
+static void answers_come(struct peer *p, uint64_t now)
+{
+    static const uint8_t octets[SEGMENT];
+    struct attack *k = &p->attack;
+    while (!base_list_empty(&k->coming) && k->wire_ns <= now) {
+        struct answer *a = base_container(k->coming.next, struct answer, link);
+        uint32_t n = a->left < SEGMENT ? a->left : SEGMENT;
+        k->wire_ns = (k->wire_ns + LATE_NS > now ? k->wire_ns : now) + (SEGMENT + OVERHEAD) * 8 / WIRE_GBIT;
+        session_data(a->stream, octets, n, false);
+        a->left -= n;
+        base_list_remove(&a->link);
+        if (a->left > 0)
+            base_list_push_front(&k->coming, &a->link);
+    }
+}
+
+/* An answer of one window, without an end, to a request that has ended; the rest is listened to. */
+bool attack_backend_event(struct peer *p, struct session_stream *st, const struct http2_event *ev)
+{
+    struct attack *k = &p->attack;
+    if (ev->type == HTTP2_EVENT_HEADERS && ev->opened && attack_request(ev->headers)) {
+        if (base_list_empty(&k->spare))
+            abort(); /* there are more than streams */
+        struct answer *a = base_container(base_list_pop_front(&k->spare), struct answer, link);
+        base_list_init(&a->link);
+        a->stream = st;
+        a->left = ANSWER;
+        st->user = a;
+    }
+    struct answer *a = answer_of(p, st->user);
+    if (a == NULL)
+        return false;
     if (ev->type == HTTP2_EVENT_RESET) {
-        session_release(st);
-        return;
+        answer_end(p, a);
+        return true;
     }
     if (ev->type == HTTP2_EVENT_DATA && !ev->end_stream)
         http2_stream_credit(ev->stream, ev->flow);
-    if (ev->type != HTTP2_EVENT_HEADERS || !ev->end_stream)
-        return;
-    calls_response_fields(&p->fields);
-    if (session_headers(st, &p->fields, false))
-        session_data(st, answer, sizeof(answer), false);
+    if (ev->type == HTTP2_EVENT_HEADERS && ev->end_stream) {
+        calls_response_fields(&p->fields);
+        if (session_headers(st, &p->fields, false))
+            base_list_push_back(&k->coming, &a->link);
+    }
+    return true;
 }

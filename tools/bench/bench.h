@@ -140,8 +140,17 @@ struct attacker {
     bool ready;
     uint32_t stream, said;
 };
+#define ANSWERS_MAX   4096
+struct answer { /* of a backend to an attacker; `left` octets have not come over the wire yet */
+    struct base_list link;
+    struct session_stream *stream;
+    uint32_t left;
+};
 struct attack {
     struct attacker *attacker;
+    struct answer *answer;
+    struct base_list spare, coming;
+    uint64_t wire_ns; /* when the wire from the backends is free */
     uint32_t count, next;
     double rate; /* units a second; 0: silence */
     uint64_t since_ns;
@@ -210,8 +219,8 @@ void attack_turn(struct peer *p, uint64_t now);
 /* The attacker whose connection has this user; NULL: a session's. */
 struct attacker *attack_of(const struct peer *p, const void *user);
 void attack_event(struct peer *p, struct attacker *a, uint32_t events, uint64_t now);
-bool attack_request(const struct base_headers *h);
-void attack_backend_event(struct peer *p, struct session_stream *st, const struct http2_event *ev);
+/* True: the backend's event was of an attacker's request, and is dealt with. */
+bool attack_backend_event(struct peer *p, struct session_stream *st, const struct http2_event *ev);
 
 /* ---- beside.c ---- */
 struct beside { /* medians over the rounds */

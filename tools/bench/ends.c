@@ -260,12 +260,8 @@ void ends_backend_event(struct peer *p, struct session *s, struct session_stream
     if (st == NULL)
         return;
     bool opened = ev->type == HTTP2_EVENT_HEADERS && ev->opened;
-    if (opened && attack_request(ev->headers))
-        st->user = &p->attack;
-    if (st->user == &p->attack) {
-        attack_backend_event(p, st, ev);
+    if (p->options.attack != ATTACK_NONE && attack_backend_event(p, st, ev))
         return;
-    }
     struct call *call = opened ? backend_begin(p, s, st, ev->headers) : st->user;
     if (call == NULL)
         return;
