@@ -62,9 +62,38 @@ void session_unhold(struct sessions *ss, struct session_held *held)
     held_free(ss, held);
 }
 
+/* Each of them is out of every cache: some 300 cycles, 10,000 for a stream's 64 KiB. */
+static uint32_t waste_free(struct sessions *ss, uint32_t most)
+{
+    uint32_t n = 0;
+    for (; ss->waste != NULL && n < most; n++) {
+        struct packet *p = ss->waste;
+        ss->waste = ((struct session_link *)packet_scratch(p))->next;
+        ss->waste_bytes -= packet_len(p);
+        packet_free(p);
+    }
+    return n;
+}
+
+#define WASTE_A_TURN 8
+#define WASTE_PART   64 /* of the pool's buffers, one in so many may be waste */
+
+uint32_t sessions_reclaim(struct sessions *ss, bool busy)
+{
+    if (ss->waste == NULL)
+        return 0;
+    uint64_t buffers = ss->waste_bytes / PACKET_ROOM, most = packet_pool_size(ss->pool) / WASTE_PART;
+    if (buffers > most)
+        return waste_free(ss, (uint32_t)(buffers - most) + WASTE_A_TURN);
+    return busy ? 0 : waste_free(ss, WASTE_A_TURN);
+}
+
 static struct packet *queue_grow(struct session_stream *st)
 {
-    struct packet *p = packet_alloc(st->session->home->pool);
+    struct sessions *ss = st->session->home;
+    struct packet *p = packet_alloc(ss->pool);
+    if (p == NULL && waste_free(ss, UINT32_MAX) > 0)
+        p = packet_alloc(ss->pool);
     if (p == NULL)
         return NULL;
     ((struct session_link *)packet_scratch(p))->next = NULL;
@@ -96,12 +125,13 @@ bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
 
 void queue_drop(struct session_stream *st)
 {
-    while (st->head != NULL) {
-        struct packet *p = st->head;
-        st->head = ((struct session_link *)packet_scratch(p))->next;
-        packet_free(p);
+    struct sessions *ss = st->session->home;
+    if (st->head != NULL) {
+        ((struct session_link *)packet_scratch(st->tail))->next = ss->waste;
+        ss->waste = st->head;
+        ss->waste_bytes += st->queued;
     }
-    st->tail = NULL;
+    st->head = st->tail = NULL;
     st->session->queued -= st->queued;
     st->queued = 0;
 }

@@ -131,6 +131,8 @@ struct sessions {
     uint32_t held_size[3];
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
+    struct packet *waste;   /* what streams had kept and will not send; freed bit by bit */
+    uint64_t waste_bytes;
     struct base_list broken;
     struct base_list aged, lowered, lingering;
     uint32_t window_most, window_budget, window_used;
@@ -252,6 +254,8 @@ struct session *sessions_aged_next(struct sessions *ss);
 
 /* End of turn: writes what sessions have to write. */
 void sessions_flush(struct sessions *ss);
+/* Behind it: frees some of the DATA that streams had kept and will not send; in a busy turn only if much of it has gathered.  Returns how many buffers. */
+uint32_t sessions_reclaim(struct sessions *ss, bool busy);
 /* A session whose transport or peer failed inside a write, or that has ended (`gently`: nothing failed), or NULL. The user destroys it. */
 struct session *sessions_broken_next(struct sessions *ss);
 

@@ -113,7 +113,7 @@ static void log_end(struct serve *v, const struct session *s, uint64_t now)
                 base_endpoint_format(&peer, text), s->why);
 }
 
-void worker_serve_finish(struct serve *v, uint64_t now)
+uint32_t worker_serve_finish(struct serve *v, bool busy, uint64_t now)
 {
     proxy_dispatch(v->proxy, v->snapshot, now);
     sessions_flush(v->sessions);
@@ -128,4 +128,5 @@ void worker_serve_finish(struct serve *v, uint64_t now)
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
     }
+    return sessions_reclaim(v->sessions, busy);
 }

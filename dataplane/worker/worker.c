@@ -181,7 +181,7 @@ void worker_turn(struct worker *w)
     tick(w, began);
     worker_serve_events(&w->serve, began);
     connect_wanted(w, began);
-    worker_serve_finish(&w->serve, began);
+    uint32_t freed = worker_serve_finish(&w->serve, in > 0, began);
     if (w->tap != NULL)
         worker_tap_stamp(w);
     uint32_t out = worker_transmit(w, began);
@@ -196,7 +196,7 @@ void worker_turn(struct worker *w)
     uint64_t now = worker_now(w);
     if (in > 0 && out > 0)
         stats_residence_add(w->stats, now - began);
-    worker_rest(w, in + out > 0, began, now);
+    worker_rest(w, in + out + freed > 0, began, now);
 }
 
 int worker_run(void *arg)

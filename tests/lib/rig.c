@@ -344,7 +344,7 @@ static void gateway_turn(struct rig *r)
     worker_serve_tick(v, r->now);
     worker_serve_events(v, r->now);
     connect_wanted(r);
-    worker_serve_finish(v, r->now);
+    worker_serve_finish(v, false, r->now);
     send_all(rig_gateway(r));
     v->snapshot = NULL;
     read_mail(r);

@@ -672,6 +672,7 @@ void rig_peer_turn(struct rig_host *h)
     }
     r->active_count = kept;
     sessions_flush(h->sessions);
+    sessions_reclaim(h->sessions, false);
     for (struct session *s; (s = sessions_broken_next(h->sessions)) != NULL;)
         peer_end(h, s, false);
 }

@@ -312,6 +312,7 @@ void peer_flush(struct peer *p, uint64_t now)
     struct tcp_out out[64];
     uint32_t k = 0;
     sessions_flush(p->sessions);
+    sessions_reclaim(p->sessions, false);
     for (uint32_t n; (n = tcp_output(p->tcp, out, 64, now)) > 0; k = 0) {
         for (uint32_t i = 0; i < n; i++)
             if (ip_output(p->ip, &out[i].flow, out[i].packet, now))

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "http2/internal.h"
+#include "session/internal.h"
 #include "lib/rig.h"
 #include "lib/world.h"
 
@@ -90,6 +91,50 @@ static void test_stream_never_read(void **state)
     rig_cancel(slow);
     rig_cancel(stuck);
     all_windows_whole(r);
+    assert_true(rig_idle(r, 2));
+    assert_true(rig_destroy(r));
+}
+
+/* What was kept for streams that have been reset is freed bit by bit: at once where a buffer is wanted, never much of the pool. */
+static void test_given_up(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    go(r);
+    struct sessions *ss = r->serve.sessions;
+    struct rig_call *slow[24];
+    uint32_t before = packet_pool_in_use(ss->pool);
+    for (int i = 0; i < 24; i++)
+        slow[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 << 20, .no_read = true});
+    rig_run(r, 500 * RIG_MS);
+    uint32_t kept = packet_pool_in_use(ss->pool) - before;
+    uint32_t bound = packet_pool_size(ss->pool) / 64;
+    assert_true(kept > bound + 16);
+    struct session *down = base_container(ss->all[SESSION_DOWN].next, struct session, link);
+    base_list_each_safe(l, &down->streams)
+        queue_drop(base_container(l, struct session_stream, link));
+    assert_int_equal(down->queued, 0);
+    assert_int_equal(packet_pool_in_use(ss->pool) - before, kept); /* nothing yet */
+    uint32_t waste = (uint32_t)(ss->waste_bytes / PACKET_ROOM), freed = sessions_reclaim(ss, true);
+    assert_true(waste > bound && freed >= waste - bound && freed <= waste - bound + 8);
+    assert_int_equal(sessions_reclaim(ss, true), 0);
+    assert_int_equal(sessions_reclaim(ss, false), 8);
+    assert_non_null(ss->waste);
+    struct packet *held[16384]; /* others want all there is: so do queues, and they get what was given up */
+    uint32_t n = 0;
+    while (n < 16384 && (held[n] = packet_alloc(ss->pool)) != NULL)
+        n++;
+    assert_true(n < 16384);
+    static const uint8_t octets[100];
+    assert_true(queue_append(base_container(down->streams.next, struct session_stream, link), octets, sizeof(octets)));
+    assert_null(ss->waste);
+    assert_int_equal(ss->waste_bytes, 0);
+    while (n > 0)
+        packet_free(held[--n]);
+    for (int i = 0; i < 24; i++)
+        rig_cancel(slow[i]);
+    rig_run(r, 100 * RIG_MS);
+    assert_null(ss->waste);
     assert_true(rig_idle(r, 2));
     assert_true(rig_destroy(r));
 }
@@ -312,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream_never_read),
+        cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_client_never_reads),
         cmocka_unit_test(test_stream_limit),
         cmocka_unit_test(test_no_streams_allowed),
