@@ -79,14 +79,9 @@ static void add_traffic(const struct admin *a, struct admin_text *t)
 /* Counters without a family of their own in the contract: one family, by event. */
 static void add_events(const struct admin *a, struct admin_text *t)
 {
-    static const enum stats_counter events[] = {
-        STATS_PORT_RX_PACKETS, STATS_PORT_TX_PACKETS, STATS_PORT_RX_BYTES, STATS_PORT_TX_BYTES, STATS_ARP_REQUESTS, STATS_ARP_REPLIES, STATS_ND_SOLICITS,
-        STATS_ND_ADVERTS, STATS_ICMP_ECHOES, STATS_ICMP_ERRORS, STATS_ICMP_ERRORS_HELD, STATS_IP_REASSEMBLED, STATS_TCP_ACTIVE_OPENS,
-        STATS_TCP_PASSIVE_OPENS, STATS_TCP_PROBES, STATS_TCP_CHALLENGE_ACKS, STATS_TCP_SEND_SCARCE, STATS_TCP_RSTS_IN, STATS_TCP_RSTS_OUT, STATS_TCP_TIMEOUTS, STATS_TURNS,
-        STATS_TCP_SPURIOUS, STATS_TCP_SYN_COOKIES_KEPT, STATS_TCP_PATH_MTU, STATS_TCP_BLACK_HOLES, STATS_HANDOVERS_SENT, STATS_DEVICE_SUMS_PROVEN,
-        STATS_DEVICE_SUMS_REFUTED, STATS_OWNERS_BY_DEVICE, STATS_PORT_TX_SUPERS, STATS_WINDOWS_GROWN, STATS_WINDOWS_REFUSED, STATS_WINDOWS_SHRUNK,
-        STATS_TCP_ECN, STATS_TCP_ECN_MARKS, STATS_TCP_ECN_REDUCTIONS,
-    };
+#define X(name, label) STATS_##name,
+    static const enum stats_counter events[] = {STATS_EVENTS(X)};
+#undef X
     struct admin_family f = {"events_total", "counter",
                              "What the data plane counts beside the other families, by event; not a stable list."};
     char labels[96];

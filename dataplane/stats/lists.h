@@ -107,7 +107,8 @@
     X(ACCESS_FULL, "access_full")                                                                                      \
     X(CAPTURE_FULL, "capture_full")
 
-#define STATS_COUNTERS(X)                                                                                              \
+/* Those that penstock_events_total shows. */
+#define STATS_EVENTS(X)                                                                                                \
     X(PORT_RX_PACKETS, "port_rx_packets")                                                                              \
     X(PORT_TX_PACKETS, "port_tx_packets")                                                                              \
     X(PORT_RX_BYTES, "port_rx_bytes")                                                                                  \
@@ -122,17 +123,14 @@
     X(IP_REASSEMBLED, "ip_reassembled")                                                                                \
     X(TCP_ACTIVE_OPENS, "tcp_active_opens")                                                                            \
     X(TCP_PASSIVE_OPENS, "tcp_passive_opens")                                                                          \
-    X(TCP_RETRANSMITS_RTO, "rto")                                                                                      \
-    X(TCP_RETRANSMITS_FAST, "fast")                                                                                    \
-    X(TCP_RETRANSMITS_TLP, "tlp")                                                                                      \
-    X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
     X(TCP_PROBES, "tcp_window_probes")                                                                                 \
     X(TCP_CHALLENGE_ACKS, "tcp_challenge_acks")                                                                        \
     X(TCP_SEND_SCARCE, "tcp_send_scarce")                                                                              \
+    X(TCP_SACK_NONSENSE, "tcp_sack_nonsense")                                                                          \
+    X(TCP_MSS_RAISED, "tcp_mss_raised")                                                                                \
     X(TCP_RSTS_IN, "tcp_rsts_in")                                                                                      \
     X(TCP_RSTS_OUT, "tcp_rsts_out")                                                                                    \
     X(TCP_TIMEOUTS, "tcp_timeouts")                                                                                    \
-    X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
     X(TCP_SYN_COOKIES_KEPT, "tcp_syn_cookies_accepted")                                                                \
     X(TCP_SPURIOUS, "tcp_spurious_recoveries")                                                                         \
     X(TCP_PATH_MTU, "tcp_path_mtu_reductions")                                                                         \
@@ -140,22 +138,30 @@
     X(TCP_ECN, "tcp_ecn_connections")                                                                                  \
     X(TCP_ECN_MARKS, "tcp_ecn_marks_in")                                                                               \
     X(TCP_ECN_REDUCTIONS, "tcp_ecn_reductions")                                                                        \
-    X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
-    X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
-    X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
-    X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
     X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
     X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
     X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
-    X(HANDOVERS, "handovers")                                                                                          \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
-    X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                  \
-    X(DEVICE_SUMS_REFUTED, "device_tx_checksums_refuted")                                                                \
+    X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                \
+    X(DEVICE_SUMS_REFUTED, "device_tx_checksums_refuted")                                                              \
     X(OWNERS_BY_DEVICE, "owners_by_device_hash")                                                                       \
     X(PORT_TX_SUPERS, "port_tx_tso")                                                                                   \
-    X(TURNS, "turns")                                                                                                  \
+    X(TURNS, "turns")
+
+#define STATS_COUNTERS(X)                                                                                              \
+    X(TCP_RETRANSMITS_RTO, "rto")                                                                                      \
+    X(TCP_RETRANSMITS_FAST, "fast")                                                                                    \
+    X(TCP_RETRANSMITS_TLP, "tlp")                                                                                      \
+    X(TCP_RETRANSMITS_SYN, "syn")                                                                                      \
+    X(TCP_SYN_COOKIES, "tcp_syn_cookies")                                                                              \
+    X(DOWN_BYTES_IN, "down_bytes_in")                                                                                  \
+    X(DOWN_BYTES_OUT, "down_bytes_out")                                                                                \
+    X(UP_BYTES_IN, "up_bytes_in")                                                                                      \
+    X(UP_BYTES_OUT, "up_bytes_out")                                                                                    \
+    X(HANDOVERS, "handovers")                                                                                          \
     X(BUSY_NS, "busy_ns")                                                                                              \
-    X(IDLE_NS, "idle_ns")
+    X(IDLE_NS, "idle_ns")                                                                                              \
+    STATS_EVENTS(X)
 
 #endif

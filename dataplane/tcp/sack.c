@@ -161,7 +161,11 @@ uint32_t tcp_sack_take(struct tcp_conn *c, const struct tcp_segment *s, uint32_t
     uint32_t count = ascending(s, first, in);
     for (uint32_t i = 0; i < count; i++) {
         struct tcp_range r = in[i];
-        if (!base_seq_lt(r.left, r.right) || !base_seq_gt(r.left, c->snd_una) || base_seq_gt(r.right, c->snd_nxt))
+        if (!base_seq_lt(r.left, r.right) || base_seq_gt(r.right, c->snd_nxt)) {
+            stats_count(c->tcp->stats, STATS_TCP_SACK_NONSENSE, 1);
+            continue;
+        }
+        if (!base_seq_gt(r.left, c->snd_una))
             continue;
         uint32_t from = unheard(c, &r);
         if (base_seq_lt(from, r.right))

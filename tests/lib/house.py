@@ -193,7 +193,7 @@ def run(*command):
 def check_counted(root):
     """Each reason and each counter of the lists is counted somewhere."""
     text = strip(open(os.path.join(root, 'dataplane', 'stats', 'lists.h')).read())
-    drops, counters = text.split('#define STATS_COUNTERS', 1)
+    drops, counters = text.split('#define STATS_EVENTS', 1)
     counted = '\n'.join(strip(open(p, errors='replace').read()) for plane in ('dataplane', 'controlplane')
                         for p in sources(os.path.join(root, plane)) if f'{os.sep}stats{os.sep}' not in p)
     for prefix, part in (('STATS_DROP_', drops), ('STATS_', counters)):

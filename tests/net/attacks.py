@@ -19,6 +19,9 @@ def sack(*ranges):
     return b"\x01\x01" + struct.pack("!BB", 5, 2 + 8 * len(ranges)) + b"".join(struct.pack("!II", a & MASK, b & MASK) for a, b in ranges)
 
 
+EVENTS = ("tcp_challenge_acks", "tcp_send_scarce", "tcp_window_probes", "tcp_sack_nonsense", "tcp_mss_raised")
+
+
 class Scene:
     """The gateway, its well-behaved client, and what an attack may move."""
 
@@ -34,7 +37,7 @@ class Scene:
                 out[dict(labels)["reason"]] = n
             elif name == "penstock_tcp_syn_cookies_total":
                 out["syn_cookies"] = out.get("syn_cookies", 0) + n
-            elif name == "penstock_events_total" and dict(labels)["event"] in ("tcp_challenge_acks", "tcp_send_scarce", "tcp_window_probes"):
+            elif name == "penstock_events_total" and dict(labels)["event"] in EVENTS:
                 out[dict(labels)["event"]] = out.get(dict(labels)["event"], 0) + n
         return out
 
@@ -92,7 +95,7 @@ def sack_games(scene, wire):
         c.say(GREEDY + request(200000))
     wire.pump(20 if scene.long else 2, each)
     alive = sum(not c.reset for c in conns)
-    return [], f"{sent[0]} ACKs with blocks of nonsense on {len(conns)} connections, {alive} of which live"
+    return ["tcp_sack_nonsense"], f"{sent[0]} ACKs with blocks of nonsense on {len(conns)} connections, {alive} of which live"
 
 
 def small_mss(scene, wire):
@@ -114,7 +117,7 @@ def small_mss(scene, wire):
             if at % 40 == 0:
                 wire.pump(0, each)
     wire.pump(20 if scene.long else 2, each)
-    return [], f"{len(conns)} connections with an MSS of {sizes}, octet by octet; {wire.heard} segments came, the longest of {most[0]} octets"
+    return ["tcp_mss_raised", "tcp_window_probes"], f"{len(conns)} connections with an MSS of {sizes}, octet by octet; {wire.heard} segments came, the longest of {most[0]} octets"
 
 
 def islands(scene, wire):
