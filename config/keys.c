@@ -183,8 +183,8 @@ static const char *const no_ready_words[] = {"fail", "queue", NULL};
 static const struct config_key no_ready_keys[] = {
     {"action", CONFIG_KEY_WORD, .offset = CLUSTER(no_ready), .initial = "fail", .words = no_ready_words, .example = "\"fail\"",
      .help = "An RPC for which no endpoint is READY fails with UNAVAILABLE, or waits (queue), in order, until one is."},
-    {"max", CONFIG_KEY_INT, .offset = CLUSTER(no_ready_max), .initial = "1024", .low = 1, .high = 1048576, .example = "1024", .help = "How many may wait, on each worker."},
-    {"timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(no_ready_timeout_ns), .initial = "5s", .low = MS, .high = H, .example = "\"5s\"", .help = "How long one may wait; its own deadline may end it sooner."},
+    {"max", CONFIG_KEY_INT, .offset = CLUSTER(no_ready_max), .initial = "1024", .low = 1, .high = 1048576, .example = "1024", .help = "How many may wait, on each worker; those that wait for a free stream of a READY endpoint are counted with them, whatever `action` says."},
+    {"timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(no_ready_timeout_ns), .initial = "5s", .low = MS, .high = H, .example = "\"5s\"", .help = "How long one may wait, for an endpoint or for a free stream of one; its own deadline may end it sooner."},
 };
 static const struct config_table no_ready_table = {KEYS(no_ready_keys)};
 
@@ -210,10 +210,10 @@ static const struct config_key cluster_keys[] = {
     {"lb_config", CONFIG_KEY_GROUP, .initial = "", .members = &lb_table, .help = "The policy's own keys."},
     {"service_config", CONFIG_KEY_STRING, .offset = CLUSTER(service_config), .initial = "", .example = "\"@/etc/penstock/echo.json\"",
      .help = "gRPC service config in JSON, or `@FILE`. In force: `methodConfig` with `name`, `timeout` and `retryPolicy`, and `retryThrottling`; the rest is not looked at."},
-    {"no_ready", CONFIG_KEY_GROUP, .initial = "", .members = &no_ready_table, .help = "What happens while no endpoint is READY."},
+    {"no_ready", CONFIG_KEY_GROUP, .initial = "", .members = &no_ready_table, .help = "What happens while no endpoint is READY, or none that is has a free stream."},
     {"connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(connections_per_endpoint), .initial = "1", .low = 1, .high = 16, .example = "1", .help = "Of each worker, kept open."},
     {"max_connections_per_endpoint", CONFIG_KEY_INT, .offset = CLUSTER(max_connections_per_endpoint), .initial = "4", .low = 1, .high = 16, .example = "4",
-     .help = "Of each worker: further ones are opened while the endpoint's MAX_CONCURRENT_STREAMS is used up; with all of them full RPCs wait."},
+     .help = "Of each worker: further ones are opened while the endpoint's MAX_CONCURRENT_STREAMS is used up; an endpoint with all of them full is passed over, and where all endpoints are RPCs wait as `no_ready.max` and `no_ready.timeout` say."},
     {"subset_size", CONFIG_KEY_INT, .offset = CLUSTER(subset_size), .initial = "0", .high = 16384, .example = "20",
      .help = "How many endpoints each worker connects to, chosen so that all are held evenly; 0: all. Log and `penstock_connection_budget` state the sum."},
     {"connect_timeout", CONFIG_KEY_DURATION, .offset = CLUSTER(connect_timeout_ns), .initial = "1s", .low = MS, .high = H, .example = "\"1s\"",

@@ -260,7 +260,7 @@ static void add_pick_failures(const struct admin *a, struct admin_text *t)
 /* RPCs that wait, or have waited, for an endpoint; and those that went to one once more. */
 static void add_waits(const struct admin *a, struct admin_text *t)
 {
-    struct admin_family now = {"rpcs_waiting", "gauge", "RPCs that wait for an endpoint to be READY."};
+    struct admin_family now = {"rpcs_waiting", "gauge", "RPCs that wait for an endpoint to be READY, or for a free stream of one."};
     struct admin_family over = {"rpcs_waited_total", "counter", "RPCs that waited for an endpoint, by how that ended."};
     struct admin_family again = {"retries_total", "counter",
                                  "RPCs that went to an endpoint once more, or were to and did not, by kind."};

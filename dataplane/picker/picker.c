@@ -101,9 +101,15 @@ static void sweep(struct picker *p, struct picker_cluster *c)
         picker_rr_sweep(p, c);
 }
 
-static bool wanted(const struct picker *p, const struct picker_slot *s)
+/* But for being full. */
+static bool serves(const struct picker *p, const struct picker_slot *s)
 {
     return s->ready && s->weight_next > 0 && s->stamp != 0 && s->stamp == p->cluster[s->cluster].stamp;
+}
+
+static bool wanted(const struct picker *p, const struct picker_slot *s)
+{
+    return serves(p, s) && !s->full;
 }
 
 static void settle(struct picker *p, uint32_t slot)
@@ -134,13 +140,13 @@ static void take_up(struct picker *p, uint16_t cluster, uint32_t slot, const str
         evict(p, slot);
     if (s->serial != e->serial) {
         s->serial = e->serial;
-        s->ready = false;
+        s->ready = s->full = false;
         s->active = 0;
     }
     s->cluster = cluster;
     s->stamp = p->cluster[cluster].stamp;
-    bool serves = (e->flags & SNAPSHOT_PRESENT) && !(e->flags & SNAPSHOT_DRAIN);
-    s->weight_next = (uint16_t)(!serves ? 0 : e->weight > SET_WEIGHT_MAX ? SET_WEIGHT_MAX : e->weight);
+    bool there = (e->flags & SNAPSHOT_PRESENT) && !(e->flags & SNAPSHOT_DRAIN);
+    s->weight_next = (uint16_t)(!there ? 0 : e->weight > SET_WEIGHT_MAX ? SET_WEIGHT_MAX : e->weight);
 }
 
 /* Every entry is dropped; those still wanted join again. */
@@ -204,6 +210,18 @@ void picker_ready(struct picker *p, uint32_t slot, bool ready)
     assert(slot < p->slots);
     p->slot[slot].ready = ready;
     settle(p, slot);
+}
+
+void picker_full(struct picker *p, uint32_t slot, bool full)
+{
+    assert(slot < p->slots);
+    p->slot[slot].full = full;
+    settle(p, slot);
+}
+
+bool picker_kept_out(const struct picker *p, uint32_t slot)
+{
+    return p->slot[slot].full && serves(p, &p->slot[slot]);
 }
 
 bool picker_pick(struct picker *p, uint32_t cluster, uint32_t *slot)

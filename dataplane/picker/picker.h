@@ -7,10 +7,10 @@
  * Memory: an arena at start-up, bounded by clusters and slots.  No pointer into a snapshot is kept.
  * Errors: false: nothing is READY; what then happens is the proxy's business.
  *
- *   pool: picker_ready(slot)      snapshot: picker_apply()      proxy: picker_pick() ... picker_done()
+ *   pool: picker_ready(slot)      snapshot: picker_apply()      proxy: picker_pick() ... picker_done(), picker_full(slot)
  *
- * An endpoint is picked when all of this holds: the pool called its slot READY, the version applied last has it, with a weight above 0
- * and without SNAPSHOT_DRAIN.  The order in which the two are told does not matter. */
+ * An endpoint is picked when all of this holds: the pool called its slot READY, the proxy does not call it full, the version applied last has it, with a
+ * weight above 0 and without SNAPSHOT_DRAIN.  The order in which they are told does not matter. */
 #ifndef PICKER_H
 #define PICKER_H
 
@@ -37,6 +37,10 @@ struct picker *picker_create(struct base_arena *arena, uint32_t clusters, uint32
 void picker_apply(struct picker *p, const struct snapshot *s);
 /* The slot has got its first, or lost its last, usable connection.  Telling it again changes nothing.  O(log n) at most. */
 void picker_ready(struct picker *p, uint32_t slot, bool ready);
+/* The slot can take no further RPC for now, or can again.  Forgotten with the slot's serial.  O(log n) at most. */
+void picker_full(struct picker *p, uint32_t slot, bool full);
+/* It would be picked, but for being full. */
+bool picker_kept_out(const struct picker *p, uint32_t slot);
 
 /* Every true is followed by one picker_done() for that slot. */
 bool picker_pick(struct picker *p, uint32_t cluster, uint32_t *slot);

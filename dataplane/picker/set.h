@@ -5,7 +5,7 @@
  * copied, tight, to the array's twin.  Slots are unique, so regions never need more than SLACK words a cluster above the number of slots.
  *
  *   count <= capacity - SET_PAD;  slot.member  <=> the slot has an entry in its cluster's region;  slot.live => slot.member
- *   slot.live <=> READY and in the version applied last and not draining;  cluster.ready = number of live slots */
+ *   slot.live <=> READY and not full and in the version applied last and not draining;  cluster.ready = number of live slots */
 #ifndef PICKER_SET_H
 #define PICKER_SET_H
 
@@ -22,7 +22,7 @@ struct picker_slot {
     uint32_t stride; /* WRR: 2^31 / weight ... */
     uint16_t weight; /* ... of this weight, which the entry is scaled by */
     uint16_t carry;  /* WRR: what has gathered of the remainder, < weight */
-    bool live, member, ready;
+    bool live, member, ready, full;
     uint16_t position; /* RR: index of the entry */
     uint16_t cluster;
     uint32_t active;

@@ -266,16 +266,28 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
     pool_want_quietly(p, e);
 }
 
-struct session *pool_session(struct pool *p, uint32_t slot)
+static inline struct session *least_busy(const struct pool_slot *e, uint32_t of, bool with_room)
 {
-    struct pool_slot *e = &p->slots[slot];
     struct session *best = NULL;
-    for (uint32_t m = usable(e); m != 0; m &= m - 1) {
+    for (uint32_t m = of; m != 0; m &= m - 1) {
         struct session *s = e->session[__builtin_ctz(m)];
-        if (s->broken || http2_ids_left(s->h2) == 0)
+        if (s->broken || http2_ids_left(s->h2) == 0 || (with_room && session_available(s) == 0))
             continue;
         if (best == NULL || s->stream_count < best->stream_count)
             best = s;
+    }
+    return best;
+}
+
+struct session *pool_session(struct pool *p, uint32_t slot)
+{
+    struct pool_slot *e = &p->slots[slot];
+    uint32_t all = usable(e);
+    struct session *best = least_busy(e, all, false);
+    /* Connections may differ in their limits: a backend lowers that of the one that it is about to end. */
+    if (best != NULL && (all & (all - 1)) != 0 && session_available(best) == 0) {
+        struct session *roomy = least_busy(e, all, true);
+        best = roomy != NULL ? roomy : best;
     }
     /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
     if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !(e->spent >> best->kept & 1)) {

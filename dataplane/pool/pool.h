@@ -58,9 +58,9 @@ void pool_aged(struct pool *p, struct session *s);                   /* it serve
 /* The session is gone or about to be; its streams have been dealt with. `s` is forgotten; the caller destroys it. */
 void pool_lost(struct pool *p, struct session *s, uint64_t now);
 
-/* The session for a new stream to this endpoint, the least busy one; NULL: none READY. */
+/* The session for a new stream to this endpoint, the least busy one of those with room for it, where there is one; NULL: none READY. */
 struct session *pool_session(struct pool *p, uint32_t slot);
-/* An RPC waits for a stream number there: a further connection is opened where there may be one. */
+/* All streams that the endpoint allows are taken: a further connection is opened where there may be one. */
 void pool_crowded(struct pool *p, uint32_t slot);
 /* Some endpoint of the cluster has been told to go while it was READY, and its next connection is on the way. */
 bool pool_replacing(const struct pool *p, uint32_t cluster);

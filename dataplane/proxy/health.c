@@ -87,7 +87,7 @@ static uint8_t status_of(const struct proxy *p, const struct snapshot *s, const 
     for (uint32_t i = 0; s != NULL && i < s->cluster_count; i++) {
         const struct snapshot_cluster *c = s->cluster[i];
         if (c != NULL && c->present && strlen(c->name) == n && memcmp(c->name, name, n) == 0)
-            return picker_ready_count(p->picker, i) > 0 && !s->draining ? SERVING : NOT_SERVING;
+            return (picker_ready_count(p->picker, i) > 0 || proxy_crowded(p, i)) && !s->draining ? SERVING : NOT_SERVING;
     }
     return SERVICE_UNKNOWN;
 }

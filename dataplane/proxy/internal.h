@@ -6,17 +6,17 @@
 
 #define GRPC_TIMEOUT_TEXT 10
 
-/*            start                        number free
- *   (new) ---------> RUNS <------------------------------ WAITS_NUMBER <-----+
- *                    |  ^                                                    | endpoint full
- *    tried again,    v  |  endpoint READY                                    |
- *    none READY    FRESH ------------------> WAITS_ENDPOINT ----READY--------+
+/*            start
+ *   (new) ---------> RUNS <-------- an endpoint is READY and has a stream free --------+
+ *                    |  ^                                                              |
+ *    tried again,    v  |                none                                          |
+ *    nobody there  FRESH ------------------------------------------------------> WAITS_ENDPOINT
  *                    ^ it has waited
  *    policy ---> BACKS_OFF                         HEALTH: answered here (health.c), from the beginning to the end
  *
  * FRESH lasts to the end of the turn.  In all phases but RUNS `replay` holds the request, and `up` is NULL.  RUNS keeps it until the backend's
  * response begins, or the request has grown larger than REPLAY_KEPT. */
-enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_WAITS_NUMBER, RPC_BACKS_OFF, RPC_HEALTH };
+enum rpc_phase { RPC_RUNS, RPC_FRESH, RPC_WAITS_ENDPOINT, RPC_BACKS_OFF, RPC_HEALTH };
 
 struct proxy_rpc {
     struct session_stream *down, *up; /* up NULL: none yet, or it has ended */
@@ -57,7 +57,7 @@ struct proxy_replay {
     const struct base_headers *known;     /* the fields, held where they are (http2_list_hold()); NULL: they are a copy */
     struct session_held *held, *trailers; /* held NULL: the copy stands in space[]; trailers NULL: none */
     struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
-    uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then */
+    uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then; 0: it has not waited since it was sent last */
     uint32_t bytes, credited;
     uint32_t avoid;          /* slot of the endpoint that did not take it; UINT32_MAX: none */
     uint32_t count, size;    /* of the fields in space[] */
@@ -86,12 +86,21 @@ struct proxy_budget {
 #define BUDGET_WINDOW_NS  10000000000ull
 #define BUDGET_SAVED      (10 * BUDGET_PER_SECOND)
 
-/* RPCs that wait for the same: the oldest first. */
+/* RPCs that wait for an endpoint of a cluster: the oldest first. */
 struct proxy_queue {
     struct base_list rpcs;
-    struct base_list link; /* in proxy.thronged or proxy.crowded; in neither: empty */
+    struct base_list link; /* in proxy.thronged; empty: it is not */
     uint32_t count;
+    uint32_t full;         /* READY endpoints of it that are in proxy.full */
 };
+
+/* A slot whose streams are all taken: the picker passes it over until one is free (RFC 9113 section 5.1.2: not more streams than the backend allows). */
+struct proxy_full {
+    struct base_list link; /* in proxy.full */
+    uint16_t cluster;
+};
+#define FULL_MARKS 16 /* found full by one try; the rest is found by the next */
+#define FULL_LOOKS 32 /* looked at again in one proxy_dispatch() */
 
 #define FORWARDED_MAX 1024 /* a longer value stays, and the client's address follows in a field of its own */
 
@@ -111,9 +120,10 @@ struct proxy {
     uint32_t replay_packets;
     struct base_list fresh;            /* RPCs to be tried at the end of this turn */
     struct base_list thronged;         /* clusters where RPCs wait for an endpoint */
-    struct base_list crowded;          /* slots where RPCs wait for a stream number */
+    struct base_list full;             /* slots without a free stream, the one that was looked at last behind the others */
+    uint32_t full_count;
     struct proxy_queue *cluster_queue; /* by id; touched when first used */
-    struct proxy_queue *slot_queue;    /* by slot; likewise */
+    struct proxy_full *slot_full;      /* by slot; likewise */
     struct proxy_budget *budget;       /* by cluster */
     struct base_list watches;          /* RPCs: health's */
     uint64_t watch_ns;                 /* when they are looked at again */
@@ -149,8 +159,8 @@ bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
 void replay_unsent(struct proxy_rpc *rpc);
 
 /* wait.c */
-enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_WAITS, TRY_REFUSED };
-/* A pick and a stream, or a place in a queue.  h: the fields, for a first try; NULL: from the record. */
+enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_REFUSED };
+/* A pick and a stream.  h: the fields, for a first try; NULL: from the record. */
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
 /* The one timer: when its patience, its back-off or its deadline ends. */
 void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
@@ -158,6 +168,11 @@ void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
 void proxy_again(struct proxy *p, struct proxy_rpc *rpc);
 /* It waits no longer; harmless where it does not. */
 void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcome);
+/* Endpoints of this cluster are READY, and all streams of some of them are taken. */
+static inline bool proxy_crowded(const struct proxy *p, uint32_t cluster)
+{
+    return p->cluster_queue[cluster].full > 0;
+}
 /* WAITS_ENDPOINT, and its patience has ended. */
 void proxy_impatient(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
 

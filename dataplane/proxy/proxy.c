@@ -85,13 +85,15 @@ static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_
             proxy_again(p, rpc);
             return;
         }
-        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
+        if (proxy_crowded(p, rpc->cluster))
+            proxy_refuse(p, rpc, now);
+        else
+            proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, "no endpoint of this cluster is ready", now);
         return;
     case TRY_REFUSED:
         proxy_refuse(p, rpc, now);
         return;
     case TRY_STARTED:
-    case TRY_WAITS:
         return;
     }
 }

@@ -15,7 +15,7 @@ size_t proxy_footprint(uint32_t rpcs, uint32_t clusters, uint32_t slots)
 {
     return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs) +
            base_slab_footprint(REPLAY_SMALL, replays(rpcs)) + base_slab_footprint(REPLAY_LARGE, replays(rpcs)) +
-           base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_budget) * clusters) + base_align(sizeof(struct proxy_queue) * slots) +
+           base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_budget) * clusters) + base_align(sizeof(struct proxy_full) * slots) +
            base_slab_footprint(sizeof(struct mailbox_access), access_records(rpcs));
 }
 
@@ -30,12 +30,12 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     p->worker = worker;
     p->sessions = sessions;
     p->cluster_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->cluster_count);
-    p->slot_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->slot_count);
+    p->slot_full = base_arena_take(arena, sizeof(struct proxy_full) * stats->slot_count);
     p->budget = base_arena_take(arena, sizeof(struct proxy_budget) * stats->cluster_count);
     base_list_init(&p->watches);
     base_list_init(&p->fresh);
     base_list_init(&p->thronged);
-    base_list_init(&p->crowded);
+    base_list_init(&p->full);
     base_slab_init(&p->replays[false], arena, "replay_small", REPLAY_SMALL, replays(rpcs));
     stats_object_add(stats, "replay_small", &p->replays[false].in_use, p->replays[false].capacity);
     base_slab_init(&p->replays[true], arena, "replay", REPLAY_LARGE, replays(rpcs));

@@ -1,4 +1,5 @@
-/* RPCs that wait: for an endpoint to be READY, for a stream number of the endpoint that was picked.  Each queue is answered in order. */
+/* RPCs that wait for an endpoint that is READY and has a stream free: one queue a cluster, answered in order.  Endpoints without a free stream are kept out of
+ * the picking meanwhile, so that whoever waits goes to the first that has one. */
 #include "internal.h"
 
 static struct proxy_queue *queue_of(struct proxy_queue *q)
@@ -10,12 +11,12 @@ static struct proxy_queue *queue_of(struct proxy_queue *q)
     return q;
 }
 
-static void enter(struct proxy_queue *q, struct base_list *where, struct proxy_rpc *rpc, enum rpc_phase phase)
+static void enter(struct proxy *p, struct proxy_queue *q, struct proxy_rpc *rpc)
 {
-    rpc->phase = (uint8_t)phase;
+    rpc->phase = RPC_WAITS_ENDPOINT;
     base_list_push_back(&q->rpcs, &rpc->wait);
     if (q->count++ == 0)
-        base_list_push_back(where, &q->link);
+        base_list_push_back(&p->thronged, &q->link);
 }
 
 static void quit(struct proxy_queue *q, struct proxy_rpc *rpc)
@@ -43,10 +44,6 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
         return;
     case RPC_BACKS_OFF:
         rpc->phase = RPC_RUNS;
-        return;
-    case RPC_WAITS_NUMBER:
-        quit(&p->slot_queue[rpc->slot], rpc);
-        rpc_unbind(p, rpc, PICKER_NOT_STARTED, rpc->started_ns);
         return;
     case RPC_WAITS_ENDPOINT:
         quit(&p->cluster_queue[rpc->cluster], rpc);
@@ -93,22 +90,53 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
         rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
         return TRY_REFUSED;
     }
+    rpc->replay->patience_ns = 0;
     if (rpc->replay->bytes > replay_limit(rpc->replay))
         replay_drop(p, rpc);
     return TRY_STARTED;
 }
 
-/* The pick stays taken. */
-static enum proxy_try wait_number(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
+/* In no list: it has room, or nobody knows better. */
+static bool is_full(const struct proxy_full *f)
 {
-    if (rpc->replay == NULL && !replay_begin(p, rpc, h)) {
-        rpc_unbind(p, rpc, PICKER_NOT_STARTED, now);
-        rpc->slot = UINT32_MAX;
-        return TRY_REFUSED;
+    return f->link.next != NULL && !base_list_empty(&f->link);
+}
+
+static void has_room(struct proxy *p, struct proxy_full *f)
+{
+    base_list_remove(&f->link);
+    p->full_count--;
+    p->cluster_queue[f->cluster].full--;
+    picker_full(p->picker, (uint32_t)(f - p->slot_full), false);
+}
+
+/* No picks until look() finds room there.  A further connection may be what makes it. */
+static void has_none(struct proxy *p, uint16_t cluster, uint32_t slot)
+{
+    struct proxy_full *f = &p->slot_full[slot];
+    if (is_full(f))
+        has_room(p, f); /* of the endpoint that had the slot before */
+    f->cluster = cluster;
+    base_list_push_back(&p->full, &f->link);
+    p->full_count++;
+    p->cluster_queue[cluster].full++;
+    picker_full(p->picker, slot, true);
+    pool_crowded(p->pool, slot);
+}
+
+/* The oldest of those without room, once more. */
+static void look(struct proxy *p)
+{
+    for (uint32_t n = p->full_count < FULL_LOOKS ? p->full_count : FULL_LOOKS; n > 0; n--) {
+        struct proxy_full *f = base_container(base_list_pop_front(&p->full), struct proxy_full, link);
+        uint32_t slot = (uint32_t)(f - p->slot_full);
+        base_list_push_back(&p->full, &f->link);
+        const struct session *up = picker_kept_out(p->picker, slot) ? pool_session(p->pool, slot) : NULL;
+        if (up == NULL || session_available(up) > 0)
+            has_room(p, f);
+        else if (p->cluster_queue[f->cluster].count > 0)
+            pool_crowded(p->pool, slot);
     }
-    enter(queue_of(&p->slot_queue[rpc->slot]), &p->crowded, rpc, RPC_WAITS_NUMBER);
-    pool_crowded(p->pool, rpc->slot);
-    return TRY_WAITS;
 }
 
 #define REPICKS 4
@@ -128,27 +156,29 @@ static bool pick(struct proxy *p, const struct proxy_rpc *rpc, uint32_t *slot)
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
 {
     uint32_t slot;
-    if (!pick(p, rpc, &slot))
-        return TRY_NOBODY;
-    struct session *up = pool_session(p->pool, slot);
-    if (up == NULL) {
+    for (int marks = 0; marks < FULL_MARKS && pick(p, rpc, &slot); marks++) {
+        struct session *up = pool_session(p->pool, slot);
+        if (up != NULL)
+            session_expect_out(up);
+        if (up != NULL && session_available(up) > 0) {
+            rpc_bind(p, rpc, slot);
+            stats_add(&p->stats->slots[slot].picks, 1);
+            return open_stream(p, rpc, up, h, now);
+        }
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-        return TRY_NOBODY;
+        if (up == NULL)
+            return TRY_NOBODY;
+        has_none(p, rpc->cluster, slot);
     }
-    session_expect_out(up);
-    rpc_bind(p, rpc, slot);
-    stats_add(&p->stats->slots[slot].picks, 1);
-    /* RFC 9113 section 5.1.2: not more streams than the backend allows. */
-    if (session_available(up) == 0 || (!base_list_empty(&p->crowded) && p->slot_queue[slot].count > 0))
-        return wait_number(p, rpc, h, now);
-    return open_stream(p, rpc, up, h, now);
+    return TRY_NOBODY;
 }
 
-static void nobody_ready(struct proxy *p, struct proxy_rpc *rpc, const char *words, uint64_t now)
+/* It may not wait, or has waited long enough.  crowded: there were endpoints, but none had a stream for it. */
+static void nobody(struct proxy *p, struct proxy_rpc *rpc, bool crowded, const char *words, uint64_t now)
 {
     if (proxy_retry(p, rpc, GRPC_UNAVAILABLE, NULL, now))
         return;
-    proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_NO_READY_ENDPOINT, words, now);
+    proxy_answer(p, rpc, GRPC_UNAVAILABLE, crowded ? STATS_REASON_OVERLOAD : STATS_REASON_NO_READY_ENDPOINT, words, now);
 }
 
 static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
@@ -158,8 +188,9 @@ static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 
 void proxy_impatient(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
+    bool crowded = proxy_crowded(p, rpc->cluster);
     proxy_unwait(p, rpc, STATS_WAIT_TIMEOUT);
-    nobody_ready(p, rpc, "no endpoint of this cluster became ready in time", now);
+    nobody(p, rpc, crowded, crowded ? "no endpoint of this cluster had a free stream in time" : "no endpoint of this cluster became ready in time", now);
 }
 
 static const struct snapshot_cluster *cluster_of(const struct snapshot *s, uint32_t id)
@@ -168,13 +199,13 @@ static const struct snapshot_cluster *cluster_of(const struct snapshot *s, uint3
     return c != NULL && c->present ? c : NULL;
 }
 
-/* How long an RPC may wait for an endpoint of this cluster; 0: not at all.  Where a backend has said GOAWAY and its next connection is on the way, nobody
- * has failed. */
+/* How long an RPC may wait for an endpoint of this cluster; 0: not at all.  Where endpoints are only full, or a backend has said GOAWAY and its next
+ * connection is on the way, nobody has failed. */
 static uint64_t patience(const struct proxy *p, const struct snapshot_cluster *c)
 {
     if (c == NULL)
         return 0;
-    return c->no_ready_queue ? c->no_ready_timeout_ns : pool_replacing(p->pool, c->id) ? c->connect_timeout_ns : 0;
+    return c->no_ready_queue || proxy_crowded(p, c->id) ? c->no_ready_timeout_ns : pool_replacing(p->pool, c->id) ? c->connect_timeout_ns : 0;
 }
 
 static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, uint64_t now)
@@ -183,15 +214,16 @@ static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct prox
     struct proxy_queue *q = queue_of(&p->cluster_queue[rpc->cluster]);
     uint64_t ns = patience(p, c);
     if (ns == 0) {
-        nobody_ready(p, rpc, "no endpoint of this cluster is ready", now);
+        nobody(p, rpc, false, "no endpoint of this cluster is ready", now);
         return;
     }
     if (q->count >= c->no_ready_max) {
+        bool crowded = q->full > 0;
         stats_add(&p->stats->clusters[rpc->cluster].waits[STATS_WAIT_REFUSED], 1);
-        nobody_ready(p, rpc, "no endpoint of this cluster is ready, and as many calls wait as may", now);
+        nobody(p, rpc, crowded, crowded ? "no endpoint of this cluster has a free stream, and as many calls wait as may" : "no endpoint of this cluster is ready, and as many calls wait as may", now);
         return;
     }
-    enter(q, &p->thronged, rpc, RPC_WAITS_ENDPOINT);
+    enter(p, q, rpc);
     count_waiting(p, rpc->cluster);
     if (rpc->replay->patience_ns == 0)
         rpc->replay->patience_ns = now + ns;
@@ -215,37 +247,14 @@ static struct proxy_rpc *first_of(const struct base_list *l)
 static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cluster, uint64_t now)
 {
     struct proxy_queue *q = &p->cluster_queue[cluster];
-    bool hopeless = patience(p, cluster_of(s, cluster)) == 0;
-    for (uint32_t n = q->count; n > 0; n--) { /* once each: a try may end here again */
-        bool ready = picker_ready_count(p->picker, cluster) > 0;
-        if (!ready && !hopeless)
-            return;
+    for (uint32_t n = q->count; n > 0; n--) {
         struct proxy_rpc *rpc = first_of(&q->rpcs);
-        proxy_unwait(p, rpc, ready ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
+        enum proxy_try how = proxy_try(p, rpc, NULL, now);
+        if (how == TRY_NOBODY && patience(p, cluster_of(s, cluster)) > 0)
+            return; /* it is still the first */
+        proxy_unwait(p, rpc, how == TRY_STARTED ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
         proxy_arm(p, rpc, UINT64_MAX);
-        tried(p, s, rpc, proxy_try(p, rpc, NULL, now), now);
-    }
-}
-
-/* Where the endpoint is lost, its RPCs are picked anew. */
-static void serve_slot(struct proxy *p, uint32_t slot, uint64_t now)
-{
-    struct proxy_queue *q = &p->slot_queue[slot];
-    for (struct proxy_rpc *rpc; (rpc = first_of(&q->rpcs)) != NULL;) {
-        struct session *up = pool_session(p->pool, slot);
-        if (up != NULL && session_available(up) == 0) {
-            pool_crowded(p->pool, slot);
-            return;
-        }
-        if (up == NULL) {
-            proxy_unwait(p, rpc, STATS_WAIT_STARTED);
-            rpc->slot = UINT32_MAX;
-            proxy_again(p, rpc);
-            continue;
-        }
-        quit(q, rpc);
-        if (open_stream(p, rpc, up, NULL, now) == TRY_REFUSED)
-            overload(p, rpc, now);
+        tried(p, s, rpc, how, now);
     }
 }
 
@@ -253,8 +262,8 @@ void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now)
 {
     if (!base_list_empty(&p->watches))
         proxy_health_turn(p, s, now);
-    base_list_each_safe(l, &p->crowded)
-        serve_slot(p, (uint32_t)(base_container(l, struct proxy_queue, link) - p->slot_queue), now);
+    if (p->full_count > 0)
+        look(p);
     base_list_each_safe(l, &p->thronged)
         serve_cluster(p, s, (uint32_t)(base_container(l, struct proxy_queue, link) - p->cluster_queue), now);
     for (struct proxy_rpc *rpc; (rpc = first_of(&p->fresh)) != NULL;) {

@@ -81,7 +81,7 @@ enum stats_reason {
 };
 extern const char *const stats_reason_labels[STATS_REASON_COUNT];
 
-/* How it ended that an RPC waited for an endpoint to be READY. */
+/* How it ended that an RPC waited for an endpoint to be READY and to have a stream free. */
 #define STATS_WAITS(X)                                                                                                 \
     X(STARTED, "started")                                                                                              \
     X(TIMEOUT, "timeout")                                                                                              \
@@ -121,7 +121,7 @@ struct stats_cluster {
     uint64_t started[STATS_LISTENERS];
     uint64_t pick_failures[STATS_REASON_COUNT];
     uint64_t own_answers[STATS_GRPC_CODES]; /* RPCs that ended without an endpoint, by the status we gave */
-    uint64_t waiting;                       /* RPCs that wait for an endpoint now */
+    uint64_t waiting;                       /* RPCs that wait for an endpoint, or a stream of one, now */
     uint64_t waits[STATS_WAIT_COUNT];
     uint64_t retries[STATS_RETRY_COUNT];
 };

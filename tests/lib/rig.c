@@ -168,6 +168,7 @@ static void world_make(struct rig *r)
         c->backoff_max_ns = 10 * RIG_S;
         c->backoff_factor_x1024 = 1638;
         c->no_ready_max = 1024;
+        c->no_ready_timeout_ns = 5 * RIG_S;
     }
     r->routes[0] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 0, .path = "/echo.Echo/", .path_len = 11};
     r->routes[1] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 1, .path = "/two.Two/", .path_len = 9};

@@ -49,6 +49,8 @@ static void cluster_fill(struct snapshot_cluster *c, const uint32_t *slots, uint
     c->backoff_base_ns = 1000000000ull;
     c->backoff_max_ns = 120000000000ull;
     c->backoff_factor_x1024 = 1638;
+    c->no_ready_max = 1048576;
+    c->no_ready_timeout_ns = 5000000000ull;
     snprintf(c->name, sizeof(c->name), "bench");
 }
 

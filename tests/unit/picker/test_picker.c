@@ -388,12 +388,51 @@ static void active_counts_what_is_not_done(void **state)
     bed_free(b);
 }
 
+/* One that is full has no picks and takes nobody's place; when it has room again it has its share. */
+static void full_is_passed_over(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {100, 1, 7};
+    for (int i = 0; i < 2; i++) {
+        struct bed *b = bed_ready(policies[i], 3, weights, 5);
+        uint32_t slot;
+        picker_full(b->p, 0, true);
+        picker_check(b->p);
+        assert_true(picker_kept_out(b->p, 0) && !picker_kept_out(b->p, 1));
+        assert_int_equal(picker_ready_count(b->p, 0), 2);
+        count(b, 800);
+        assert_int_equal(b->picks[0], 0);
+        assert_in_range(b->picks[1], policies[i] == SNAPSHOT_ROUND_ROBIN ? 400 : 99, policies[i] == SNAPSHOT_ROUND_ROBIN ? 400 : 101);
+        picker_full(b->p, 1, true);
+        picker_full(b->p, 2, true);
+        assert_false(picker_pick(b->p, 0, &slot));
+        picker_ready(b->p, 2, false);
+        assert_false(picker_kept_out(b->p, 2)); /* it would not be picked anyhow */
+        for (uint32_t k = 0; k < 3; k++)
+            picker_full(b->p, k, false);
+        picker_ready(b->p, 2, true);
+        picker_check(b->p);
+        count(b, 10800);
+        assert_in_range(b->picks[0], policies[i] == SNAPSHOT_ROUND_ROBIN ? 3599 : 9999, policies[i] == SNAPSHOT_ROUND_ROBIN ? 3601 : 10001);
+        /* Another endpoint in its slot has room. */
+        picker_full(b->p, 0, true);
+        world_remove(b->w, 0, 0);
+        apply(b);
+        world_add(b->w, 0, 0, 1);
+        apply(b);
+        picker_ready(b->p, 0, true);
+        assert_int_equal(picker_ready_count(b->p, 0), 3);
+        picker_check(b->p);
+        bed_free(b);
+    }
+}
+
 /* Everything at random over many clusters, against a model that only knows who may be picked and how often each was in a standing set. */
 static void random_changes_agree_with_a_model(void **state)
 {
     (void)state;
     enum { CLUSTERS = 12, N = 600, STEPS = 30000 };
-    static struct { int cluster; bool ready, drain; uint32_t weight; } m[N];
+    static struct { int cluster; bool ready, drain, full; uint32_t weight; } m[N];
     for (uint64_t seed = 1; seed <= 3; seed++) {
         struct bed *b = bed_make(SNAPSHOT_ROUND_ROBIN, CLUSTERS, N, seed);
         srand((unsigned)seed);
@@ -405,7 +444,7 @@ static void random_changes_agree_with_a_model(void **state)
             case 0: case 1: case 2:
                 if (m[i].cluster < 0) {
                     m[i].cluster = t % 5000 < 2500 ? c / 6 : c; /* sometimes two clusters take nearly all */
-                    m[i].ready = m[i].drain = false;
+                    m[i].ready = m[i].drain = m[i].full = false;
                     m[i].weight = 1 + (uint32_t)rand() % 20;
                     world_add(b->w, (uint32_t)m[i].cluster, (uint32_t)i, m[i].weight);
                 }
@@ -439,16 +478,20 @@ static void random_changes_agree_with_a_model(void **state)
             if (m[i].cluster >= 0) {
                 m[i].ready = rand() % 4 != 0;
                 picker_ready(b->p, (uint32_t)i, m[i].ready);
+                i = rand() % N;
+                m[i].full = rand() % 3 == 0;
+                picker_full(b->p, (uint32_t)i, m[i].full);
+                assert_int_equal(picker_kept_out(b->p, (uint32_t)i), m[i].full && m[i].cluster >= 0 && m[i].ready && !m[i].drain);
             }
             if (t % 64 == 0)
                 picker_check(b->p);
             uint32_t may = 0, slot;
             for (int k = 0; k < N; k++)
-                may += m[k].cluster == c && m[k].ready && !m[k].drain;
+                may += m[k].cluster == c && m[k].ready && !m[k].drain && !m[k].full;
             assert_int_equal(picker_ready_count(b->p, (uint32_t)c), may);
             assert_int_equal(picker_pick(b->p, (uint32_t)c, &slot), may > 0);
             if (may > 0)
-                assert_true(m[slot].cluster == c && m[slot].ready && !m[slot].drain);
+                assert_true(m[slot].cluster == c && m[slot].ready && !m[slot].drain && !m[slot].full);
         }
         picker_check(b->p);
         bed_free(b);
@@ -471,6 +514,7 @@ int main(void)
                                        cmocka_unit_test(flapping_skews_nobody),
                                        cmocka_unit_test(changes_elsewhere_do_not_restart_a_round),
                                        cmocka_unit_test(active_counts_what_is_not_done),
+                                       cmocka_unit_test(full_is_passed_over),
                                        cmocka_unit_test(random_changes_agree_with_a_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

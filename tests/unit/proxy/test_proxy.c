@@ -276,6 +276,157 @@ static void test_queue_bounds(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* -- streams that backends allow ----------------------------------------------------------------------- */
+
+/* Backends that allow `streams` at once, on one connection; calls of no deadline. */
+static struct rig *allowing(uint32_t backends, uint32_t streams, uint32_t max, uint64_t timeout_ns)
+{
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = 2;
+    struct rig *r = rig_create(&c);
+    struct snapshot_cluster *k = r->world->s.cluster[0];
+    k->max_connections_per_endpoint = 1;
+    k->no_ready_max = max;
+    k->no_ready_timeout_ns = timeout_ns;
+    for (uint32_t i = 0; i < backends; i++) {
+        rig_backend(r, i)->h2.max_concurrent_streams = streams;
+        rig_add(r, 0, i, i, 1);
+    }
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    return r;
+}
+
+/* MAX_CONCURRENT_STREAMS = 0 wherever one looks: no_ready.timeout ends it, no_ready.max bounds it, both are counted. */
+static void test_no_stream_anywhere(void **state)
+{
+    (void)state;
+    struct rig *r = allowing(2, 0, 3, RIG_S);
+    struct rig_call *c[6];
+    for (int i = 0; i < 6; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = i == 1 ? 30000 : 100, .cancel_ns = i == 2 ? 300 * RIG_MS : 0, .plain = i == 5});
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(waiting(r), 3);
+    assert_true(rig_is(c[3], 14) && rig_is(c[4], 14)); /* at once */
+    assert_string_equal(c[3]->reason, "overload");
+    assert_int_equal(c[5]->http_status, 503);
+    assert_int_equal(waited(r, STATS_WAIT_REFUSED), 3);
+    assert_true(rig_settle(r, 2 * RIG_S));
+    for (int i = 0; i < 2; i++) {
+        assert_true(rig_is(c[i], 14));
+        assert_string_equal(c[i]->reason, "overload");
+        assert_in_range(c[i]->ended_ns - c[i]->began_ns, RIG_S, 1004 * RIG_MS);
+    }
+    assert_true(c[2]->cancelled);
+    rig_run(r, 10 * RIG_MS);
+    assert_int_equal(waiting(r), 0);
+    assert_int_equal(waited(r, STATS_WAIT_TIMEOUT), 2);
+    assert_int_equal(waited(r, STATS_WAIT_CANCELLED), 1);
+    assert_int_equal(waited(r, STATS_WAIT_STARTED), 0);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->clusters[0].pick_failures[STATS_REASON_OVERLOAD]), 5);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->clusters[0].own_answers[14]), 5);
+    assert_int_equal(rig_in_use(r, "rpc") + rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+    assert_int_equal(rig_backend(r, 0)->calls + rig_backend(r, 1)->calls, 0);
+    /* Endpoints that go leave nothing behind: no endpoint is another answer than no stream. */
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_listen(rig_backend(r, i), false);
+        rig_kill(rig_backend(r, i), false);
+    }
+    rig_run(r, 20 * RIG_MS);
+    c[0] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(rig_is(c[0], 14));
+    assert_string_equal(c[0]->reason, "no_ready_endpoint");
+    assert_true(rig_destroy(r));
+}
+
+/* One endpoint whose streams hang, however much it weighs: calls go to the other, and back when it has room again. */
+static void test_stuck_beside_a_free_one(void **state)
+{
+    (void)state;
+    for (int weighted = 0; weighted < 2; weighted++) {
+        struct rig *r = allowing(1, 2, 1024, 5 * RIG_S);
+        struct rig_call *stuck[2];
+        for (int i = 0; i < 2; i++)
+            stuck[i] = rig_start(rig_client(r, 0), &(struct rig_script){.delay_ns = 4 * RIG_S});
+        rig_run(r, 50 * RIG_MS);
+        rig_add(r, 0, 1, 1, 1);
+        if (weighted) {
+            r->world->s.cluster[0]->policy = SNAPSHOT_WEIGHTED_ROUND_ROBIN;
+            world_endpoint(r->world, 0)->weight = 100;
+        }
+        rig_touch(r);
+        rig_run(r, 50 * RIG_MS);
+        for (int i = 0; i < 40; i++) {
+            struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 100});
+            rig_run(r, 20 * RIG_MS);
+            assert_true(rig_is(c, 0));
+        }
+        assert_int_equal(rig_backend(r, 0)->calls, 2);
+        assert_int_equal(rig_backend(r, 1)->calls, 40);
+        assert_int_equal(waited(r, STATS_WAIT_STARTED), 0);
+        rig_run(r, 5 * RIG_S);
+        assert_true(rig_is(stuck[0], 0) && rig_is(stuck[1], 0));
+        for (int i = 0; i < 40; i++)
+            assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0));
+        assert_in_range(rig_backend(r, 0)->calls, weighted ? 2 + 38 : 2 + 19, 2 + (weighted ? 40 : 21));
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* Those that wait go to whichever has room first, in the order in which they came; having waited costs them nothing later. */
+static void test_first_free_stream(void **state)
+{
+    (void)state;
+    struct rig *r = allowing(2, 1, 1024, RIG_S);
+    struct rig_call *c[8];
+    rig_run(r, 5 * RIG_MS);
+    for (int i = 0; i < 8; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = i == 0 ? 900 * RIG_MS : i == 7 ? 3 * RIG_S : 100 * RIG_MS});
+    rig_run(r, 50 * RIG_MS);
+    assert_int_equal(waiting(r), 6);
+    assert_true(rig_settle(r, 10 * RIG_S));
+    for (int i = 0; i < 8; i++) {
+        assert_true(rig_is(c[i], 0));
+        assert_int_equal(c[i]->up_order, i == 0 ? 0 : i - 1);
+        assert_true(c[i]->backend == c[i == 0 ? 0 : 1]->backend);
+    }
+    assert_int_equal(waited(r, STATS_WAIT_STARTED), 6);
+    assert_int_equal(waiting(r), 0);
+    /* It waited for most of a second, then its backend went away without it: its patience is whole again. */
+    rig_kill(rig_backend(r, 1), false);
+    rig_listen(rig_backend(r, 1), false);
+    rig_run(r, 20 * RIG_MS);
+    struct rig_call *first = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = 900 * RIG_MS});
+    struct rig_call *next = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_GOAWAY, .again = RIG_ANSWER, .request = 100, .delay_ns = 800 * RIG_MS});
+    assert_true(rig_settle(r, 10 * RIG_S));
+    assert_true(rig_is(first, 0) && rig_is(next, 0));
+    assert_int_equal(next->up_times, 2);
+    assert_true(rig_destroy(r));
+}
+
+/* A backend may lower the limit of one connection and not that of the next. */
+static void test_connections_of_different_limits(void **state)
+{
+    (void)state;
+    struct rig *r = allowing(1, 1, 1024, RIG_S);
+    struct snapshot_cluster *k = r->world->s.cluster[0];
+    k->max_connections_per_endpoint = 2;
+    rig_touch(r);
+    rig_run(r, 5 * RIG_MS);
+    rig_backend(r, 0)->h2.max_concurrent_streams = 100; /* of the next one */
+    struct rig_call *c[10];
+    for (int i = 0; i < 10; i++)
+        c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = 3 * RIG_S});
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(rig_backend(r, 0)->open, 10);
+    assert_true(rig_settle(r, 5 * RIG_S));
+    for (int i = 0; i < 10; i++)
+        assert_true(rig_is(c[i], 0));
+    assert_true(rig_destroy(r));
+}
+
 /* What is passed on of a deadline is what is left of it. */
 static void test_timeout_passed_on(void **state)
 {
@@ -886,18 +1037,23 @@ static void test_health_check(void **state)
     c = run_one(r, &(struct rig_script){ASK(ask_all, CHECK)});
     assert_true(rig_is(c, 0) && c->answer[6] == 1);
     assert_int_equal(rig_in_use(r, "rpc"), 0);
-    /* A route that names it has it. */
+    rig_backend(r, 0)->h2.max_concurrent_streams = 1;
     rig_listen(rig_backend(r, 0), true);
     rig_run(r, 5 * RIG_S);
+    struct rig_call *hangs = rig_start(rig_client(r, 0), &(struct rig_script){.delay_ns = RIG_S}), *waits = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10});
+    c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK)});
+    assert_true(rig_is(c, 0) && c->answer[6] == 1); /* full is not down */
+    assert_true(rig_is(hangs, 0) && rig_is(waits, 0));
+    /* A route that names it has it. */
     r->routes[0] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 0, .path = "/grpc.health.v1.Health/", .path_len = 23};
     rig_touch(r);
     assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
-    assert_int_equal(rig_backend(r, 0)->calls, 1);
+    assert_int_equal(rig_backend(r, 0)->calls, 3);
     r->routes[0].path_match = SNAPSHOT_ANY;
     r->world->s.listener[0].health_service = false;
     rig_touch(r);
     assert_true(rig_is(run_one(r, &(struct rig_script){.path = CHECK, .request = 10, .response = 10}), 0));
-    assert_int_equal(rig_backend(r, 0)->calls, 2);
+    assert_int_equal(rig_backend(r, 0)->calls, 4);
     assert_true(rig_destroy(r));
 }
 
@@ -1089,6 +1245,10 @@ int main(void)
         cmocka_unit_test(test_deadline_phases),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_no_stream_anywhere),
+        cmocka_unit_test(test_stuck_beside_a_free_one),
+        cmocka_unit_test(test_first_free_stream),
+        cmocka_unit_test(test_connections_of_different_limits),
         cmocka_unit_test(test_timeout_passed_on),
         cmocka_unit_test(test_trailers_only),
         cmocka_unit_test(test_reset_before_headers),
