@@ -172,6 +172,11 @@ static bool keep(struct proxy *p, struct proxy_rpc *rpc, const struct http2_even
 
 static void down_goes_on(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
+    if (ev->type == HTTP2_EVENT_HEADERS && ev->too_large) { /* what is here of them is not all: nobody is to take it for that */
+        rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
+        proxy_answer(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE, "the request's trailers are larger than this listener's max_header_list_size", now);
+        return;
+    }
     if (rpc->phase == RPC_HEALTH) {
         proxy_health_data(p, s, rpc, ev, now);
         return;

@@ -45,6 +45,7 @@ struct rig_script {
     bool never_ends;    /* the client's request has no END_STREAM */
     bool plain;         /* not gRPC */
     bool request_trailers;
+    uint32_t trailer_metadata; /* bytes of further fields in them */
     bool lingers;       /* the backend does not end a request that it has answered: no RST_STREAM */
     uint8_t informational; /* 103s before the HEADERS */
     uint8_t grpc_status;

@@ -158,6 +158,7 @@ static void send_request(struct rig_call *c)
     if (c->sent == c->script.request && c->script.request_trailers && !c->sent_end) {
         struct base_headers h = {0};
         add_other(&h, "x-request-trailer", "1", 1);
+        add_metadata(&h, c->script.trailer_metadata);
         if (!session_headers(c->st, &h, true))
             rig_die("a client is out of held blocks");
         c->sent_end = true;

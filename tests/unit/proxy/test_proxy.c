@@ -975,6 +975,38 @@ static void test_request_trailers(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Trailers of which http2 kept a part are not passed on, wherever the call is. */
+static void test_request_trailers_too_large(void **state)
+{
+    (void)state;
+    for (uint32_t bytes = 16200; bytes <= 30000; bytes += 13800) {
+        struct rig *r = made(1);
+        struct rig_script s = {.request = 100, .request_trailers = true, .trailer_metadata = bytes, .response = 10};
+        own_answer(r, &s, 8, 431, "headers_too_large");
+        rig_run(r, 5 * RIG_MS);
+        for (int i = 0; i < 2; i++) {
+            assert_true(r->call[i]->up_reset && !r->call[i]->up_trailers && !r->call[i]->up_end);
+            assert_int_equal(r->call[i]->up_reset_code, HTTP2_CANCEL);
+        }
+        s.act = RIG_ECHO; /* behind the response's headers */
+        s.request = 200000;
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, 8));
+        assert_true(c->headers && c->trailers && !c->up_trailers);
+        s.trailer_metadata = 12000;
+        c = run_one(r, &s);
+        assert_true(rig_is(c, 0) && c->up_trailers);
+        assert_true(rig_destroy(r));
+        r = queueing(10, RIG_S); /* nobody there yet */
+        s = (struct rig_script){.request = 100, .request_trailers = true, .trailer_metadata = bytes};
+        c = run_one(r, &s);
+        assert_true(rig_is(c, 8));
+        assert_int_equal(waiting(r), 0);
+        assert_int_equal(rig_in_use(r, "rpc") + rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+        assert_true(rig_destroy(r));
+    }
+}
+
 static void test_response_headers_too_large(void **state)
 {
     (void)state;
@@ -1270,6 +1302,7 @@ int main(void)
         cmocka_unit_test(test_end_without_trailers),
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_request_trailers),
+        cmocka_unit_test(test_request_trailers_too_large),
         cmocka_unit_test(test_response_headers_too_large),
         cmocka_unit_test(test_health_check),
         cmocka_unit_test(test_health_watch),
