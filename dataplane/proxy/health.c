@@ -199,9 +199,9 @@ void proxy_health_turn(struct proxy *p, const struct snapshot *s, uint64_t now)
     base_list_each_safe(l, &p->watches)
     {
         struct proxy_rpc *rpc = base_container(l, struct proxy_rpc, wait);
-        const uint8_t *name;
-        uint32_t n;
-        request_name(rpc->replay, &name, &n);
+        const uint8_t *name = NULL;
+        uint32_t n = 0;
+        request_name(rpc->replay, &name, &n); /* it was one when the watch began */
         uint8_t status = status_of(p, s, name, n);
         /* One that reads nothing has what it has: it is told the latest when it reads again. */
         if (status != rpc->replay->told && rpc->down->queued == 0 && !tell(p, rpc, status))
