@@ -235,6 +235,16 @@ bool picker_pick(struct picker *p, uint32_t cluster, uint32_t *slot)
     return true;
 }
 
+bool picker_pick_other(struct picker *p, uint32_t cluster, const uint16_t *avoid, uint32_t n, uint32_t *slot)
+{
+    assert(cluster < p->clusters && n <= PICKER_AVOID_MAX);
+    struct picker_cluster *c = &p->cluster[cluster];
+    bool found = c->ready > 0 && (c->policy == SNAPSHOT_WEIGHTED_ROUND_ROBIN ? picker_wrr_pick_other(p, c, avoid, n, slot) : picker_rr_pick_other(p, c, avoid, n, slot));
+    if (found)
+        p->slot[*slot].active++;
+    return found;
+}
+
 void picker_done(struct picker *p, uint32_t slot, enum picker_outcome outcome, uint64_t bytes, uint64_t latency_ns)
 {
     /* Neither policy of today learns from what became of an RPC. */

@@ -44,6 +44,10 @@ bool picker_kept_out(const struct picker *p, uint32_t slot);
 
 /* Every true is followed by one picker_done() for that slot. */
 bool picker_pick(struct picker *p, uint32_t cluster, uint32_t *slot);
+/* The one whose turn is next of those that are not among these n slots; false: there is none.  It has had its turn then; theirs stands.
+ * O(n log endpoints) at most. */
+#define PICKER_AVOID_MAX 8
+bool picker_pick_other(struct picker *p, uint32_t cluster, const uint16_t *avoid, uint32_t n, uint32_t *slot);
 void picker_done(struct picker *p, uint32_t slot, enum picker_outcome outcome, uint64_t bytes, uint64_t latency_ns);
 
 /* Endpoints that may be picked now. */

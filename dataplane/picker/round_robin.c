@@ -56,3 +56,31 @@ uint32_t picker_rr_pick(struct picker *p, struct picker_cluster *c)
     c->cursor = at + 1;
     return (uint32_t)c->entry[at];
 }
+
+static inline void trade(struct picker *p, struct picker_cluster *c, uint32_t a, uint32_t b)
+{
+    uint64_t it = c->entry[a];
+    put(p, c, a, c->entry[b]);
+    put(p, c, b, it);
+}
+
+/* Whoever goes first trades places with those who are passed over: everybody has one turn a round all the same.  Where only they are left of a round the next
+ * one begins, with them. */
+bool picker_rr_pick_other(struct picker *p, struct picker_cluster *c, const uint16_t *avoid, uint32_t n, uint32_t *slot)
+{
+    for (;;) {
+        for (uint32_t i = c->cursor; i < c->count; i++) { /* n + 1 of them at most */
+            uint32_t it = (uint32_t)c->entry[i];
+            if (picker_among(avoid, n, it))
+                continue;
+            trade(p, c, i, c->cursor++);
+            *slot = it;
+            return true;
+        }
+        if (c->cursor == 0)
+            return false;
+        for (uint32_t i = 0, left = c->cursor; left < c->count; i++, left++)
+            trade(p, c, i, left);
+        c->cursor = 0;
+    }
+}

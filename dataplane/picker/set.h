@@ -64,16 +64,26 @@ static inline uint32_t picker_random(struct picker *p)
     return (uint32_t)((p->random * 0x2545f4914f6cdd1dull) >> 32);
 }
 
+static inline bool picker_among(const uint16_t *slots, uint32_t n, uint32_t slot)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (slots[i] == slot)
+            return true;
+    return false;
+}
+
 /* Each policy: one that becomes live joins; one that is live no longer leaves (or is passed over until the next sweep); a sweep drops every
  * entry that is not live and takes up new weights; a pick needs ready > 0. */
 void picker_rr_join(struct picker *p, struct picker_cluster *c, uint32_t slot);
 void picker_rr_leave(struct picker *p, struct picker_cluster *c, uint32_t slot);
 void picker_rr_sweep(struct picker *p, struct picker_cluster *c);
 uint32_t picker_rr_pick(struct picker *p, struct picker_cluster *c);
+bool picker_rr_pick_other(struct picker *p, struct picker_cluster *c, const uint16_t *avoid, uint32_t n, uint32_t *slot);
 
 void picker_wrr_join(struct picker *p, struct picker_cluster *c, uint32_t slot);
 void picker_wrr_leave(struct picker *p, struct picker_cluster *c, uint32_t slot);
 void picker_wrr_sweep(struct picker *p, struct picker_cluster *c);
 uint32_t picker_wrr_pick(struct picker *p, struct picker_cluster *c);
+bool picker_wrr_pick_other(struct picker *p, struct picker_cluster *c, const uint16_t *avoid, uint32_t n, uint32_t *slot);
 
 #endif

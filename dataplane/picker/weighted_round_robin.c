@@ -122,23 +122,64 @@ void picker_wrr_sweep(struct picker *p, struct picker_cluster *c)
             sift_down(c->entry, kept, i, c->entry[i]);
 }
 
+static inline void pop(struct picker_cluster *c)
+{
+    c->count--;
+    if (c->count > 0)
+        sift_down(c->entry, c->count, 0, c->entry[c->count]);
+}
+
+/* The first has its turn. */
+static inline void serve(struct picker_cluster *c, struct picker_slot *s)
+{
+    uint64_t top = c->entry[0];
+    c->now = top;
+    uint32_t carry = s->carry + (STRIDE_ONE - s->stride * s->weight), over = carry >= s->weight;
+    s->carry = (uint16_t)(carry - (over ? s->weight : 0));
+    sift_down(c->entry, c->count, 0, later(top, (uint64_t)s->stride + over));
+}
+
 uint32_t picker_wrr_pick(struct picker *p, struct picker_cluster *c)
 {
     for (;;) {
-        uint64_t top = c->entry[0];
-        uint32_t slot = (uint32_t)top & SET_SLOT_MASK;
+        uint32_t slot = (uint32_t)c->entry[0] & SET_SLOT_MASK;
         struct picker_slot *s = &p->slot[slot];
         if (__builtin_expect(!s->live, 0)) { /* each at most once a departure */
             s->member = false;
-            c->count--;
-            if (c->count > 0)
-                sift_down(c->entry, c->count, 0, c->entry[c->count]);
+            pop(c);
             continue;
         }
-        c->now = top;
-        uint32_t carry = s->carry + (STRIDE_ONE - s->stride * s->weight), over = carry >= s->weight;
-        s->carry = (uint16_t)(carry - (over ? s->weight : 0));
-        sift_down(c->entry, c->count, 0, later(top, (uint64_t)s->stride + over));
+        serve(c, s);
         return slot;
     }
+}
+
+/* Time goes on for those that are passed over, too, else they would fall behind without end where they are passed over again and again: they are due at once. */
+bool picker_wrr_pick_other(struct picker *p, struct picker_cluster *c, const uint16_t *avoid, uint32_t n, uint32_t *slot)
+{
+    uint64_t aside[PICKER_AVOID_MAX];
+    uint32_t count = 0;
+    bool found = false;
+    while (c->count > 0 && !found) {
+        uint64_t top = c->entry[0];
+        *slot = (uint32_t)top & SET_SLOT_MASK;
+        struct picker_slot *s = &p->slot[*slot];
+        found = s->live && !picker_among(avoid, n, *slot);
+        if (found) {
+            serve(c, s);
+            break;
+        }
+        if (s->live)
+            aside[count++] = top;
+        else
+            s->member = false;
+        pop(c);
+    }
+    while (count > 0) {
+        uint64_t entry = aside[--count];
+        if (found && before(entry, c->now))
+            entry = later((c->now & ~(uint64_t)SET_SLOT_MASK) | (entry & SET_SLOT_MASK), 1);
+        sift_up(c->entry, c->count++, entry);
+    }
+    return found;
 }

@@ -46,6 +46,7 @@ static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 #define REPLAY_LARGE  1024u /* bytes of a record, space[] included */
 #define REPLAY_SMALL  320u  /* of one whose fields http2 keeps */
 #define REPLAY_MAX   32768 /* records of a worker of either size, at most one an RPC */
+#define REPLAY_TRIED 5     /* as many as there are attempts at most */
 #define REPLAY_SHARE 4     /* one in so many of the worker's buffers may hold DATA of requests */
 struct replay_field {
     uint8_t token, flags; /* of struct base_header */
@@ -59,19 +60,21 @@ struct proxy_replay {
     struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
     uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then; 0: it has not waited since it was sent last */
     uint32_t bytes, credited;
-    uint32_t avoid;          /* slot of the endpoint that did not take it; UINT32_MAX: none */
+    uint16_t tried[REPLAY_TRIED]; /* slots that did not take it, or took it to no end, the last one first */
+    uint16_t near_at;        /* DATA in space[] */
     uint32_t count, size;    /* of the fields in space[] */
-    uint16_t near_at, near;  /* DATA in space[] */
+    uint16_t near;           /* octets of that DATA */
     uint8_t attempts;        /* that failed, of those that the policy counts */
     uint8_t backoffs;        /* since the last pushback */
+    struct snapshot_retry policy; /* attempts 0: none */
     bool watch;              /* HEALTH: Watch, not Check */
     uint8_t told;            /* HEALTH: the status that it was told last */
-    struct snapshot_retry policy; /* attempts 0: none */
     uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
     bool large;
+    uint8_t tried_count;
     _Alignas(8) uint8_t space[]; /* struct replay_field[count], their values and names, DATA */
 };
-static_assert(sizeof(struct proxy_replay) <= 128, "a small record has room for a small message");
+static_assert(sizeof(struct proxy_replay) <= 120, "a small record has room for a small message");
 
 /* Of a cluster on this worker. */
 struct proxy_budget {

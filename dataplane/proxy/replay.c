@@ -106,7 +106,7 @@ bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_head
     r->trailers = NULL;
     r->head = r->tail = NULL;
     r->bytes = r->credited = 0;
-    r->avoid = UINT32_MAX;
+    r->tried_count = 0;
     r->near = 0;
     r->attempts = r->backoffs = 0;
     r->policy.attempts = 0;

@@ -12,9 +12,24 @@
 /* How often, an RPC. A backend that refuses is asked once: more would be load for those that are short of room already. */
 static const uint8_t retold_max[3] = {[STATS_RETRY_UNSENT] = 16, [STATS_RETRY_GOAWAY] = 4, [STATS_RETRY_REFUSED] = 1};
 
+static void remember(struct proxy_replay *r, uint32_t slot)
+{
+    uint32_t i = 0;
+    while (i < r->tried_count && r->tried[i] != slot)
+        i++;
+    if (i == REPLAY_TRIED)
+        i--;
+    else if (i == r->tried_count)
+        r->tried_count++;
+    for (; i > 0; i--)
+        r->tried[i] = r->tried[i - 1];
+    r->tried[0] = (uint16_t)slot;
+}
+
 static void leave(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
-    rpc->replay->avoid = rpc->slot;
+    if (rpc->slot != UINT32_MAX)
+        remember(rpc->replay, rpc->slot);
     if (rpc->up == NULL)
         return;
     replay_unsent(rpc);

@@ -139,18 +139,14 @@ static void look(struct proxy *p)
     }
 }
 
-#define REPICKS 4
-
-/* Another endpoint than the one that did not take it, where there is another. */
+/* An endpoint that it has not been to, or at least another than the last one, where there is such a one. */
 static bool pick(struct proxy *p, const struct proxy_rpc *rpc, uint32_t *slot)
 {
-    if (!picker_pick(p->picker, rpc->cluster, slot))
-        return false;
-    for (int i = 0; rpc->replay != NULL && rpc->replay->avoid == *slot && i < REPICKS && picker_ready_count(p->picker, rpc->cluster) > 1; i++) {
-        picker_done(p->picker, *slot, PICKER_NOT_STARTED, 0, 0);
-        picker_pick(p->picker, rpc->cluster, slot);
-    }
-    return true;
+    const struct proxy_replay *r = rpc->replay;
+    if (r != NULL && r->tried_count > 0 &&
+        (picker_pick_other(p->picker, rpc->cluster, r->tried, r->tried_count, slot) || picker_pick_other(p->picker, rpc->cluster, r->tried, 1, slot)))
+        return true;
+    return picker_pick(p->picker, rpc->cluster, slot);
 }
 
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)

@@ -427,6 +427,77 @@ static void full_is_passed_over(void **state)
     }
 }
 
+static uint32_t other(struct bed *b, uint16_t first, uint16_t second)
+{
+    uint32_t slot = UINT32_MAX;
+    const uint16_t avoid[] = {first, second};
+    assert_true(picker_pick_other(b->p, 0, avoid, 2, &slot));
+    picker_done(b->p, slot, PICKER_OK, 0, 0);
+    assert_true(slot != first && slot != second);
+    b->picks[slot]++;
+    return slot;
+}
+
+/* Others, whatever the weights; spread among them; and nobody's turn is lost or saved up for later. */
+static void another_than_these(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {60000, 1, 1, 1, 2000};
+    for (int i = 0; i < 2; i++) {
+        bool weighted = policies[i] == SNAPSHOT_WEIGHTED_ROUND_ROBIN;
+        struct bed *b = bed_ready(policies[i], 5, weights, 9);
+        memset(b->picks, 0, sizeof(b->picks));
+        for (int k = 0; k < 300; k++) {
+            other(b, 0, 4);
+            picker_check(b->p);
+        }
+        for (int k = 1; k <= 3; k++)
+            assert_in_range(b->picks[k], 99, 101);
+        /* Longer than due times could run ahead of each other. */
+        for (int k = 0; k < 600000; k++) {
+            pick(b, 0);
+            other(b, 0, 4);
+        }
+        picker_check(b->p);
+        count(b, weighted ? 62003 : 5000);
+        for (int k = 0; k < 5; k++)
+            assert_in_range(b->picks[k], weighted ? weights[k] - 1 : 999, weighted ? weights[k] + 1 : 1001);
+        uint16_t all[] = {3, 1, 4, 0, 2};
+        uint32_t slot;
+        assert_false(picker_pick_other(b->p, 0, all, 5, &slot));
+        picker_check(b->p);
+        for (uint32_t k = 0; k < 5; k++) { /* the one that is left, whoever has had his turn */
+            uint16_t last = all[4 - k];
+            all[4 - k] = 99;
+            assert_true(picker_pick_other(b->p, 0, all, 5, &slot) && slot == last);
+            assert_int_equal(picker_active(b->p, slot), 1);
+            picker_done(b->p, slot, PICKER_OK, 0, 0);
+            all[4 - k] = last;
+        }
+        picker_ready(b->p, 2, false);
+        all[4] = 99;
+        assert_false(picker_pick_other(b->p, 0, all, 5, &slot));
+        picker_check(b->p);
+        if (!weighted) { /* a round is a round */
+            picker_ready(b->p, 2, true);
+            while (pick(b, 0) != 3)
+                ;
+            for (int round = 0; round < 50; round++) {
+                memset(b->picks, 0, sizeof(b->picks));
+                for (int k = 0; k < 5; k++) {
+                    if (k < 2)
+                        other(b, (uint16_t)(round % 5), (uint16_t)((round + 1) % 5));
+                    else
+                        pick(b, 0);
+                    picker_check(b->p);
+                }
+                assert_true(spread(b, 5) <= 1);
+            }
+        }
+        bed_free(b);
+    }
+}
+
 /* Everything at random over many clusters, against a model that only knows who may be picked and how often each was in a standing set. */
 static void random_changes_agree_with_a_model(void **state)
 {
@@ -492,6 +563,21 @@ static void random_changes_agree_with_a_model(void **state)
             assert_int_equal(picker_pick(b->p, (uint32_t)c, &slot), may > 0);
             if (may > 0)
                 assert_true(m[slot].cluster == c && m[slot].ready && !m[slot].drain && !m[slot].full);
+            uint16_t avoid[PICKER_AVOID_MAX];
+            uint32_t tried = (uint32_t)rand() % (PICKER_AVOID_MAX + 1), left = may;
+            for (uint32_t k = 0; k < tried; k++) {
+                avoid[k] = (uint16_t)(may > 0 && rand() % 2 ? slot : (uint32_t)rand() % N);
+                bool again = false;
+                for (uint32_t j = 0; j < k; j++)
+                    again |= avoid[j] == avoid[k];
+                int a = avoid[k];
+                left -= !again && m[a].cluster == c && m[a].ready && !m[a].drain && !m[a].full;
+            }
+            assert_int_equal(picker_pick_other(b->p, (uint32_t)c, avoid, tried, &slot), left > 0);
+            for (uint32_t k = 0; k < tried && left > 0; k++)
+                assert_int_not_equal(avoid[k], slot);
+            if (left > 0)
+                assert_true(m[slot].cluster == c && m[slot].ready && !m[slot].drain && !m[slot].full);
         }
         picker_check(b->p);
         bed_free(b);
@@ -515,6 +601,7 @@ int main(void)
                                        cmocka_unit_test(changes_elsewhere_do_not_restart_a_round),
                                        cmocka_unit_test(active_counts_what_is_not_done),
                                        cmocka_unit_test(full_is_passed_over),
+                                       cmocka_unit_test(another_than_these),
                                        cmocka_unit_test(random_changes_agree_with_a_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

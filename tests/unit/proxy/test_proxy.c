@@ -593,6 +593,42 @@ static void test_refused_goes_elsewhere(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* "Elsewhere" is where it has not been, however much those weigh where it has; and the same one again where there is no other. */
+static void test_elsewhere_by_weight(void **state)
+{
+    (void)state;
+    struct snapshot_method m = {.match = SNAPSHOT_ANY, .retry = {.attempts = 4, .codes = 1u << 14, .initial_ns = RIG_MS, .max_ns = RIG_MS, .factor_x1024 = 1024}};
+    for (uint32_t n = 1; n <= 3; n++) {
+        struct rig *r = made(n);
+        struct snapshot_cluster *k = r->world->s.cluster[0];
+        k->policy = SNAPSHOT_WEIGHTED_ROUND_ROBIN;
+        for (uint32_t i = 0; i < n; i++)
+            world_endpoint(r->world, i)->weight = i == 0 ? 10000 : 1;
+        rig_touch(r);
+        for (uint32_t i = 1; i <= 30; i++) {
+            struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .again = RIG_ANSWER, .request = 100});
+            assert_true(rig_is(c, 0));
+            assert_int_equal(c->up_times, 2);
+            if (n == 2)
+                assert_true(rig_backend(r, 0)->calls == i && rig_backend(r, 1)->calls == i);
+        }
+        uint32_t before[3];
+        for (uint32_t i = 0; i < n; i++)
+            before[i] = rig_backend(r, i)->calls;
+        k->methods = &m;
+        k->method_count = 1;
+        rig_touch(r);
+        for (uint32_t i = 1; i <= 30; i++) {
+            struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_TRAILERS_ONLY, .again = RIG_TRAILERS_ONLY, .third = RIG_ANSWER, .grpc_status = 14, .status_again = 14,
+                                                                .request = 100, .may_run_again = true});
+            assert_int_equal(c->up_times, 3);
+            for (uint32_t e = 0; e < n && n == 3; e++)
+                assert_int_equal(rig_backend(r, e)->calls - before[e], i);
+        }
+        assert_true(rig_destroy(r));
+    }
+}
+
 /* Once its answer has begun a request is kept no longer: it may have been looked at. */
 static void test_begun_is_not_kept(void **state)
 {
@@ -1289,6 +1325,7 @@ int main(void)
         cmocka_unit_test(test_lost_after_headers),
         cmocka_unit_test(test_goaway),
         cmocka_unit_test(test_refused_goes_elsewhere),
+        cmocka_unit_test(test_elsewhere_by_weight),
         cmocka_unit_test(test_refused_in_the_middle),
         cmocka_unit_test(test_unsent_goes_elsewhere),
         cmocka_unit_test(test_goaway_storm),
