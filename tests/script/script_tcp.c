@@ -677,6 +677,10 @@ static void call(struct script *s, const char *verb, char **rest)
     } else if (strcmp(verb, "give") == 0) {
         while (s->taken_count > 0)
             packet_free(s->taken[--s->taken_count]);
+    } else if (strcmp(verb, "tune") == 0) { /* a live change of the configuration */
+        const struct tcp_config *k = &s->config;
+        struct tcp_tuning t = {k->rto_ns_min, k->user_timeout_ns, n * MS, k->cc, k->ecn, k->pacing};
+        tcp_tune(s->host.tcp, &t);
     } else if (strcmp(verb, "backlog") == 0) {
         s->host.tcp->config.syn_backlog = (uint32_t)n;
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
@@ -725,7 +729,14 @@ static void line(struct script *s, char *text)
     if (s->sent_head != s->sent_tail)
         fail(s, "a segment that nobody expected was sent %.3f s after the line before", (double)(s->now - s->last) / 1e9);
     s->last = s->now;
-    if (verb[0] == '<') { /* "<<": the same burst goes on with the next line */
+    if (strcmp(verb, "times") == 0) { /* times N < ...: as often, in one burst */
+        unsigned long count = strtoul(strtok_r(NULL, " \t", &rest), NULL, 0);
+        strtok_r(NULL, " \t", &rest);
+        struct spec x = spec_parse(s, &rest);
+        while (count-- > 0)
+            inject(s, &x);
+        turn(s);
+    } else if (verb[0] == '<') { /* "<<": the same burst goes on with the next line */
         struct spec x = spec_parse(s, &rest);
         inject(s, &x);
         if (verb[1] == 0)
@@ -780,6 +791,7 @@ static void run_file(const char *file, bool v6, uint32_t isn)
     s.want_isn = isn != 0;
     tcp_net_config(&s.config, 3);
     s.config.cc = TCP_CC_RENO;
+    s.config.delack_ns = 40 * MS;
     if (f == NULL)
         fail(&s, "cannot be opened");
     while (fgets(text, sizeof(text), f) != NULL) {
