@@ -69,7 +69,7 @@ static enum parse string(struct hpack_context *x, const uint8_t **at, const uint
     *s = (struct span){p, n};
     if (!huffman)
         return PARSE_OK;
-    if ((size_t)n * 8 / 5 + 2 > HPACK_SCRATCH - x->scratch_used)
+    if ((size_t)n * 8 / 5 + 2 > x->scratch_size - x->scratch_used)
         return PARSE_BAD;
     uint8_t *out = x->scratch + x->scratch_used;
     size_t decoded = hpack_huffman_decode(out, p, n);
@@ -173,7 +173,7 @@ static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struc
 /* The insertion may evict or move the entry that lent its name. */
 static bool name_copy(struct hpack_context *x, struct span *text)
 {
-    if (text->n > HPACK_SCRATCH - x->scratch_used)
+    if (text->n > x->scratch_size - x->scratch_used)
         return false;
     uint8_t *to = x->scratch + x->scratch_used;
     memcpy(to, text->p, text->n);

@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import time
 
 from lab import Lab, Load, expect, wait_for
@@ -241,6 +242,15 @@ def header_bombs(scene):
     scene.report.ok("HPACK bombs and long lists: 21 requests answered RESOURCE_EXHAUSTED, their connection lives on")
 
 
+def large_headers(scene):
+    """The listener takes 64 KiB of fields, and so much goes through: curl's request to nghttpd."""
+    fields = [word for n in range(10) for word in ("--header", f"x-large-{n}: {chr(97 + n) * 5000}")]
+    run = subprocess.run(["curl", "--silent", "--http2-prior-knowledge", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_code} %{size_download}", *fields,
+                          "http://198.18.0.2:50051/files/big"], capture_output=True, text=True)
+    expect(run.stdout == f"200 {1 << 20}", f"50,000 octets of fields: {run.returncode}, {run.stdout}; {run.stderr}")
+    scene.report.ok("50,000 octets of fields reach a backend by a listener that takes 64 KiB")
+
+
 # -- memory and patience ------------------------------------------------------------------------------
 
 def hoarders(scene):
@@ -312,7 +322,7 @@ def slow(scene):
 
 
 def abuse(report, work, build, asan):
-    lab = Lab(work, build, listener='handshake_timeout = "3s"; header_timeout = "3s"; max_concurrent_streams = 200;')
+    lab = Lab(work, build, listener='handshake_timeout = "3s"; header_timeout = "3s"; max_header_list_size = "64KiB"; max_concurrent_streams = 200;')
     lab.config = lab.config.replace('routes = (', 'routes = ( { path = "/files/"; cluster = "files"; },').replace(
         "clusters = (", 'clusters = ( { name = "files"; target = "static:///198.18.0.1:50070"; },')
     lab.endpoints = lambda: [e for c in json.loads(lab.http("/api/v1/clusters")[1])["clusters"] if c["name"] == "echo" for e in c["endpoints"]]
@@ -324,7 +334,7 @@ def abuse(report, work, build, asan):
     wait_for(15, "nghttpd is READY", lambda: lab.metric("penstock_endpoints", cluster="files", state="READY"))
     load = Load(lab, "--rate", 200, "--in-flight", 50, "--response-size", 2000).flowing()
     scene = Scene(report, lab, load)
-    for attack in (floods, header_bombs, hoarders, slow):
+    for attack in (floods, header_bombs, large_headers, hoarders, slow):
         attack(scene)
         failed = load.failures()
         expect(not failed, f"beside {attack.__name__} well-behaved calls failed: {failed[:5]}")

@@ -17,11 +17,11 @@ struct rig {
 static struct rig *rig_make(void)
 {
     struct rig *r = calloc(1, sizeof(*r));
-    size_t n = base_align(hpack_footprint(4));
+    size_t n = base_align(hpack_footprint(4, HPACK_BLOCK));
     r->memory = aligned_alloc(64, n);
     memset(r->memory, 0, n);
     base_arena_init(&r->arena, r->memory, n);
-    hpack_context_init(&r->x, &r->arena, 4);
+    hpack_context_init(&r->x, &r->arena, 4, HPACK_BLOCK);
     hpack_decoder_init(&r->decoder, 4096);
     hpack_encoder_init(&r->encoder, 4096);
     return r;
