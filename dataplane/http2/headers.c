@@ -110,6 +110,8 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     struct stream *s = http2_stream_make(c, c->id);
     if (s == NULL) {
         refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
+        if (ev->type == HTTP2_EVENT_NONE)
+            ev->type = HTTP2_EVENT_FULL;
         return;
     }
     c->last_let = c->id;

@@ -99,6 +99,7 @@ enum http2_event_type {
     HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
     HTTP2_EVENT_PING,     /* the peer's; its answer is pending */
     HTTP2_EVENT_PING_ACK, /* `opaque` */
+    HTTP2_EVENT_FULL,     /* a new stream of the peer's was refused: no object was left for it */
     HTTP2_EVENT_FATAL     /* connection error `code`, `data`: words for people, `last_id`: the frame's stream; write the control output, then close */
 };
 
@@ -149,6 +150,8 @@ struct http2_stream *http2_stream_open(struct http2_conn *c, void *user);
 uint32_t http2_streams_available(const struct http2_conn *c);
 /* No stream object is left, for any connection. */
 bool http2_full(const struct http2 *h);
+/* So many in a hundred are left, at least. */
+bool http2_spare(const struct http2 *h, uint32_t percent);
 /* Client: numbers that this connection has not used yet; the peer's limit apart. */
 uint32_t http2_ids_left(const struct http2_conn *c);
 /* A list whose id is not 0 stays as it is, where it is, until it is released as often. */

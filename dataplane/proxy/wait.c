@@ -153,6 +153,7 @@ static void nobody_ready(struct proxy *p, struct proxy_rpc *rpc, const char *wor
 
 static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
+    session_scarce(rpc->down->session);
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
 }
 

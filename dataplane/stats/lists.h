@@ -141,6 +141,7 @@
     X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
     X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
+    X(STREAMS_LOWERED, "h2_max_streams_lowered")                                                                       \
     X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                \

@@ -122,7 +122,7 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
     struct tcp_config tc;
     tcp_settings(&tc, l->tcp_connections, r->config.tcp_buffers, r->config.seed + index);
     uint32_t largest = rig_header_list(r), peers = largest > 60000 ? largest : 60000;
-    struct http2_limits hl = {l->connections, 2 * l->streams, 64, index == 0 ? largest : peers};
+    struct http2_limits hl = {l->connections, index == 0 && r->config.http2_streams != 0 ? r->config.http2_streams : 2 * l->streams, 64, index == 0 ? largest : peers};
     struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? largest : peers, r->config.seed, index == 0 ? r->config.high_water : 0,
                                  index == 0 ? r->config.stream_window : 0, index == 0 ? r->config.window_budget : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);

@@ -124,7 +124,7 @@ struct rig_config {
     uint32_t clients, backends;
     uint64_t seed;
     uint32_t connections, streams; /* of the gateway; 0: plenty */
-    uint32_t session_streams;      /* 0: 2 * streams */
+    uint32_t session_streams, http2_streams; /* 0: 2 * streams */
     uint32_t tcp_connections;
     uint32_t packets;
     uint32_t high_water;           /* percent of packets; 0: no overload */
