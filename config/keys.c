@@ -113,6 +113,9 @@ static const struct config_key bounds_keys[] = {
     {"continuation_frames", CONFIG_KEY_INT, .offset = BOUND(continuation_frames), .initial = "32", .high = 1000, .example = "32", .help = "CONTINUATION frames of one header block, beside one for each 16KiB of `max_header_list_size` above the first."},
     {"header_fields", CONFIG_KEY_INT, .offset = BOUND(header_fields), .initial = "128", .low = 8, .high = 128, .example = "128",
      .help = "Fields of a header list; a request with more is answered RESOURCE_EXHAUSTED, as one above `max_header_list_size` is."},
+    {"buffered", CONFIG_KEY_SIZE32, .offset = BOUND(buffered), .initial = "0B", .high = GIB, .example = "\"4MiB\"",
+     .help = "While so much of backends' messages waits here for one connection (for its windows, or for room to send), its new RPCs are refused with REFUSED_STREAM, which is safe to "
+             "repeat, and no window that feeds it grows; the RPCs that it has go on. `\"0B\"`: windows alone bound it, 64KiB and what `limits.stream_window` lets grow for each RPC."},
 };
 static const struct config_table bounds_table = {KEYS(bounds_keys)};
 

@@ -43,6 +43,11 @@ void life_block(struct session *s, uint32_t id);
 
 /* overload.c */
 void overload_tick(struct sessions *ss, uint64_t now);
+/* So much is kept for this client as may be. */
+static inline bool overload_buffered(const struct session *s)
+{
+    return s->life->buffered != 0 && s->queued >= s->life->buffered;
+}
 /* A new stream of a client's is to be refused. */
 bool overload_refuses(struct session *s);
 

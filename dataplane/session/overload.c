@@ -55,8 +55,12 @@ static bool scarce(const struct sessions *ss, uint64_t now)
 
 bool overload_refuses(struct session *s)
 {
-    if (!s->home->overloaded)
-        return false;
+    if (!s->home->overloaded) {
+        if (!overload_buffered(s))
+            return false;
+        stats_drop(s->home->stats, STATS_DROP_H2_BUFFERED);
+        return true;
+    }
     stats_drop(s->home->stats, STATS_DROP_H2_OVERLOAD);
     lower(s);
     return true;

@@ -35,6 +35,7 @@ struct session_life {
     uint64_t idle_ns;                /* down: without a stream so long: drained */
     uint64_t handshake_ns;           /* down: until preface and SETTINGS have come */
     uint64_t header_ns;              /* a header block that was begun has to be finished by then */
+    uint64_t buffered;               /* down: octets of DATA that wait, from which on new streams are refused */
 };
 
 struct session {

@@ -77,6 +77,7 @@
     X(H2_STREAM_CLOSED, "h2_stream_closed")                                                                            \
     X(H2_STREAMS_FULL, "h2_streams_full")                                                                              \
     X(H2_REFUSED, "h2_refused_stream")                                                                                 \
+    X(H2_BUFFERED, "h2_connection_buffered")                                                                           \
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_FLOOD_RESETS, "h2_flood_resets")                                                                              \

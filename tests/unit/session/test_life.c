@@ -604,6 +604,44 @@ static void test_scarce(void **state)
     }
 }
 
+/* A client that keeps as much unread as one may: its new calls are refused, those that it has go on, others feel nothing. */
+static void test_buffered(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    struct rig *r = rig_create(&config);
+    listener(r)->bounds.buffered = 200 << 10;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *reads = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ECHO, .request = 100000, .never_ends = true}), *kept[6];
+    for (int i = 0; i < 6; i++) {
+        kept[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 << 20, .no_read = true});
+        rig_run(r, 50 * RIG_MS);
+        assert_int_equal(kept[i]->reset, i >= 4); /* 64 KiB stand at the client, 64 here */
+    }
+    assert_int_equal(kept[5]->reset_code, HTTP2_REFUSED_STREAM);
+    assert_false(kept[5]->up_seen);
+    assert_int_equal(drops(r, STATS_DROP_H2_BUFFERED), 2);
+    struct rig_call *other = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(other, 0));
+    assert_int_equal(reads->got, 100000);
+    rig_cancel(kept[0]);
+    rig_run(r, 50 * RIG_MS);
+    struct rig_call *again = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(again, 0));
+    rig_cancel(reads);
+    for (int i = 1; i < 4; i++)
+        rig_cancel(kept[i]);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -629,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_half_blocks_of_many),
         cmocka_unit_test(test_overload),
         cmocka_unit_test(test_scarce),
+        cmocka_unit_test(test_buffered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
