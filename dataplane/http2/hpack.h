@@ -52,6 +52,7 @@ static_assert(sizeof(struct hpack_seen) == 32, "two in a cache line");
 struct hpack_decoder {
     struct hpack_table table;
     uint32_t limit;       /* highest size update allowed now */
+    uint32_t least;       /* and where an update is required, by that: the smallest limit since the last block */
     bool update_required; /* the limit fell below the table's size: the next block must begin with an update */
     uint8_t seen_at;
     _Alignas(64) struct hpack_seen seen[HPACK_SEEN]; /* since the table changed last */

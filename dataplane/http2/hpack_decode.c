@@ -18,8 +18,11 @@ void hpack_decoder_init(struct hpack_decoder *d, uint32_t announced)
 
 void hpack_decoder_limit(struct hpack_decoder *d, uint32_t limit)
 {
+    if (d->table.max > limit) {
+        d->least = d->update_required && d->least < limit ? d->least : limit;
+        d->update_required = true;
+    }
     d->limit = limit;
-    d->update_required = d->table.max > limit;
 }
 
 void hpack_block_begin(struct hpack_context *x, uint32_t list_limit)
@@ -247,7 +250,7 @@ static enum parse size_update(struct hpack_context *x, struct hpack_decoder *d, 
     enum parse r = integer(at, end, 31, &size);
     if (r != PARSE_OK)
         return r;
-    if (x->begun || size > d->limit)
+    if (x->begun || size > (d->update_required ? d->least : d->limit))
         return PARSE_BAD;
     hpack_seen_forget(d->seen);
     hpack_table_evict(&d->table, x, size);
