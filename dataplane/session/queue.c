@@ -19,6 +19,7 @@ struct session_held *held_create(struct sessions *ss, const struct base_headers 
         stats_drop(ss->stats, STATS_DROP_BUFFER_FULL);
         return NULL;
     }
+    held->next = NULL;
     held->count = h->count;
     held->size = h->size;
     held->end = end;
@@ -43,6 +44,13 @@ struct session_held *held_create(struct sessions *ss, const struct base_headers 
 void held_free(struct sessions *ss, struct session_held *held)
 {
     base_slab_free(&ss->held_slab[held->class], held);
+}
+
+void held_drop(struct sessions *ss, struct session_held **first)
+{
+    struct session_held *held = *first;
+    *first = held->next;
+    held_free(ss, held);
 }
 
 struct session_held *session_hold(struct sessions *ss, const struct base_headers *h)

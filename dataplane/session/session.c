@@ -205,8 +205,8 @@ void stream_free(struct session_stream *st)
     struct session *s = st->session;
     stream_part(st);
     queue_drop(st);
-    if (st->headers != NULL)
-        held_free(s->home, st->headers);
+    while (st->headers != NULL)
+        held_drop(s->home, &st->headers);
     if (st->trailers != NULL)
         held_free(s->home, st->trailers);
     if (st->h2 != NULL) {

@@ -100,7 +100,7 @@ struct session_stream {
     struct session_stream *fed;    /* the stream that sends our DATA */
     void *user;                    /* NULL once released */
     struct packet *head, *tail;    /* queued DATA */
-    struct session_held *headers;  /* queued before the DATA */
+    struct session_held *headers;  /* queued before the DATA: 1xx, and what they announce */
     struct session_held *trailers; /* queued behind it */
     uint32_t queued;               /* bytes in head .. tail */
     uint32_t prepaid;              /* of what leaves next, credited already: it left once before */

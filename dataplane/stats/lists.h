@@ -79,6 +79,7 @@
     X(H2_REFUSED, "h2_refused_stream")                                                                                 \
     X(H2_BUFFERED, "h2_connection_buffered")                                                                           \
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
+    X(H2_INTERIM, "h2_interim_dropped")                                                                                \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_FLOOD_RESETS, "h2_flood_resets")                                                                              \
     X(H2_FLOOD_PINGS, "h2_flood_pings")                                                                                \
