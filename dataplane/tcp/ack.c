@@ -49,6 +49,12 @@ void tcp_rtt_raise(struct tcp_conn *c, uint64_t rtt_ns)
     rto_set(c);
 }
 
+/* A mark of long ago comes along, or would lie ahead again after 2^31 bytes. */
+static uint32_t along(uint32_t mark, uint32_t una)
+{
+    return una - mark > 1u << 30 && una - mark < 1u << 31 ? una - (1u << 29) : mark;
+}
+
 /* One sample a round trip (RFC 6298 section 3): of a buffer sent once, or, by its echo, of the last copy (RFC 7323).  A copy that came twice does not
  * move the peer's TS.Recent (section 4.3): what echoes an earlier one may be an ACK that was lost, said again, and the time since then the
  * length of an outage. */
@@ -60,12 +66,12 @@ static void rtt_take(struct tcp_conn *c, uint32_t ack, uint64_t sent_ns, bool on
         tcp_rtt_sample(c, now - sent_ns);
     else if (s->has_ts && tcp_has(c, CONN_TS) && s->tsecr != 0 && (int32_t)(tcp_ts_now(c, now) - s->tsecr) >= 0 &&
              (int32_t)(s->tsecr - tcp_ts_now(c, sent_ns != 0 ? sent_ns : now - c->rto_ns)) >= 0)
-        tcp_rtt_sample(c, (uint64_t)(tcp_ts_now(c, now) - s->tsecr) << 20);
+        tcp_rtt_sample(c, sent_ns != 0 ? now - sent_ns : (uint64_t)(tcp_ts_now(c, now) - s->tsecr) << 20); /* a tick is a ms: no measure of a LAN */
     else
         return;
     c->rtt_seq = c->snd_nxt;
-    if (c->snd_una - c->recover > 1u << 30 && c->snd_una - c->recover < 1u << 31)
-        c->recover = c->snd_una - (1u << 29); /* it comes along, or would lie ahead again after 2^31 bytes without a loss */
+    c->recover = along(c->recover, c->snd_una);
+    c->rack_round = along(c->rack_round, c->snd_una);
 }
 
 bool tcp_loss_mark(struct tcp_conn *c, struct packet *p)

@@ -213,6 +213,8 @@ uint32_t tcp_cubic_reduce(struct tcp_conn *c, bool timeout)
     if (c->ssthresh == UINT32_MAX)
         memset(q, 0, sizeof(*q)); /* what HyStart++ had there */
     q->undo_w_max = q->w_max;
+    if (!tcp_has(c, CONN_UNDO)) /* a mark, or a probe that repaired a loss: nothing to take back, but section 4.3 wants to know */
+        c->undo_cwnd = c->cwnd;
     if (timeout)
         q->w_max = 0;
     else if (c->cwnd < q->w_max) /* section 4.7: another flow may be growing */

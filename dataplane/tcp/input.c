@@ -94,7 +94,7 @@ static bool cookie_input(struct tcp *t, const struct tcp_listener *l, const stru
     struct tcp_conn *c = tcp_conn_open(t, flow, hash, now);
     if (c == NULL)
         return false; /* no RST: the peer's data comes again, and by then there may be room */
-    c->iss = c->snd_una = c->recover = c->rack_round = s->ack - 1;
+    c->iss = c->snd_una = c->recover = c->rack_round = c->rack_high = s->ack - 1;
     c->snd_nxt = c->snd_end = c->rtt_seq = s->ack;
     c->tag = l->tag;
     c->flags |= CONN_PASSIVE;
@@ -128,7 +128,7 @@ static bool listen_input(struct tcp *t, const struct base_flow *flow, uint32_t h
     if (c == NULL)
         return false;
     if (iss_after != 0 && base_seq_le(c->iss, iss_after)) { /* RFC 6191 section 2: beyond the old connection's numbers */
-        c->iss = c->snd_una = c->recover = iss_after + 64000;
+        c->iss = c->snd_una = c->recover = c->rack_round = c->rack_high = iss_after + 64000;
         c->snd_nxt = c->snd_end = c->rtt_seq = c->iss + 1;
     }
     c->tag = l->tag;
@@ -149,12 +149,13 @@ static bool timewait_input(struct tcp *t, struct tcp_tw *w, const struct base_fl
         return false;
     }
     if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) { /* RFC 6191 section 2 */
-        bool newer = w->ts && s->has_ts ? (int32_t)(s->tsval - w->ts_recent) > 0 : base_seq_gt(s->seq, w->rcv_nxt);
+        int32_t later = w->ts && s->has_ts ? (int32_t)(s->tsval - w->ts_recent) : 0; /* none, or the same: the number decides */
+        bool newer = later > 0 || (later == 0 && base_seq_gt(s->seq, w->rcv_nxt));
         if (newer)
             return true;
     }
     bool nothing = s->len == 0 && !(s->flags & (TCP_SYN | TCP_FIN)) && s->seq == w->rcv_nxt;
-    if (s->flags & TCP_FIN)
+    if ((s->flags & TCP_FIN) && s->seq + s->len + 1 == w->rcv_nxt) /* the one that was taken, again */
         tcp_timewait_restart(t, w, now);
     if (!nothing && tcp_challenge_allowed(t, now))
         tcp_reply(t, &(struct tcp_reply){*flow, w->snd_nxt, w->rcv_nxt, w->ts_recent, 0, TCP_ACK, w->ts});
@@ -250,6 +251,8 @@ static void unacceptable(struct tcp_conn *c, const struct tcp_segment *s, uint64
         if (old)
             tcp_sack_twice(c, s->seq, s->seq + s->len);
         tcp_ack_now(c);
+    } else if (s->seq == c->rcv_nxt - 1 && s->flags == TCP_ACK && base_seq_le(s->ack, c->snd_nxt) && base_seq_le(c->snd_una, s->ack)) {
+        tcp_ack_now(c); /* RFC 9293 section 3.8.4, and probes of our window: these must be answered, whatever else is asked; once a turn */
     } else {
         challenge(c, now);
     }

@@ -78,7 +78,7 @@ struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint
     c->ssthresh = UINT32_MAX;
     c->rtt_min_ns = UINT64_MAX;
     c->rack_mult = 1;
-    c->rack_round = c->iss;
+    c->rack_round = c->rack_high = c->iss;
     c->progress_ns = now;
     c->life_at = now + t->config.connect_ns;
     tcp_mss_set(c, 0);

@@ -15,7 +15,7 @@ void tcp_config_defaults(struct tcp_config *c)
     c->ecn = TCP_ECN_PASSIVE; /* as Linux: taken where a peer asks, not asked for */
     c->rto_ns_min = 200 * ms; /* above every stack's delayed ACK */
     c->rto_ns_max = 60 * s;
-    c->delack_ns = 40 * ms;
+    c->delack_ns = 25 * ms;
     c->peer_delack_ns = 50 * ms; /* Linux: 40, to the next tick of its clock */
     c->user_timeout_ns = 30 * s;
     c->connect_ns = 20 * s;
@@ -70,6 +70,7 @@ struct tcp *tcp_create(struct base_arena *arena, const struct tcp_config *config
     t->replies = base_arena_take(arena, sizeof(struct tcp_reply) * TCP_REPLIES);
     tcp_timewait_init(t, arena);
     tcp_hoard_init(t);
+    t->look_at = UINT32_MAX;
     base_list_init(&t->pending);
     base_list_init(&t->events);
     base_list_init(&t->events_later);
@@ -238,6 +239,8 @@ void tcp_tune(struct tcp *t, const struct tcp_tuning *k)
 {
     t->config.rto_ns_min = k->rto_ns_min;
     t->config.user_timeout_ns = k->user_timeout_ns;
+    if (t->config.keepalive_ns != k->keepalive_ns)
+        t->look_at = 0;
     t->config.keepalive_ns = k->keepalive_ns;
     t->config.cc = k->cc;
     t->config.ecn = k->ecn;
@@ -252,5 +255,5 @@ uint32_t tcp_connections(const struct tcp *t)
 bool tcp_idle(const struct tcp *t)
 {
     return base_list_empty(&t->pending) && base_list_empty(&t->events) && base_list_empty(&t->events_later) &&
-           t->reply_head == t->reply_tail && t->wheel.armed == 0;
+           t->reply_head == t->reply_tail && t->wheel.armed == 0 && t->look_at == UINT32_MAX;
 }

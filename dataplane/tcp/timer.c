@@ -155,18 +155,39 @@ void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
     tcp_timer_arm(c);
 }
 
+#define LOOKS 1024 /* places of the flow table a tick */
+
+/* Buffers are there again, or keepalive's time has changed: who was told nothing, or waits for the old time, is looked at.  A connection that moves in the table
+ * meanwhile may be missed: its peer asks, or its timer comes, in time. */
+static void look_again(struct tcp *t)
+{
+    if (t->look_at == UINT32_MAX)
+        return;
+    struct tcp_conn *c;
+    uint32_t end = t->look_at + LOOKS;
+    while (t->look_at < end && (c = tcp_conn_walk(t, &t->look_at, end - t->look_at)) != NULL) {
+        tcp_timer_arm(c);
+        if (tcp_rx_update_due(c))
+            tcp_pend(c);
+    }
+}
+
 /* First windows stop opening, then connections; receive rings have their buffers apart (packet_keep). */
 static void pressure(struct tcp *t)
 {
+    bool was = t->pressed != TCP_PRESSED_NOT;
     uint32_t reserved = packet_pool_reserved(t->pool), size = packet_pool_size(t->pool) - reserved, used = packet_pool_in_use(t->pool);
     used = used > reserved ? used - reserved : 0;
     t->pressed = used > size / 8 * 7 ? TCP_PRESSED_OPENS : used > size / 4 * 3 ? TCP_PRESSED_WINDOWS : TCP_PRESSED_NOT;
+    if (was && t->pressed == TCP_PRESSED_NOT)
+        t->look_at = 0; /* windows that were kept shut open, whoever reads meanwhile: nobody else would tell their peers */
 }
 
 void tcp_tick(struct tcp *t, uint64_t now)
 {
     tcp_turn_begin(t);
     pressure(t);
+    look_again(t);
     tcp_hoard_tick(t, now);
     for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
         tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);

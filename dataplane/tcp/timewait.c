@@ -2,8 +2,10 @@
  * finds them.  Full: the oldest goes (counted), which costs only protection against old duplicates.
  *
  * RFC 1337: a RST does not end it. RFC 6191: a SYN that is provably newer does. A retransmitted FIN restarts it
- * (RFC 9293 section 3.10.7.4) where it stands in the FIFO: those behind it may live up to twice as long, never shorter. */
+ * (RFC 9293 section 3.10.7.4) where it stands in the FIFO; when its turn comes it goes to the end, so that those behind it do not wait for it. */
 #include "conn.h"
+
+#define RESTARTED 64 /* entries a tick that are put at the end */
 
 static uint32_t bucket_count(uint32_t entries)
 {
@@ -130,8 +132,15 @@ void tcp_timewait_restart(struct tcp *t, struct tcp_tw *e, uint64_t now)
 void tcp_timewait_tick(struct tcp *t, uint64_t now)
 {
     struct tcp_timewait *w = &t->tw;
-    while (w->first != 0 && (int32_t)(entry(w, w->first)->expire_ms - ms(now)) <= 0)
-        forget_oldest(w);
+    for (uint32_t work = RESTARTED; w->first != 0; ) {
+        const struct tcp_tw *e = entry(w, w->first);
+        if ((int32_t)(e->expire_ms - ms(now)) <= 0)
+            forget_oldest(w);
+        else if (e->fifo != 0 && (int32_t)(e->expire_ms - entry(w, e->fifo)->expire_ms) > 0 && work-- > 0)
+            fifo_push(w, fifo_pop(w));
+        else
+            break;
+    }
 }
 
 void tcp_timewait_check(const struct tcp *t)

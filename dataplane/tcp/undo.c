@@ -16,6 +16,8 @@ void tcp_undo_begin(struct tcp_conn *c)
     c->undo_ssthresh = c->ssthresh > flight ? c->ssthresh : flight;
     c->undo_una = c->snd_una;
     c->undo_again = 0;
+    if (!tcp_has(c, CONN_SACKED))
+        c->rack_high = c->snd_una;
     c->flags = (c->flags & ~(uint32_t)CONN_UNDO_TS) | CONN_UNDO | CONN_EIFEL;
 }
 
@@ -47,8 +49,10 @@ void tcp_undo(struct tcp_conn *c, uint32_t acked, uint64_t rtt_ns)
     uint32_t may = flight + (acked < initial ? acked : initial);
     if (may < initial)
         may = initial;
-    if (c->cwnd < c->undo_cwnd)
-        c->cwnd = may < c->undo_cwnd ? may : c->undo_cwnd;
+    if (may > c->undo_cwnd)
+        may = c->undo_cwnd;
+    if (may > c->cwnd) /* it comes back, or stays: the recovery may be over, and what is in flight says nothing any more */
+        c->cwnd = may;
     c->ssthresh = c->undo_ssthresh;
     tcp_cc_undo(c);
     if (tcp_has(c, CONN_LOSS))
@@ -77,11 +81,11 @@ bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment
     return true;
 }
 
-/* A D-SACK block.  Once all that was sent again turns out to have been there, none of it had to be.  Where the same ACK is the first that acknowledges it (una is
+/* A D-SACK block, of what this recovery has sent again: beyond `recover` the network has doubled something, or a probe was needless.  Once all that was sent again turns out to have been there, none of it had to be.  Where the same ACK is the first that acknowledges it (una is
  * what was before), an earlier one was lost: the time since then is no round trip, and would come again as the next timeout. */
 void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint32_t una, uint64_t now)
 {
-    if (!tcp_has(c, CONN_UNDO) || c->undo_again == 0 || base_seq_lt(r->left, c->undo_una) || base_seq_gt(r->right, c->snd_nxt))
+    if (!tcp_has(c, CONN_UNDO) || c->undo_again == 0 || base_seq_lt(r->left, c->undo_una) || base_seq_gt(r->right, c->recover))
         return;
     if (--c->undo_again == 0)
         tcp_undo(c, 0, base_seq_le(r->right, una) ? now - c->undo_sent_ns : 0);

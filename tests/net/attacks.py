@@ -1,12 +1,14 @@
 """What does a hostile TCP gain?  Attacks by hand-written segments, one after another, each beside a well-behaved client: none of its calls fails, memory stays in
 its bound, counters name the attack, and afterwards everything is back."""
+import json
 import random
+import socket
 import struct
 import time
 
 from abuse import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW, block, frame, message
 from lab import Lab, Load, expect, wait_for
-from segments import ACK, FIN, MASK, PSH, SYN, Wire
+from segments import ACK, FIN, MASK, PSH, RST, SYN, Wire
 
 GREEDY = PREFACE + frame(SETTINGS, payload=b"\x00\x04\x7f\xff\xff\xff") + frame(WINDOW, 0, 0, struct.pack(">I", 0x7fff0000))
 
@@ -193,7 +195,29 @@ def zero_window(scene, wire):
     return ["tcp_send_scarce", "tcp_window_probes"], f"{count} hoarders of 1 MiB each: at most {most:.0f} of {size:.0f} buffers in use, {sum(c.reset for c in conns)} were reset"
 
 
+def blind(scene, wire):
+    """RFC 5961: RSTs, SYNs and data on the well-behaved client's own connections, from who knows addresses and ports and no number: each
+    window's worth of numbers is tried, so that some hit the window."""
+    listed = json.loads(scene.lab.http("/api/v1/connections")[1])
+    targets = [c["remote"] for c in listed["connections"] if c["side"] == "client"]
+    assert targets, f"no connection of a client among {len(listed['connections'])}"
+    step, sent = 30000 if scene.long else 400000, 0
+    for remote in targets:
+        address, port = remote.rsplit(":", 1)
+        source, port = socket.inet_aton(address), int(port)
+        for n, seq in enumerate(range(scene.dice.randrange(step), 1 << 32, step)):
+            wire.segment(source, port, seq, scene.dice.getrandbits(32), (RST, SYN, RST | ACK, ACK | PSH)[n % 4], 65535, payload=b"x" * 20 if n % 4 == 3 else b"")
+            sent += 1
+            if n % 200 == 0:
+                wire.pump(0.005)
+    wire.pump(0.5)
+    still = [c["remote"] for c in json.loads(scene.lab.http("/api/v1/connections")[1])["connections"] if c["side"] == "client"]
+    expect(set(targets) <= set(still), f"of {targets} there are {still}")
+    return ["tcp_bad_rst", "tcp_out_of_window", "tcp_paws", "tcp_challenge_acks"], f"{sent} RSTs, SYNs and segments of data blindly on {len(targets)} connections of the client, which live"
+
+
 ATTACKS = [
+    ("blind injection", blind),
     ("ACK storm", ack_storm),
     ("SACK games", sack_games),
     ("small MSS", small_mss),

@@ -12,7 +12,7 @@
 
 #define MS        1000000ull
 #define TOLERANCE (3 * MS)
-enum { SENT_MAX = 64 };
+enum { SENT_MAX = 1024 };
 
 struct sent {
     uint64_t at;
@@ -146,11 +146,11 @@ static uint8_t flags_parse(struct script *s, const char *t)
 {
     uint8_t f = 0;
     for (; *t; t++) {
-        const char *at = strchr("FSRPEW.", *t);
-        static const uint8_t bits[] = {TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ECE, TCP_CWR, TCP_ACK};
+        const char *at = strchr("FSRPEWU.", *t);
+        static const uint8_t bits[] = {TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ECE, TCP_CWR, TCP_URG, TCP_ACK};
         if (at == NULL)
             fail(s, "unknown flag '%c'", *t);
-        f |= bits[strlen("FSRPEW.") - strlen(at)];
+        f |= bits[strlen("FSRPEWU.") - strlen(at)];
     }
     return f;
 }
@@ -163,6 +163,8 @@ struct spec {
     uint32_t mss, ws, tsval, tsecr;
     struct tcp_range sack[4];
     uint32_t sacks;
+    uint8_t raw[40]; /* options, as written */
+    uint32_t raws;
     int fill;
 };
 
@@ -201,6 +203,12 @@ static void spec_options(struct script *s, struct spec *x, char *word, char **re
         x->not_ect = true;
     } else if (strcmp(word, "ce") == 0) {
         x->ce = true;
+    } else if (strcmp(word, "raw") == 0) {
+        for (v = NEXT(); v[0] != 0 && v[1] != 0 && x->raws < 40; v += 2) {
+            unsigned octet = 0;
+            sscanf(v, "%2x", &octet);
+            x->raw[x->raws++] = (uint8_t)octet;
+        }
     } else if (strcmp(word, "fill") == 0) {
         x->fill = NEXT()[0];
     } else {
@@ -256,6 +264,10 @@ static void put_options(struct script *s, uint8_t **at, const struct spec *x)
             memcpy(p + 4, &v, 4);
         }
     }
+    memcpy(p, x->raw, x->raws);
+    p += x->raws;
+    while ((p - *at) % 4 != 0)
+        *p++ = 0;
     *at = p;
 }
 
@@ -276,6 +288,7 @@ static void inject(struct script *s, const struct spec *x)
     h[13] = x->flags;
     uint32_t win = x->has_win ? x->win : 65535;
     h[14] = (uint8_t)(win >> 8), h[15] = (uint8_t)win;
+    h[19] = x->flags & TCP_URG ? 1 : 0; /* the urgent pointer */
     packet_trim(p, (uint32_t)(80 - (at - h)));
     uint8_t *data = packet_append(p, x->len);
     for (uint32_t i = 0; i < x->len; i++)
@@ -395,16 +408,22 @@ static void do_read(struct script *s, uint64_t n, int fill)
     }
 }
 
-static void do_write(struct script *s, uint64_t n, uint64_t expected)
+static size_t do_write_some(struct script *s, uint64_t n)
 {
     uint8_t *data = malloc(n);
     for (uint64_t i = 0; i < n; i++)
         data[i] = our_byte(s->written + i);
     size_t k = tcp_write(s->conn, data, n);
     free(data);
+    s->written += k;
+    return k;
+}
+
+static void do_write(struct script *s, uint64_t n, uint64_t expected)
+{
+    size_t k = do_write_some(s, n);
     if (k != expected)
         fail(s, "%zu bytes were written", k);
-    s->written += k;
 }
 
 static void do_option(struct script *s, const char *name, const char *value)
@@ -440,6 +459,10 @@ static void do_option(struct script *s, const char *name, const char *value)
         s->our_isn = (uint32_t)v, s->want_isn = true;
     else if (strcmp(name, "cubic") == 0)
         s->config.cc = TCP_CC_CUBIC;
+    else if (strcmp(name, "pacing") == 0)
+        s->config.pacing = true;
+    else if (strcmp(name, "snd_buffers") == 0)
+        s->config.snd_buffers = (uint32_t)v;
     else if (strcmp(name, "ecn") == 0)
         s->config.ecn = (enum tcp_ecn)v;
     else if (strcmp(name, "ipv6") == 0)
@@ -463,8 +486,11 @@ static void do_state(struct script *s, const char *name)
         fail(s, "the state is %s", c == NULL ? "no connection" : state_names[tcp_conn_state(c)]);
 }
 
-static void do_info(struct script *s, const char *name, uint64_t want)
+/* want: N, or N..M */
+static void do_info(struct script *s, const char *name, const char *want)
 {
+    char *end;
+    uint64_t least = strtoull(want, &end, 0), most = strncmp(end, "..", 2) == 0 ? strtoull(end + 2, NULL, 0) : least;
     struct tcp_info i;
     tcp_conn_info(tcp_conn_next(s->host.tcp, NULL), &i);
     uint64_t is = strcmp(name, "cwnd") == 0       ? i.cwnd
@@ -479,22 +505,130 @@ static void do_info(struct script *s, const char *name, uint64_t want)
                   : strcmp(name, "in_flight") == 0 ? i.in_flight
                   : strcmp(name, "retransmits") == 0 ? i.retransmits
                                                      : UINT64_MAX;
-    if (is != want)
+    if (is < least || is > most)
         fail(s, "%s is %llu", name, (unsigned long long)is);
+}
+
+/* ---- a peer that takes a whole transfer ---- */
+
+struct arrival {
+    uint64_t at;
+    uint32_t seq, end;
+};
+
+struct peer {
+    struct arrival queue[4096]; /* on their way to it */
+    uint32_t head, tail;
+    uint64_t rtt_ns, rate, until, drop, burst; /* rate: bytes a ms, 0: any */
+    uint32_t next, left, right;                /* in order so far; what is there behind a hole */
+    uint64_t ms, in_ms;                        /* the ms of the last segments, how many */
+};
+
+static void peer_sees(struct script *s, struct peer *p, const struct sent *o)
+{
+    uint32_t header = (uint32_t)(o->bytes[12] >> 4) * 4, len = o->len - header, seq = get32(o->bytes + 4) - s->our_isn;
+    if (len == 0)
+        return;
+    for (uint32_t i = 0; i < len; i++)
+        if (o->bytes[header + i] != our_byte((uint32_t)(seq + i - 1)))
+            fail(s, "payload byte %u is wrong", i);
+    p->in_ms = o->at / MS == p->ms ? p->in_ms + 1 : 1;
+    p->ms = o->at / MS;
+    if (p->burst != 0 && p->in_ms > p->burst)
+        fail(s, "%llu segments within a ms, at %u", (unsigned long long)p->in_ms, seq);
+    if (p->drop != 0 && seq >= p->drop) {
+        p->drop = 0;
+        return;
+    }
+    uint64_t at = o->at + p->rtt_ns;
+    if (p->rate != 0 && p->tail > 0) {
+        uint64_t last = p->queue[(p->tail - 1) % 4096].at + len * MS / p->rate;
+        at = at > last ? at : last;
+    }
+    if (p->tail - p->head == 4096)
+        fail(s, "more than 4096 segments are under way");
+    p->queue[p->tail++ % 4096] = (struct arrival){at, seq, seq + len};
+}
+
+/* One hole at a time: it says so by SACK. */
+static void peer_acks(struct script *s, struct peer *p)
+{
+    struct arrival a = p->queue[p->head++ % 4096];
+    struct spec x = {.flags = TCP_ACK, .has_ack = true, .seq = 1, .fill = -1};
+    if (a.seq <= p->next) {
+        p->next = a.end > p->next ? a.end : p->next;
+    } else {
+        p->left = p->left == 0 || a.seq < p->left ? a.seq : p->left;
+        p->right = a.end > p->right ? a.end : p->right;
+    }
+    if (p->left != 0 && p->left <= p->next) {
+        p->next = p->right > p->next ? p->right : p->next;
+        p->left = p->right = 0;
+    }
+    x.ack = p->next;
+    if (p->left != 0)
+        x.sacks = 1, x.sack[0].left = p->left, x.sack[0].right = p->right;
+    inject(s, &x);
+}
+
+/* flow RTT_MS UNTIL [drop SEQ] [rate BYTES_A_MS] [burst N]: writes up to byte UNTIL; each segment is acknowledged RTT_MS after it was sent, later where the path takes only so
+ * much a ms; the first segment from SEQ on is lost; more than N segments within a ms fail. */
+static void do_flow(struct script *s, uint64_t rtt_ms, uint64_t until, char **rest)
+{
+    static struct peer p;
+    p = (struct peer){.rtt_ns = rtt_ms * MS, .until = until, .next = (uint32_t)s->written + 1};
+    for (char *name; (name = strtok_r(NULL, " \t", rest)) != NULL;) {
+        char *value = strtok_r(NULL, " \t", rest);
+        uint64_t v = value != NULL ? strtoull(value, NULL, 0) : 0;
+        if (strcmp(name, "drop") == 0)
+            p.drop = v;
+        else if (strcmp(name, "rate") == 0)
+            p.rate = v;
+        else if (strcmp(name, "burst") == 0)
+            p.burst = v;
+        else
+            fail(s, "unknown word '%s'", name);
+    }
+    uint64_t end = s->now + 600000 * MS;
+    while (p.next <= until) {
+        size_t room = s->written < until ? tcp_write_room(s->conn) : 0;
+        if (room > 0)
+            do_write_some(s, room < until - s->written ? room : until - s->written);
+        if (p.head != p.tail && p.queue[p.head % 4096].at <= s->now)
+            peer_acks(s, &p), s->now += MS / 1000; /* no two turns are at the same time */
+        else
+            s->now += MS / 8;
+        turn(s);
+        while (s->sent_head != s->sent_tail)
+            peer_sees(s, &p, &s->sent[s->sent_head++ % SENT_MAX]);
+        if (s->now > end)
+            fail(s, "byte %u was not sent for ten minutes", p.next);
+    }
+    s->last = s->now;
 }
 
 static void call(struct script *s, const char *verb, char **rest)
 {
     static const struct base_addr any;
-    char *a = strtok_r(NULL, " \t", rest), *b = strtok_r(NULL, " \t", rest), *c = strtok_r(NULL, " \t", rest);
+    char *a = strtok_r(NULL, " \t", rest), *b = strtok_r(NULL, " \t", rest);
     uint64_t n = a != NULL ? strtoull(a, NULL, 0) : 0;
+    if (strcmp(verb, "flow") == 0) {
+        do_flow(s, n, b != NULL ? strtoull(b, NULL, 0) : 0, rest);
+        return;
+    }
+    char *c = strtok_r(NULL, " \t", rest);
     if (strcmp(verb, "listen") == 0) {
         if (!tcp_listen(s->host.tcp, &any, 80, 1))
             fail(s, "listen was refused");
+    } else if (strcmp(verb, "unlisten") == 0) {
+        tcp_unlisten(s->host.tcp, &any, 80);
     } else if (strcmp(verb, "connect") == 0) {
+        if (a != NULL) /* "any": from a port of tcp's choice */
+            s->flow.local_port = 0;
         s->conn = tcp_connect(s->host.tcp, &s->flow, 1, s->now);
         if (s->conn == NULL)
             fail(s, "connect was refused");
+        s->flow = *tcp_conn_flow(s->conn);
     } else if (strcmp(verb, "write") == 0) {
         do_write(s, n, b != NULL ? strtoull(b, NULL, 0) : n);
     } else if (strcmp(verb, "read") == 0) {
@@ -515,7 +649,7 @@ static void call(struct script *s, const char *verb, char **rest)
         if (strcmp(error_names[tcp_conn_error(s->conn)], a) != 0)
             fail(s, "the error is %s", error_names[tcp_conn_error(s->conn)]);
     } else if (strcmp(verb, "info") == 0) {
-        do_info(s, a, strtoull(b, NULL, 0));
+        do_info(s, a, b != NULL ? b : "0");
     } else if (strcmp(verb, "drops") == 0) {
         for (int i = 0; i < STATS_DROP_COUNT; i++)
             if (strcmp(stats_drop_labels[i], a) == 0 && s->host.stats->drops[i] != strtoull(b, NULL, 0))
@@ -543,6 +677,10 @@ static void call(struct script *s, const char *verb, char **rest)
     } else if (strcmp(verb, "give") == 0) {
         while (s->taken_count > 0)
             packet_free(s->taken[--s->taken_count]);
+    } else if (strcmp(verb, "tune") == 0) { /* a live change of the configuration */
+        const struct tcp_config *k = &s->config;
+        struct tcp_tuning t = {k->rto_ns_min, k->user_timeout_ns, n * MS, k->cc, k->ecn, k->pacing};
+        tcp_tune(s->host.tcp, &t);
     } else if (strcmp(verb, "backlog") == 0) {
         s->host.tcp->config.syn_backlog = (uint32_t)n;
     } else if (strcmp(verb, "isn") == 0) { /* the peer starts anew */
@@ -591,7 +729,14 @@ static void line(struct script *s, char *text)
     if (s->sent_head != s->sent_tail)
         fail(s, "a segment that nobody expected was sent %.3f s after the line before", (double)(s->now - s->last) / 1e9);
     s->last = s->now;
-    if (verb[0] == '<') { /* "<<": the same burst goes on with the next line */
+    if (strcmp(verb, "times") == 0) { /* times N < ...: as often, in one burst */
+        unsigned long count = strtoul(strtok_r(NULL, " \t", &rest), NULL, 0);
+        strtok_r(NULL, " \t", &rest);
+        struct spec x = spec_parse(s, &rest);
+        while (count-- > 0)
+            inject(s, &x);
+        turn(s);
+    } else if (verb[0] == '<') { /* "<<": the same burst goes on with the next line */
         struct spec x = spec_parse(s, &rest);
         inject(s, &x);
         if (verb[1] == 0)
@@ -646,6 +791,7 @@ static void run_file(const char *file, bool v6, uint32_t isn)
     s.want_isn = isn != 0;
     tcp_net_config(&s.config, 3);
     s.config.cc = TCP_CC_RENO;
+    s.config.delack_ns = 40 * MS;
     if (f == NULL)
         fail(&s, "cannot be opened");
     while (fgets(text, sizeof(text), f) != NULL) {

@@ -4,7 +4,8 @@
  * (windows close).  At the end every byte must have arrived once and in order, every object must be gone, and so must every buffer.
  * The connection checker runs after every step.  A failure prints its seed: `sim_tcp SEED 1 -v` shows the segments.
  *
- * goodput: one stream over 100 Mbit/s with a queue of max(64 KB, a bandwidth-delay product); Mbit/s, median of the seeds. */
+ * goodput: one stream over 100 Mbit/s with a queue of max(64 KB, a bandwidth-delay product); Mbit/s, CUBIC / Reno, medians of the seeds: by round trip and reordering, and by
+ * buffers. */
 #include "lib/tcp_net.h"
 
 #include <stdio.h>
@@ -304,8 +305,8 @@ static uint64_t sim_run(uint64_t seed, bool verbose)
     return took;
 }
 
-/* Bulk one way for so many seconds; the reader is eager. */
-static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint64_t seed, uint64_t *again)
+/* Bulk one way for so many seconds; the reader is eager.  buffers: both ends', bytes; 0: as by default. */
+static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bool reorder, uint32_t buffers, uint64_t seed)
 {
     static const uint8_t zeros[65536];
     static const struct base_addr any;
@@ -317,6 +318,8 @@ static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bo
     uint64_t got = 0, bdp = 12500ull * rtt_ms, length = rtt_ms < 20 ? 4 * S : 20 * S;
     tcp_net_config(&c, seed);
     c.cc = cc;
+    if (buffers != 0)
+        c.rcvbuf = c.sndbuf = buffers;
     tcp_net_init(n, &c, &c, seed * 1000 + loss_ppm + rtt_ms, false);
     n->quiet_checks = true;
     for (int h = 0; h < 2; h++) {
@@ -345,9 +348,6 @@ static double goodput_run(enum tcp_cc cc, uint32_t rtt_ms, uint32_t loss_ppm, bo
         tcp_net_flush(n, 1);
         tcp_net_step(n, tcp_net_next(n, MS));
     }
-    struct tcp_info info;
-    tcp_conn_info(a, &info);
-    *again += info.retransmits;
     tcp_abort(a, n->now);
     tcp_net_flush(n, 0);
     tcp_net_step(n, 2 * S);
@@ -363,23 +363,38 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void goodput(enum tcp_cc cc, uint64_t seeds)
+#define SEEDS_MOST 16
+
+/* One row: CUBIC / Reno by loss. */
+static void goodput_row(uint32_t rtt_ms, bool reorder, uint32_t buffers, uint64_t seeds)
 {
-    static const uint32_t rtts[] = {1, 20, 100}, losses[] = {0, 1000, 10000, 30000};
+    static const uint32_t losses[] = {0, 1000, 10000, 30000};
+    for (int l = 0; l < 4; l++)
+        for (int cc = TCP_CC_CUBIC; cc <= TCP_CC_RENO; cc++) {
+            double x[SEEDS_MOST];
+            for (uint64_t i = 0; i < seeds; i++)
+                x[i] = goodput_run((enum tcp_cc)cc, rtt_ms, losses[l], reorder, buffers, i + 1);
+            qsort(x, seeds, sizeof(x[0]), by_size);
+            printf(cc == TCP_CC_CUBIC ? " %.2f /" : " %.2f |", x[seeds / 2]);
+        }
+    printf("\n");
+    fflush(stdout);
+}
+
+static void goodput(uint64_t seeds)
+{
+    static const uint32_t rtts[] = {1, 20, 100}, buffers[] = {64, 256, 1024, 4096};
     printf("| RTT | reordering | no loss | 0.1 %% | 1 %% | 3 %% |\n|---|---|---|---|---|---|\n");
     for (int r = 0; r < 3; r++)
         for (int o = 0; o < 2; o++) {
             printf("| %u ms | %s |", rtts[r], o ? "2 %" : "none");
-            for (int l = 0; l < 4; l++) {
-                double x[16];
-                uint64_t again = 0;
-                for (uint64_t i = 0; i < seeds; i++)
-                    x[i] = goodput_run(cc, rtts[r], losses[l], o != 0, i + 1, &again);
-                qsort(x, seeds, sizeof(x[0]), by_size);
-                printf(" %.2f (%llu) |", x[seeds / 2], (unsigned long long)(again / seeds));
-            }
-            printf("\n");
-            fflush(stdout);
+            goodput_row(rtts[r], o != 0, 0, seeds);
+        }
+    printf("\n| RTT | buffers | no loss | 0.1 %% | 1 %% | 3 %% |\n|---|---|---|---|---|---|\n");
+    for (int r = 1; r < 3; r++)
+        for (int b = 0; b < 4; b++) {
+            printf("| %u ms | %u KB |", rtts[r], buffers[b]);
+            goodput_row(rtts[r], false, buffers[b] << 10, seeds);
         }
 }
 
@@ -387,11 +402,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "goodput") == 0) {
         uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
-        for (int cc = TCP_CC_CUBIC; cc <= TCP_CC_RENO; cc++) {
-            printf("%s\n\n", cc == TCP_CC_CUBIC ? "CUBIC" : "Reno");
-            goodput((enum tcp_cc)cc, seeds > 0 && seeds < 16 ? seeds : 3);
-            printf("\n");
-        }
+        goodput(seeds > 0 && seeds < SEEDS_MOST ? seeds : 3);
         return 0;
     }
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500;
