@@ -113,8 +113,11 @@ static struct packet *queue_grow(struct session_stream *st)
     return p;
 }
 
+#define BACKED_UP 49152 /* three quarters of the window that a stream begins with */
+
 bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
 {
+    uint32_t before = st->queued;
     while (n > 0) {
         struct packet *p = st->tail;
         if (p == NULL || packet_tailroom(p) == 0)
@@ -128,6 +131,8 @@ bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
         data += chunk;
         n -= chunk;
     }
+    if (before < BACKED_UP && st->queued >= BACKED_UP)
+        stats_count(st->session->home->stats, STATS_STREAMS_BACKED_UP, 1);
     return true;
 }
 
