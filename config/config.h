@@ -60,6 +60,7 @@ struct config_keepalive {
 struct config_bounds {
     uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
     uint32_t continuation_frames, header_fields;
+    uint32_t buffered; /* octets; 0: no limit */
 };
 
 struct config_route {

@@ -110,9 +110,12 @@ static const struct config_key bounds_keys[] = {
     RATE("priority", priority, "2000", "PRIORITY frames."),
     RATE("window_updates", window_updates, "20000", "WINDOW_UPDATE frames."),
     RATE("other_frames", other_frames, "5000", "Frames of unknown types, and of streams that are over."),
-    {"continuation_frames", CONFIG_KEY_INT, .offset = BOUND(continuation_frames), .initial = "32", .high = 1000, .example = "32", .help = "CONTINUATION frames of one header block."},
+    {"continuation_frames", CONFIG_KEY_INT, .offset = BOUND(continuation_frames), .initial = "32", .high = 1000, .example = "32", .help = "CONTINUATION frames of one header block, beside one for each 16KiB of `max_header_list_size` above the first."},
     {"header_fields", CONFIG_KEY_INT, .offset = BOUND(header_fields), .initial = "128", .low = 8, .high = 128, .example = "128",
      .help = "Fields of a header list; a request with more is answered RESOURCE_EXHAUSTED, as one above `max_header_list_size` is."},
+    {"buffered", CONFIG_KEY_SIZE32, .offset = BOUND(buffered), .initial = "0B", .high = GIB, .example = "\"4MiB\"",
+     .help = "While so much of backends' messages waits here for one connection (for its windows, or for room to send), its new RPCs are refused with REFUSED_STREAM, which is safe to "
+             "repeat, and no window that feeds it grows; the RPCs that it has go on. `\"0B\"`: windows alone bound it, 64KiB and what `limits.stream_window` lets grow for each RPC."},
 };
 static const struct config_table bounds_table = {KEYS(bounds_keys)};
 
@@ -144,7 +147,7 @@ static const struct config_key listener_keys[] = {
     {"max_concurrent_streams", CONFIG_KEY_INT, .offset = LISTENER(max_concurrent_streams), .initial = "128", .low = 1, .high = 65536, .example = "128",
      .help = "RPCs that a client may run at once on one connection; it queues the others itself."},
     {"max_header_list_size", CONFIG_KEY_SIZE32, .offset = LISTENER(max_header_list_size), .initial = "16KiB", .low = KIB, .high = MIB, .example = "\"16KiB\"",
-     .help = "The largest header list (RFC 9113 §6.5.2) that is taken."},
+     .help = "The largest header list (RFC 9113 §6.5.2) that is taken. Each worker's memory is laid out for some hundred of the largest that any listener takes."},
     {"max_connection_age", CONFIG_KEY_DURATION, .offset = LISTENER(max_connection_age_ns), .initial = "0s", .high = 365 * DAY, .example = "\"30m\"",
      .help = "A client's connection older than this (+-10 %, so that those opened together don't return together) is told GOAWAY, in two steps; 0s: never."},
     {"max_connection_age_grace", CONFIG_KEY_DURATION, .offset = LISTENER(max_connection_age_grace_ns), .initial = "30s", .high = DAY, .example = "\"30s\"",

@@ -126,6 +126,10 @@ static void worker_config_fill(const struct boot *b, unsigned w, struct worker_c
     out->tcp.pacing = c->tcp.pacing;
     if (out->tcp.rcvbuf < out->stream_window) /* a window that TCP would not let in is none */
         out->tcp.rcvbuf = out->tcp.sndbuf = out->stream_window;
+    if (out->tcp.sndbuf_least < 2 * out->max_header_list_size) /* fields enter a send buffer as a whole */
+        out->tcp.sndbuf_least = 2 * out->max_header_list_size;
+    if (out->tcp.sndbuf < out->tcp.sndbuf_least)
+        out->tcp.sndbuf = out->tcp.sndbuf_least;
     out->tcp.rto_ns_min = c->tcp.rto_ns_min;
     out->tcp.user_timeout_ns = c->tcp.user_timeout_ns;
     out->tcp.keepalive_ns = c->tcp.keepalive_ns;

@@ -88,7 +88,7 @@ static struct snapshot_bounds bounds_of(const struct config_bounds *b)
 {
     return (struct snapshot_bounds){.resets = b->resets, .pings = b->pings, .settings = b->settings, .empty_data = b->empty_data,
                                     .priority = b->priority, .window_updates = b->window_updates, .other_frames = b->other_frames,
-                                    .continuation_frames = b->continuation_frames, .header_fields = b->header_fields};
+                                    .continuation_frames = b->continuation_frames, .header_fields = b->header_fields, .buffered = b->buffered};
 }
 
 static void listener_fill(struct snapshot_listener *out, const struct config_listener *in, uint16_t id)

@@ -58,6 +58,12 @@ static inline uint32_t base_slab_index(const struct base_slab *s, const void *ob
     return (uint32_t)(((uint64_t)((const uint8_t *)object - s->memory) >> s->shift) * s->inverse);
 }
 
+/* So many in a hundred are free, at least. */
+static inline bool base_slab_spare(const struct base_slab *s, uint32_t percent)
+{
+    return (uint64_t)s->in_use * 100 <= (uint64_t)s->capacity * (100 - percent);
+}
+
 /* NULL: full (a refusal that the caller counts).  Contents are undefined. */
 static inline void *base_slab_alloc(struct base_slab *s)
 {

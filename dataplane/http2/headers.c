@@ -1,7 +1,7 @@
 /* HEADERS and CONTINUATION: a header block together, decoded, judged, told.
  *
- * A block that is whole in the input is decoded there.  Otherwise it is collected in a block of HPACK_BLOCK octets.  A block that does not fit is
- * above every limit of ours: it is decoded piece by piece for the dynamic table's sake only ("spilled"), up to BLOCK_TOTAL_MAX octets. */
+ * A block that is whole in the input is decoded there.  Otherwise it is collected in a block as large as the largest list that is taken (hpack.block).  One
+ * that does not fit is above every limit of ours: it is decoded piece by piece for the dynamic table's sake only ("spilled"), BLOCK_BEYOND octets of it. */
 #include "internal.h"
 
 static void block_drop(struct http2_conn *c)
@@ -110,6 +110,8 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     struct stream *s = http2_stream_make(c, c->id);
     if (s == NULL) {
         refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
+        if (ev->type == HTTP2_EVENT_NONE)
+            ev->type = HTTP2_EVENT_FULL;
         return;
     }
     c->last_let = c->id;
@@ -280,10 +282,16 @@ struct http2_conn *http2_evicted_next(struct http2 *h)
     return l != NULL ? base_container(l, struct http2_conn, holding) : NULL;
 }
 
+/* Frames of a block: of 16 KiB, what every peer's may have, so many hold the largest list. */
+static uint32_t frames_most(const struct http2_conn *c)
+{
+    return 1 + c->config.bounds->continuations + (c->config.max_header_list_size - 1) / FRAME_SIZE_MIN;
+}
+
 static void fragment_begin(struct http2_conn *c, struct http2_event *ev)
 {
     c->block_total += c->left;
-    if (c->block_total > BLOCK_TOTAL_MAX || ++c->block_frames > c->config.bounds->continuations + 1) {
+    if (c->block_total > c->h->hpack.block + BLOCK_BEYOND || ++c->block_frames > frames_most(c)) {
         stats_drop(c->h->stats, STATS_DROP_H2_FLOOD_CONTINUATION);
         block_end(c);
         http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, "header block too large, or in too many frames");
@@ -343,15 +351,15 @@ size_t http2_headers_fragment(struct http2_conn *c, const uint8_t *in, size_t n,
         take = take < c->block_skip ? take : c->block_skip;
         c->block_skip -= (uint32_t)take;
     } else {
-        if (take > HPACK_BLOCK - b->used)
-            take = HPACK_BLOCK - b->used;
+        if (take > c->h->hpack.block - b->used)
+            take = c->h->hpack.block - b->used;
         memcpy(b->bytes + b->used, in, take);
         b->used += (uint32_t)take;
     }
     c->left -= (uint32_t)take;
     if (c->left == 0)
         fragment_end(c, ev);
-    else if (b->used == HPACK_BLOCK)
+    else if (b->used == c->h->hpack.block)
         spill(c, false, ev);
     return take;
 }

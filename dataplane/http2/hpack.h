@@ -13,8 +13,7 @@
 #define HPACK_TABLE_MAX      4096
 #define HPACK_ENTRY_OVERHEAD 32 /* RFC 7541 section 4.1 */
 #define HPACK_STATIC         61
-#define HPACK_BLOCK          16384 /* bytes of a block that are decoded at once, and the largest list that is accepted */
-#define HPACK_SCRATCH        (8 * HPACK_BLOCK)
+#define HPACK_BLOCK          16384 /* hpack_context.block at least */
 #define HPACK_NIL            255
 
 /* In the dynamic table's memory, followed by name and value. */
@@ -53,6 +52,7 @@ static_assert(sizeof(struct hpack_seen) == 32, "two in a cache line");
 struct hpack_decoder {
     struct hpack_table table;
     uint32_t limit;       /* highest size update allowed now */
+    uint32_t least;       /* and where an update is required, by that: the smallest limit since the last block */
     bool update_required; /* the limit fell below the table's size: the next block must begin with an update */
     uint8_t seen_at;
     _Alignas(64) struct hpack_seen seen[HPACK_SEEN]; /* since the table changed last */
@@ -85,7 +85,8 @@ struct hpack_context {
     struct base_slab slabs[HPACK_CLASSES];
     struct hpack_name names[256]; /* open addressing by hpack_name_hash() */
     uint8_t token_index[BASE_HEADER_TOKEN_COUNT]; /* token -> static index of its name */
-    uint32_t scratch_used;
+    uint32_t block; /* octets of a block that are decoded at once, and the largest list that is accepted */
+    uint32_t scratch_used, scratch_size;
     uint8_t *scratch;
     /* the block being decoded */
     uint32_t list_limit, field_limit; /* <= BASE_HEADERS_MAX */
@@ -105,8 +106,9 @@ struct hpack_static_entry {
 };
 extern const struct hpack_static_entry hpack_static[HPACK_STATIC + 1];
 
-size_t hpack_footprint(uint32_t connections);
-void hpack_context_init(struct hpack_context *x, struct base_arena *a, uint32_t connections);
+/* block: >= HPACK_BLOCK. */
+size_t hpack_footprint(uint32_t connections, uint32_t block);
+void hpack_context_init(struct hpack_context *x, struct base_arena *a, uint32_t connections, uint32_t block);
 const struct hpack_name *hpack_name_find(const struct hpack_context *x, const uint8_t *name, size_t n);
 
 /* out has room for n * 8 / 5 + 2. Returns the length, or SIZE_MAX for a bad code or bad padding. */
@@ -195,7 +197,7 @@ void hpack_block_begin(struct hpack_context *x, uint32_t list_limit);
 /* Decodes whole fields; what is left at *at is the beginning of one that is not whole. `last`: such a rest is an error. */
 enum hpack_result hpack_decode(struct hpack_context *x, struct hpack_decoder *d, const uint8_t **at, const uint8_t *end, bool last);
 
-/* The field at p, which a piece [p, end) of HPACK_BLOCK octets does not hold: takes notice of it and says how many octets of its value are to
+/* The field at p, which a piece [p, end) of `block` octets does not hold: takes notice of it and says how many octets of its value are to
  * come. False: it is not such a field. */
 bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const uint8_t *p, const uint8_t *end, uint32_t *rest);
 

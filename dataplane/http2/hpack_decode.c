@@ -18,8 +18,11 @@ void hpack_decoder_init(struct hpack_decoder *d, uint32_t announced)
 
 void hpack_decoder_limit(struct hpack_decoder *d, uint32_t limit)
 {
+    if (d->table.max > limit) {
+        d->least = d->update_required && d->least < limit ? d->least : limit;
+        d->update_required = true;
+    }
     d->limit = limit;
-    d->update_required = d->table.max > limit;
 }
 
 void hpack_block_begin(struct hpack_context *x, uint32_t list_limit)
@@ -69,7 +72,7 @@ static enum parse string(struct hpack_context *x, const uint8_t **at, const uint
     *s = (struct span){p, n};
     if (!huffman)
         return PARSE_OK;
-    if ((size_t)n * 8 / 5 + 2 > HPACK_SCRATCH - x->scratch_used)
+    if ((size_t)n * 8 / 5 + 2 > x->scratch_size - x->scratch_used)
         return PARSE_BAD;
     uint8_t *out = x->scratch + x->scratch_used;
     size_t decoded = hpack_huffman_decode(out, p, n);
@@ -173,7 +176,7 @@ static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struc
 /* The insertion may evict or move the entry that lent its name. */
 static bool name_copy(struct hpack_context *x, struct span *text)
 {
-    if (text->n > HPACK_SCRATCH - x->scratch_used)
+    if (text->n > x->scratch_size - x->scratch_used)
         return false;
     uint8_t *to = x->scratch + x->scratch_used;
     memcpy(to, text->p, text->n);
@@ -247,7 +250,7 @@ static enum parse size_update(struct hpack_context *x, struct hpack_decoder *d, 
     enum parse r = integer(at, end, 31, &size);
     if (r != PARSE_OK)
         return r;
-    if (x->begun || size > d->limit)
+    if (x->begun || size > (d->update_required ? d->least : d->limit))
         return PARSE_BAD;
     hpack_seen_forget(d->seen);
     hpack_table_evict(&d->table, x, size);

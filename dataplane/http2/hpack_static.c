@@ -123,20 +123,29 @@ static size_t class_size(uint32_t class)
     return HPACK_CLASS_BYTES(class) + HPACK_CLASS_BYTES(class) / 8;
 }
 
-size_t hpack_footprint(uint32_t connections)
+/* A block, its strings decoded, the table's, and what of the table is rescued. */
+static size_t scratch_size(uint32_t block)
 {
-    size_t n = base_align(HPACK_SCRATCH);
+    return 8 * (size_t)block;
+}
+
+size_t hpack_footprint(uint32_t connections, uint32_t block)
+{
+    size_t n = base_align(scratch_size(block));
     for (uint32_t c = 0; c < HPACK_CLASSES; c++)
         n += base_slab_footprint(class_size(c), class_count(c, connections));
     return n;
 }
 
-void hpack_context_init(struct hpack_context *x, struct base_arena *a, uint32_t connections)
+void hpack_context_init(struct hpack_context *x, struct base_arena *a, uint32_t connections, uint32_t block)
 {
     static const char *const labels[HPACK_CLASSES] = {"hpack_512", "hpack_1024", "hpack_2048", "hpack_4096"};
     for (uint32_t c = 0; c < HPACK_CLASSES; c++)
         base_slab_init(&x->slabs[c], a, labels[c], class_size(c), class_count(c, connections));
-    x->scratch = base_arena_take(a, HPACK_SCRATCH);
+    assert(block >= HPACK_BLOCK);
+    x->block = block;
+    x->scratch_size = (uint32_t)scratch_size(block);
+    x->scratch = base_arena_take(a, x->scratch_size);
     for (uint32_t i = 1; i <= HPACK_STATIC; i++)
         name_add(x, hpack_static[i].name, hpack_static[i].name_len, hpack_static[i].token, i);
     for (uint32_t t = 1; t < BASE_HEADER_TOKEN_COUNT; t++)

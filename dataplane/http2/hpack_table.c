@@ -55,15 +55,15 @@ static bool fields_refer(const struct hpack_context *x, const uint8_t *from, siz
     return false;
 }
 
-/* The entry is about to be lost: fields that point to it get a copy in the scratch.  There is room: a block of HPACK_BLOCK octets, a list of
- * as many and the table together are below HPACK_SCRATCH; were it otherwise, the block would count as too large. */
+/* The entry is about to be lost: fields that point to it get a copy in the scratch.  There is room: a block, a list of
+ * as many octets and the table together are below scratch_size; were it otherwise, the block would count as too large. */
 static void fields_rescue(struct hpack_context *x, const struct hpack_entry *e)
 {
     const uint8_t *from = hpack_entry_name(e);
     size_t n = (size_t)e->name_len + e->value_len + 1; /* + 1: an empty value points to the end */
     if (!fields_refer(x, from, n))
         return;
-    if (n > HPACK_SCRATCH - x->scratch_used) {
+    if (n > x->scratch_size - x->scratch_used) {
         x->headers.count = x->headers.size = 0;
         x->too_large = true;
         return;

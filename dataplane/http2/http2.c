@@ -37,13 +37,19 @@ static uint32_t known_count(const struct http2_limits *l)
     return l->connections < 64 ? 2 * KNOWN_WAYS : KNOWN_LISTS;
 }
 
+/* Of a block, and of the largest list. */
+static uint32_t block_room(const struct http2_limits *l)
+{
+    return l->header_list > HPACK_BLOCK ? l->header_list : HPACK_BLOCK;
+}
+
 size_t http2_footprint(const struct http2_limits *l)
 {
     return base_align(sizeof(struct http2)) + base_slab_footprint(sizeof(struct http2_conn), l->connections) +
-           base_slab_footprint(sizeof(struct stream), l->streams) + base_slab_footprint(sizeof(struct block), l->blocks) +
+           base_slab_footprint(sizeof(struct stream), l->streams) + base_slab_footprint(sizeof(struct block) + block_room(l), l->blocks) +
            base_slab_footprint(sizeof(struct reset), reset_count(l)) + base_align(bucket_count(l) * sizeof(uint32_t)) +
            base_align(known_count(l) * sizeof(struct known)) +
-           hpack_footprint(l->connections);
+           hpack_footprint(l->connections, block_room(l));
 }
 
 struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *l, struct stats *stats)
@@ -52,7 +58,7 @@ struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *
     h->stats = stats;
     base_slab_init(&h->conns, arena, "http2_connections", sizeof(struct http2_conn), l->connections);
     base_slab_init(&h->streams, arena, "http2_streams", sizeof(struct stream), l->streams);
-    base_slab_init(&h->blocks, arena, "http2_blocks", sizeof(struct block), l->blocks);
+    base_slab_init(&h->blocks, arena, "http2_blocks", sizeof(struct block) + block_room(l), l->blocks);
     base_slab_init(&h->resets, arena, "http2_resets", sizeof(struct reset), reset_count(l));
     h->buckets = base_arena_take(arena, bucket_count(l) * sizeof(uint32_t));
     h->known = base_arena_take(arena, known_count(l) * sizeof(struct known));
@@ -60,7 +66,7 @@ struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *
     base_list_init(&h->holders);
     base_list_init(&h->evicted);
     h->bucket_mask = bucket_count(l) - 1;
-    hpack_context_init(&h->hpack, arena, l->connections);
+    hpack_context_init(&h->hpack, arena, l->connections, block_room(l));
     if (getrandom(&h->key, sizeof(h->key), 0) != sizeof(h->key)) /* no entropy yet: where the loader put us is better than nothing */
         h->key.k[0] = base_mix64((uintptr_t)arena->base ^ (uintptr_t)&h);
     stats_object_add(stats, h->conns.name, &h->conns.in_use, h->conns.capacity);
@@ -82,7 +88,7 @@ static void config_take(struct http2_conn *c, const struct http2_config *config)
     c->config.initial_window = clamp(config->initial_window, 1, WINDOW_MAX);
     c->config.conn_window = clamp(config->conn_window, WINDOW_DEFAULT, WINDOW_MAX);
     c->config.max_frame_size = clamp(config->max_frame_size, FRAME_SIZE_MIN, 0xffffff);
-    c->config.max_header_list_size = clamp(config->max_header_list_size, 1, HPACK_BLOCK);
+    c->config.max_header_list_size = clamp(config->max_header_list_size, 1, c->h->hpack.block);
     if (config->bounds == NULL)
         c->config.bounds = &http2_bounds_default;
     c->config.header_table_size = clamp(config->header_table_size, 0, HPACK_TABLE_MAX);

@@ -35,7 +35,8 @@ enum http2_error { /* RFC 9113 section 7 */
 struct http2_limits { /* a worker's slabs */
     uint32_t connections;
     uint32_t streams;
-    uint32_t blocks; /* header blocks in reassembly at once (16 KiB each) */
+    uint32_t blocks; /* header blocks in reassembly at once */
+    uint32_t header_list; /* the largest list that any connection may take, and so large are the blocks: >= 16 KiB, or that (0, too) */
 };
 
 /* Frames that cost a peer nothing.  So many of a kind at once, and as many again each second, beside what goes with useful traffic; more ends the
@@ -50,7 +51,7 @@ enum http2_rate {
 };
 struct http2_bounds {
     uint32_t rate[HTTP2_RATES];
-    uint32_t continuations; /* CONTINUATION frames of a header block */
+    uint32_t continuations; /* CONTINUATION frames of a header block, beside those that max_header_list_size needs */
     uint32_t fields;        /* of a header list; <= BASE_HEADERS_MAX. More: too_large */
 };
 extern const struct http2_bounds http2_bounds_default;
@@ -61,7 +62,7 @@ struct http2_config { /* a connection's */
     uint32_t initial_window;         /* SETTINGS_INITIAL_WINDOW_SIZE that we announce */
     uint32_t conn_window;            /* raised by WINDOW_UPDATE right after the preface; >= 65,535 */
     uint32_t max_frame_size;         /* announced; 16,384 */
-    uint32_t max_header_list_size;   /* announced and enforced */
+    uint32_t max_header_list_size;   /* announced and enforced; <= http2_limits.header_list */
     uint32_t header_table_size;      /* announced for the peer's encoder; <= 4,096 */
     uint32_t encoder_table_size;     /* most that our encoder uses; <= 4,096 */
     const struct http2_bounds *bounds; /* the user's memory, good as long as the connection is; NULL: the default */
@@ -98,6 +99,7 @@ enum http2_event_type {
     HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
     HTTP2_EVENT_PING,     /* the peer's; its answer is pending */
     HTTP2_EVENT_PING_ACK, /* `opaque` */
+    HTTP2_EVENT_FULL,     /* a new stream of the peer's was refused: no object was left for it */
     HTTP2_EVENT_FATAL     /* connection error `code`, `data`: words for people, `last_id`: the frame's stream; write the control output, then close */
 };
 
@@ -148,6 +150,8 @@ struct http2_stream *http2_stream_open(struct http2_conn *c, void *user);
 uint32_t http2_streams_available(const struct http2_conn *c);
 /* No stream object is left, for any connection. */
 bool http2_full(const struct http2 *h);
+/* So many in a hundred are left, at least. */
+bool http2_spare(const struct http2 *h, uint32_t percent);
 /* Client: numbers that this connection has not used yet; the peer's limit apart. */
 uint32_t http2_ids_left(const struct http2_conn *c);
 /* A list whose id is not 0 stays as it is, where it is, until it is released as often. */

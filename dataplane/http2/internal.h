@@ -27,7 +27,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define STREAMS_UNTIL_SETTINGS 100
 #define SETTINGS_ACK_QUEUE  32
 #define RESETS_QUEUE        256 /* RST_STREAM of streams that we do not keep, a connection */
-#define BLOCK_TOTAL_MAX     (8 * HPACK_BLOCK) /* octets of a header block, in however many frames */
+#define BLOCK_BEYOND        (7 * HPACK_BLOCK) /* octets of a header block beyond what is kept of it, in however many frames */
 #define ENDED_RING          16
 #define DEBUG_MAX           64
 #define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
@@ -64,7 +64,7 @@ struct reset { /* RST_STREAM for a stream that we never made or keep no longer *
 
 struct block {
     uint32_t used;
-    uint8_t bytes[HPACK_BLOCK];
+    uint8_t bytes[]; /* hpack.block */
 };
 
 enum phase {

@@ -248,6 +248,11 @@ bool http2_full(const struct http2 *h)
     return h->streams.in_use == h->streams.capacity;
 }
 
+bool http2_spare(const struct http2 *h, uint32_t percent)
+{
+    return base_slab_spare(&h->streams, percent);
+}
+
 uint32_t http2_ids_left(const struct http2_conn *c)
 {
     return c->next_id > ID_MAX ? 0 : (ID_MAX - c->next_id) / 2 + 1;

@@ -60,8 +60,40 @@ static bool length_parse(const struct base_header *f, struct message *m)
     return true;
 }
 
+struct pseudo {
+    const struct base_header *by_token[BASE_HEADER_PROTOCOL + 1];
+    const struct base_header *host; /* the first; no pseudo-header, but judged with :authority */
+};
+
+/* Octets of an authority without a port that its scheme has anyway, or that is empty (RFC 3986 section 6.2.3). */
+static uint32_t entity_len(const struct base_header *f, const char *port, uint32_t port_len)
+{
+    uint32_t n = f->value_len;
+    if (n > 0 && f->value[n - 1] == ':')
+        return n - 1;
+    return n > port_len && memcmp(f->value + n - port_len, port, port_len) == 0 ? n - port_len : n;
+}
+
+static uint8_t lower_case(uint8_t b)
+{
+    return b >= 'A' && b <= 'Z' ? (uint8_t)(b | 0x20) : b;
+}
+
+static bool same_entity(const struct base_header *a, const struct base_header *b, const struct base_header *scheme)
+{
+    bool tls = scheme != NULL && base_header_value_is(scheme, "https");
+    const char *port = tls ? ":443" : ":80";
+    uint32_t n = entity_len(a, port, tls ? 4 : 3);
+    if (n != entity_len(b, port, tls ? 4 : 3))
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (lower_case(a->value[i]) != lower_case(b->value[i]))
+            return false;
+    return true;
+}
+
 /* A field that is no pseudo-header. */
-static bool field_valid(const struct base_header *f, struct message *m)
+static bool field_valid(const struct base_header *f, struct pseudo *p, struct message *m)
 {
     switch (f->token) {
     case BASE_HEADER_CONNECTION: /* section 8.2.2 */
@@ -74,14 +106,15 @@ static bool field_valid(const struct base_header *f, struct message *m)
         return base_header_value_is(f, "trailers");
     case BASE_HEADER_CONTENT_LENGTH:
         return length_parse(f, m);
+    case BASE_HEADER_HOST: /* RFC 9110 section 7.2: there is one */
+        if (p->host != NULL)
+            return false;
+        p->host = f;
+        return true;
     default:
         return f->name[0] != ':'; /* section 8.3: a pseudo-header that nobody defined */
     }
 }
-
-struct pseudo {
-    const struct base_header *by_token[BASE_HEADER_PROTOCOL + 1];
-};
 
 static bool request_valid(const struct pseudo *p, struct message *m)
 {
@@ -91,9 +124,12 @@ static bool request_valid(const struct pseudo *p, struct message *m)
         return false; /* extended CONNECT (RFC 8441) was not announced */
     if (method == NULL || method->value_len == 0)
         return false;
+    const struct base_header *authority = p->by_token[BASE_HEADER_AUTHORITY];
+    if (p->host != NULL && authority != NULL && !same_entity(p->host, authority, scheme))
+        return false; /* section 8.3.1: routed by the one, it might be served by the other */
     m->head = base_header_value_is(method, "HEAD");
     if (base_header_value_is(method, "CONNECT")) /* section 8.5 */
-        return path == NULL && scheme == NULL && p->by_token[BASE_HEADER_AUTHORITY] != NULL;
+        return path == NULL && scheme == NULL && authority != NULL;
     if (path == NULL || scheme == NULL || scheme->value_len == 0 || path->value_len == 0)
         return false;
     return path->value[0] == '/' || (base_header_value_is(path, "*") && base_header_value_is(method, "OPTIONS")) ||
@@ -130,7 +166,7 @@ bool http2_validate(const struct base_headers *h, enum section section, struct m
             continue;
         }
         regular = true;
-        if (!field_valid(f, m))
+        if (!field_valid(f, &p, m))
             return false;
     }
     if (section == SECTION_REQUEST)

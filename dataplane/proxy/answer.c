@@ -59,6 +59,7 @@ static void reset(struct proxy *p, struct proxy_rpc *rpc, enum stats_reason reas
 
 void proxy_refuse(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
+    session_scarce(rpc->down->session);
     reset(p, rpc, STATS_REASON_OVERLOAD, GRPC_UNAVAILABLE, rpc->begun ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM, now);
 }
 

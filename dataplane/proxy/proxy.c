@@ -6,6 +6,7 @@ static struct proxy_rpc *rpc_create(struct proxy *p, struct session *session, st
     struct proxy_rpc *rpc = base_slab_alloc(&p->rpcs);
     if (rpc == NULL) {
         stats_drop(p->stats, STATS_DROP_RPC_FULL);
+        session_scarce(session);
         return NULL;
     }
     *rpc = (struct proxy_rpc){.down = down, .started_ns = now, .slot = UINT32_MAX, .listener = session->listener,

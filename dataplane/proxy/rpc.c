@@ -42,6 +42,7 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     stats_object_add(stats, "replay", &p->replays[true].in_use, p->replays[true].capacity);
     base_slab_init(&p->rpcs, arena, "rpc", sizeof(struct proxy_rpc), rpcs);
     stats_object_add(stats, "rpc", &p->rpcs.in_use, rpcs);
+    sessions_watch(sessions, &p->rpcs);
     base_slab_init(&p->access, arena, "access", sizeof(struct mailbox_access), access_records(rpcs));
     stats_object_add(stats, "access_record", &p->access.in_use, p->access.capacity);
     base_wheel_init(&p->wheel, now);

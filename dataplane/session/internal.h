@@ -6,6 +6,7 @@
 
 /* Decoded fields that wait: `count` base_headers, then their bytes. */
 struct session_held {
+    struct session_held *next; /* behind a 1xx */
     uint32_t count;
     uint32_t size;
     uint8_t class;
@@ -15,6 +16,8 @@ struct session_held {
 
 struct session_held *held_create(struct sessions *ss, const struct base_headers *h, bool end);
 void held_free(struct sessions *ss, struct session_held *held);
+/* Takes the first of them off, and frees it. */
+void held_drop(struct sessions *ss, struct session_held **first);
 
 /* Queued DATA: a list of packets through their scratch areas. */
 struct session_link {
@@ -43,6 +46,11 @@ void life_block(struct session *s, uint32_t id);
 
 /* overload.c */
 void overload_tick(struct sessions *ss, uint64_t now);
+/* So much is kept for this client as may be. */
+static inline bool overload_buffered(const struct session *s)
+{
+    return s->life->buffered != 0 && s->queued >= s->life->buffered;
+}
 /* A new stream of a client's is to be refused. */
 bool overload_refuses(struct session *s);
 

@@ -1,7 +1,8 @@
-/* Memory runs short: new streams are refused (REFUSED_STREAM: safe to repeat), their connections are told of a lower MAX_CONCURRENT_STREAMS, and who
+/* Memory or objects run short: new streams are refused (REFUSED_STREAM: safe to repeat), their connections are told of a lower MAX_CONCURRENT_STREAMS, and who
  * keeps the most without reading is ended.  Nothing is dropped in silence.
  *
- * What is measured is the pool of buffers for everything that is sent or kept.  Above high_water percent it begins, RELIEF percent below it ends. */
+ * Of memory, what is measured is the pool of buffers for everything that is sent or kept.  Above high_water percent it begins, RELIEF percent below it ends.
+ * Of objects (of http2's and session's streams, of fields that wait, of the user's) it begins where one is lacking, and ends when RELIEF percent of each are free. */
 #include "internal.h"
 
 #define RELIEF         10
@@ -9,6 +10,7 @@
 #define STALLED_NS     500000000ull    /* nothing has left it for so long */
 #define HOARD_LEAST    16384
 #define STREAMS_LEAST  1u
+#define SCARCE_NS      1000000000ull   /* objects that come and go: no SETTINGS with each */
 
 static bool above(const struct sessions *ss, uint32_t percent)
 {
@@ -23,13 +25,42 @@ static void lower(struct session *s)
     uint32_t n = http2_streams_active(s->h2) / 2;
     s->lowered = http2_max_streams_set(s->h2, n > STREAMS_LEAST ? n : STREAMS_LEAST);
     base_list_push_back(&s->home->lowered, &s->low);
+    stats_count(s->home->stats, STATS_STREAMS_LOWERED, 1);
     session_mark(s);
+}
+
+void session_scarce(struct session *s)
+{
+    if (s->role != SESSION_DOWN || s->broken)
+        return;
+    s->home->scarce = true;
+    s->home->scarce_ns = s->home->now_ns;
+    lower(s);
+}
+
+void sessions_watch(struct sessions *ss, const struct base_slab *slab)
+{
+    ss->user_slab = slab;
+}
+
+static bool scarce(const struct sessions *ss, uint64_t now)
+{
+    if (now - ss->scarce_ns < SCARCE_NS || !http2_spare(ss->http2, RELIEF) || !base_slab_spare(&ss->stream_slab, RELIEF))
+        return true;
+    for (int i = 0; i < 3; i++)
+        if (!base_slab_spare(&ss->held_slab[i], RELIEF))
+            return true;
+    return ss->user_slab != NULL && !base_slab_spare(ss->user_slab, RELIEF);
 }
 
 bool overload_refuses(struct session *s)
 {
-    if (!s->home->overloaded)
-        return false;
+    if (!s->home->overloaded) {
+        if (!overload_buffered(s))
+            return false;
+        stats_drop(s->home->stats, STATS_DROP_H2_BUFFERED);
+        return true;
+    }
     stats_drop(s->home->stats, STATS_DROP_H2_OVERLOAD);
     lower(s);
     return true;
@@ -86,13 +117,14 @@ static void end_worst(struct sessions *ss, uint64_t now)
 
 void overload_tick(struct sessions *ss, uint64_t now)
 {
-    if (ss->high_water == 0 || now >> BASE_WHEEL_TICK_SHIFT == ss->looked_tick)
+    if (now >> BASE_WHEEL_TICK_SHIFT == ss->looked_tick)
         return;
     ss->looked_tick = now >> BASE_WHEEL_TICK_SHIFT;
-    bool was = ss->overloaded;
-    ss->overloaded = above(ss, was ? ss->high_water - RELIEF : ss->high_water);
+    if (ss->high_water != 0)
+        ss->overloaded = above(ss, ss->overloaded ? ss->high_water - RELIEF : ss->high_water);
     if (ss->overloaded)
         end_worst(ss, now);
-    else if (was)
+    ss->scarce = ss->scarce && scarce(ss, now);
+    if (!ss->overloaded && !ss->scarce)
         restore_all(ss);
 }

@@ -19,6 +19,7 @@ struct session_held *held_create(struct sessions *ss, const struct base_headers 
         stats_drop(ss->stats, STATS_DROP_BUFFER_FULL);
         return NULL;
     }
+    held->next = NULL;
     held->count = h->count;
     held->size = h->size;
     held->end = end;
@@ -43,6 +44,13 @@ struct session_held *held_create(struct sessions *ss, const struct base_headers 
 void held_free(struct sessions *ss, struct session_held *held)
 {
     base_slab_free(&ss->held_slab[held->class], held);
+}
+
+void held_drop(struct sessions *ss, struct session_held **first)
+{
+    struct session_held *held = *first;
+    *first = held->next;
+    held_free(ss, held);
 }
 
 struct session_held *session_hold(struct sessions *ss, const struct base_headers *h)
@@ -105,8 +113,11 @@ static struct packet *queue_grow(struct session_stream *st)
     return p;
 }
 
+#define BACKED_UP 49152 /* three quarters of the window that a stream begins with */
+
 bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
 {
+    uint32_t before = st->queued;
     while (n > 0) {
         struct packet *p = st->tail;
         if (p == NULL || packet_tailroom(p) == 0)
@@ -120,6 +131,8 @@ bool queue_append(struct session_stream *st, const uint8_t *data, uint32_t n)
         data += chunk;
         n -= chunk;
     }
+    if (before < BACKED_UP && st->queued >= BACKED_UP)
+        stats_count(st->session->home->stats, STATS_STREAMS_BACKED_UP, 1);
     return true;
 }
 

@@ -205,8 +205,8 @@ void stream_free(struct session_stream *st)
     struct session *s = st->session;
     stream_part(st);
     queue_drop(st);
-    if (st->headers != NULL)
-        held_free(s->home, st->headers);
+    while (st->headers != NULL)
+        held_drop(s->home, &st->headers);
     if (st->trailers != NULL)
         held_free(s->home, st->trailers);
     if (st->h2 != NULL) {
@@ -322,10 +322,15 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
         unblock(s, NULL);
         session_mark(s);
         return true;
+    case HTTP2_EVENT_FULL:
+        session_scarce(s);
+        return false;
     case HTTP2_EVENT_HEADERS:
         if (!ev->opened)
             return st != NULL && !st->released;
-        *out = st = overload_refuses(s) ? NULL : stream_create(s, NULL);
+        *out = st = NULL;
+        if (!overload_refuses(s) && (*out = st = stream_create(s, NULL)) == NULL)
+            session_scarce(s);
         if (st == NULL) {
             http2_stream_reset(ev->stream, HTTP2_REFUSED_STREAM);
             http2_stream_release(ev->stream);

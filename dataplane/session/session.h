@@ -35,6 +35,7 @@ struct session_life {
     uint64_t idle_ns;                /* down: without a stream so long: drained */
     uint64_t handshake_ns;           /* down: until preface and SETTINGS have come */
     uint64_t header_ns;              /* a header block that was begun has to be finished by then */
+    uint64_t buffered;               /* down: octets of DATA that wait, from which on new streams are refused */
 };
 
 struct session {
@@ -99,7 +100,7 @@ struct session_stream {
     struct session_stream *fed;    /* the stream that sends our DATA */
     void *user;                    /* NULL once released */
     struct packet *head, *tail;    /* queued DATA */
-    struct session_held *headers;  /* queued before the DATA */
+    struct session_held *headers;  /* queued before the DATA: 1xx, and what they announce */
     struct session_held *trailers; /* queued behind it */
     uint32_t queued;               /* bytes in head .. tail */
     uint32_t prepaid;              /* of what leaves next, credited already: it left once before */
@@ -138,6 +139,9 @@ struct sessions {
     uint32_t window_most, window_budget, window_used;
     uint32_t high_water;
     bool overloaded;
+    bool scarce;        /* an object for a client's stream was lacking, at scarce_ns last */
+    uint64_t scarce_ns;
+    const struct base_slab *user_slab;
     uint64_t looked_tick;
     struct base_list all[2]; /* by role */
     uint64_t now_ns;         /* of this turn */
@@ -242,6 +246,10 @@ static inline bool session_lingers(const struct session *s)
 void session_linger(struct session *s, bool over, uint64_t now);
 /* The end of all that linger. */
 void sessions_linger_end(struct sessions *ss, uint64_t now);
+/* Down: a stream of this client's is refused as an object for it is lacking.  It is told of a lower MAX_CONCURRENT_STREAMS until there are enough again. */
+void session_scarce(struct session *s);
+/* Of the user's objects there is one a stream of a client's: with them, too, there have to be enough. */
+void sessions_watch(struct sessions *ss, const struct base_slab *slab);
 /* Down: another MAX_CONCURRENT_STREAMS. */
 void session_streams_limit(struct session *s, uint32_t n);
 /* Down: asks the client to go: GOAWAY in two steps (RFC 9113 section 6.8); the session ends with its last stream, or grace_ns from now

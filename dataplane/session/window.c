@@ -8,7 +8,7 @@
  *
  * What a window grants is what has to be kept here when the reader stops.  So it grows only while the reader has room for it, or gives back what it
  * gets; and it goes back as octets come in while the reader lags, or memory is short (a window that was granted is a promise: RFC 9113
- * section 6.9.2 lets nobody take it back, but what has come back need not be granted again).
+ * section 6.9.2 lets nobody take it back, but what has come back need not be granted again).  So it does where all that waits for one client is at its limit.
  *
  * The connection's window stands for nothing that is kept: it is credited as octets are taken from the transport.  It grows by time alone. */
 #include "internal.h"
@@ -92,7 +92,7 @@ void window_due(struct session_stream *st)
     bool gives = open >= from->due_open - came / 2; /* half of what it got since the last time is granted again */
     bool quick = fast(from->session, &from->due_us);
     from->due_open = (int32_t)open;
-    if (pressed(ss, 0) || (uint64_t)st->queued * 2 >= window || (!gives && open < window)) {
+    if (pressed(ss, 0) || overload_buffered(st->session) || (uint64_t)st->queued * 2 >= window || (!gives && open < window)) {
         shrink(from);
         return;
     }

@@ -147,6 +147,23 @@ static void credit(struct session_stream *st, uint32_t n)
     }
 }
 
+#define INTERIM_MOST 8 /* 1xx of a stream that wait */
+
+/* Behind the 1xx that wait.  Where they are too many, the oldest gives way. */
+static void headers_behind(struct session_stream *st, struct session_held *held)
+{
+    struct sessions *ss = st->session->home;
+    uint32_t n = 1;
+    struct session_held *last = st->headers;
+    for (; last->next != NULL; last = last->next)
+        n++;
+    last->next = held;
+    if (n <= INTERIM_MOST)
+        return;
+    stats_drop(ss->stats, STATS_DROP_H2_INTERIM);
+    held_drop(ss, &st->headers);
+}
+
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end)
 {
     struct session *s = st->session;
@@ -162,9 +179,8 @@ bool session_headers(struct session_stream *st, const struct base_headers *h, bo
         st->headers = held;
     } else if (end && st->trailers == NULL) {
         st->trailers = held;
-    } else if (!end && st->headers != NULL) { /* behind a 1xx that still waits: nobody's RPC needs both */
-        held_free(s->home, st->headers);
-        st->headers = held;
+    } else if (!end && st->headers != NULL && st->head == NULL) {
+        headers_behind(st, held);
     } else {
         held_free(s->home, held);
         return false;
@@ -205,12 +221,11 @@ enum pump { PUMP_DONE, PUMP_AGAIN, PUMP_STREAM_BLOCKED, PUMP_CONN_BLOCKED, PUMP_
 static enum pump pump(struct session_stream *st)
 {
     struct sessions *ss = st->session->home;
-    if (st->headers != NULL) {
+    while (st->headers != NULL) {
         if (!write_held(st, st->headers))
             return PUMP_NO_ROOM;
         st->ended = st->headers->end;
-        held_free(ss, st->headers);
-        st->headers = NULL;
+        held_drop(ss, &st->headers);
     }
     for (uint32_t sent = 0; st->head != NULL;) {
         struct packet *p = st->head;

@@ -72,6 +72,7 @@ struct snapshot_method {
 struct snapshot_bounds {
     uint32_t resets, pings, settings, empty_data, priority, window_updates, other_frames;
     uint32_t continuation_frames, header_fields;
+    uint32_t buffered;
 };
 
 struct snapshot_cluster {

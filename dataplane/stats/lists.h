@@ -77,7 +77,9 @@
     X(H2_STREAM_CLOSED, "h2_stream_closed")                                                                            \
     X(H2_STREAMS_FULL, "h2_streams_full")                                                                              \
     X(H2_REFUSED, "h2_refused_stream")                                                                                 \
+    X(H2_BUFFERED, "h2_connection_buffered")                                                                           \
     X(H2_HEADER_LIST, "h2_header_list_too_large")                                                                      \
+    X(H2_INTERIM, "h2_interim_dropped")                                                                                \
     X(H2_FLOOD, "h2_flood")                                                                                            \
     X(H2_FLOOD_RESETS, "h2_flood_resets")                                                                              \
     X(H2_FLOOD_PINGS, "h2_flood_pings")                                                                                \
@@ -141,6 +143,8 @@
     X(WINDOWS_GROWN, "h2_windows_grown")                                                                               \
     X(WINDOWS_SHRUNK, "h2_windows_shrunk")                                                                             \
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
+    X(STREAMS_LOWERED, "h2_max_streams_lowered")                                                                       \
+    X(STREAMS_BACKED_UP, "h2_streams_backed_up")                                                                       \
     X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                \

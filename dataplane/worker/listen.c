@@ -15,7 +15,8 @@ static void life_set(struct session_life *life, const struct snapshot_listener *
     *life = (struct session_life){.time_ns = k->time_ns, .timeout_ns = k->timeout_ns, .min_time_ns = k->min_time_ns,
                                   .permit_without_stream = k->permit_without_stream, .age_ns = l->max_connection_age_ns,
                                   .grace_ns = l->max_connection_age_grace_ns, .idle_ns = l->max_connection_idle_ns,
-                                  .handshake_ns = l->handshake_timeout_ns, .header_ns = l->header_timeout_ns};
+                                  .handshake_ns = l->handshake_timeout_ns, .header_ns = l->header_timeout_ns,
+                                  .buffered = l->bounds.buffered};
 }
 
 static void bounds_set(struct http2_bounds *out, const struct snapshot_bounds *b)

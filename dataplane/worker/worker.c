@@ -11,7 +11,7 @@ static struct sessions_config sessions_config(const struct worker_config *c)
 
 static struct http2_limits http2_limits(const struct worker_config *c)
 {
-    return (struct http2_limits){c->connections, 2 * c->streams, HEADER_BLOCKS};
+    return (struct http2_limits){c->connections, 2 * c->streams, HEADER_BLOCKS, c->max_header_list_size};
 }
 
 unsigned worker_terms(const struct worker_config *c, struct worker_term t[WORKER_TERMS])

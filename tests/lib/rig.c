@@ -103,6 +103,11 @@ static void tcp_settings(struct tcp_config *c, uint32_t connections, uint32_t bu
     c->isn_key.k[1] = base_mix64(seed + 2);
 }
 
+static uint32_t rig_header_list(const struct rig *r)
+{
+    return r->config.header_list != 0 ? r->config.header_list : 16384;
+}
+
 struct limits {
     uint32_t connections, streams, session_streams, tcp_connections, packets;
 };
@@ -116,8 +121,9 @@ static void host_make(struct rig *r, uint32_t index, const char *addr, const str
         rig_die("address");
     struct tcp_config tc;
     tcp_settings(&tc, l->tcp_connections, r->config.tcp_buffers, r->config.seed + index);
-    struct http2_limits hl = {l->connections, 2 * l->streams, 64};
-    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? 16384 : 60000, r->config.seed, index == 0 ? r->config.high_water : 0,
+    uint32_t largest = rig_header_list(r), peers = largest > 60000 ? largest : 60000;
+    struct http2_limits hl = {l->connections, index == 0 && r->config.http2_streams != 0 ? r->config.http2_streams : 2 * l->streams, 64, index == 0 ? largest : peers};
+    struct sessions_config sc = {l->connections, l->session_streams, index == 0 ? largest : peers, r->config.seed, index == 0 ? r->config.high_water : 0,
                                  index == 0 ? r->config.stream_window : 0, index == 0 ? r->config.window_budget : 0};
     size_t n = tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc) + stats_footprint(RIG_SLOTS, 4);
     if (index == 0)
@@ -175,7 +181,7 @@ static void world_make(struct rig *r)
     r->routes[2] = (struct snapshot_route){.path_match = SNAPSHOT_PREFIX, .cluster = 2, .path = "/cap.Cap/", .path_len = 9, .timeout_ns = 50 * RIG_MS};
     s->listener_count = 1;
     struct snapshot_listener *l = &s->listener[0];
-    *l = (struct snapshot_listener){.present = true, .max_concurrent_streams = 128, .max_header_list_size = 16384, .route_count = 3};
+    *l = (struct snapshot_listener){.present = true, .max_concurrent_streams = 128, .max_header_list_size = rig_header_list(r), .route_count = 3};
     l->bind = (struct base_endpoint){rig_gateway(r)->addr, 50051};
     l->routes = r->routes;
     s->generation = 1;
@@ -264,7 +270,7 @@ static void connect_wanted(struct rig *r)
     struct pool_connect want;
     while (pool_connect_next(r->serve.pool, &want)) {
         struct base_flow flow = {.local = rig_gateway(r)->addr, .remote = want.remote.addr, .remote_port = want.remote.port};
-        want.http2.max_header_list_size = 16384;
+        want.http2.max_header_list_size = rig_header_list(r);
         struct session *s = session_connect(r->serve.sessions, &flow, &want.http2, r->now);
         if (s != NULL)
             pool_connecting(r->serve.pool, want.slot, s, r->now);

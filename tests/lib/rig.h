@@ -125,12 +125,13 @@ struct rig_config {
     uint32_t clients, backends;
     uint64_t seed;
     uint32_t connections, streams; /* of the gateway; 0: plenty */
-    uint32_t session_streams;      /* 0: 2 * streams */
+    uint32_t session_streams, http2_streams; /* 0: 2 * streams */
     uint32_t tcp_connections;
     uint32_t packets;
     uint32_t high_water;           /* percent of packets; 0: no overload */
     uint32_t stream_window;        /* of the gateway: how large a stream's window may grow; 0: none grows */
     uint32_t window_budget;        /* 0: a quarter of packets */
+    uint32_t header_list;          /* of the gateway: the largest list of fields that it takes; 0: 16 KiB */
     uint32_t tcp_buffers;          /* of every host, either way; 0: as tcp_config_defaults() has them */
     uint64_t delay_ns, jitter_ns;  /* a hop */
     uint32_t loss_ppm;

@@ -38,7 +38,7 @@ static void add_metadata(struct base_headers *h, uint32_t n)
     static uint8_t text[META_FIELD];
     for (uint32_t i = 0; i < META_FIELD; i++)
         text[i] = (uint8_t)("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"[(i * 7 + i / 36) % 36]);
-    for (; n > 0 && h->count < 40; n -= n < META_FIELD ? n : META_FIELD)
+    for (; n > 0 && h->count < 100; n -= n < META_FIELD ? n : META_FIELD)
         add_other(h, "x-filling", text, n < META_FIELD ? n : META_FIELD);
 }
 

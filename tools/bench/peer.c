@@ -87,7 +87,7 @@ bool peer_create(struct peer *p, const struct options *o, struct link *link, uin
     ic.key.k[0] = 0x1234567;
     tcp_fill(o, &tc);
     uint32_t streams = 2 * o->connections * o->streams + 1024 + (o->attack != ATTACK_NONE ? 4 * ATTACKERS_MAX : 0);
-    struct http2_limits hl = {tc.connections, streams, 256};
+    struct http2_limits hl = {tc.connections, streams, 256, 16384};
     struct sessions_config sc = {tc.connections, streams, 16384, 0, 0};
     size_t bytes = stats_footprint(16, 16) + ip_footprint(&ic) + tcp_footprint(&tc) + http2_footprint(&hl) + sessions_footprint(&sc);
     char error[256];

@@ -154,11 +154,11 @@ static void go_blocks(void)
 {
     static struct hpack_context x;
     struct base_arena arena;
-    size_t n = hpack_footprint(4);
+    size_t n = hpack_footprint(4, HPACK_BLOCK);
     void *memory = aligned_alloc(64, base_align(n));
     memset(memory, 0, n);
     base_arena_init(&arena, memory, n);
-    hpack_context_init(&x, &arena, 4);
+    hpack_context_init(&x, &arena, 4, HPACK_BLOCK);
     struct hpack_decoder d;
     hpack_decoder_init(&d, 4096);
     uint8_t block[256];

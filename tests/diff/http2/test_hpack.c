@@ -9,19 +9,22 @@
 struct rig {
     void *memory;
     struct base_arena arena;
-    struct hpack_context x;
+    struct hpack_context x, y; /* y: for the same blocks in pieces */
+    uint64_t dice;
     struct hpack_decoder decoder;
     struct hpack_encoder encoder;
 };
 
 static struct rig *rig_make(void)
 {
-    struct rig *r = calloc(1, sizeof(*r));
-    size_t n = base_align(hpack_footprint(4));
+    struct rig *r = aligned_alloc(64, base_align(sizeof(*r))); /* as a decoder wants it */
+    memset(r, 0, sizeof(*r));
+    size_t n = 2 * base_align(hpack_footprint(4, HPACK_BLOCK));
     r->memory = aligned_alloc(64, n);
     memset(r->memory, 0, n);
     base_arena_init(&r->arena, r->memory, n);
-    hpack_context_init(&r->x, &r->arena, 4);
+    hpack_context_init(&r->x, &r->arena, 4, HPACK_BLOCK);
+    hpack_context_init(&r->y, &r->arena, 4, HPACK_BLOCK);
     hpack_decoder_init(&r->decoder, 4096);
     hpack_encoder_init(&r->encoder, 4096);
     return r;
@@ -34,23 +37,88 @@ static void rig_free(struct rig *r)
     hpack_table_destroy(&r->decoder.table, &r->x);
     hpack_table_destroy(&r->encoder.table, &r->x);
     for (int c = 0; c < HPACK_CLASSES; c++)
-        assert_int_equal(r->x.slabs[c].in_use, 0);
+        assert_int_equal(r->x.slabs[c].in_use + r->y.slabs[c].in_use, 0);
     base_unpoison(r->memory, r->arena.size);
     free(r->memory);
     free(r);
 }
 
-/* The block in memory of exactly its size. */
+#define TABLE_BYTES(d) (HPACK_CLASS_BYTES((d)->table.class) * 9 / 8)
+
+static void same_tables(const struct hpack_table *a, const struct hpack_table *b)
+{
+    assert_true(a->count == b->count && a->size == b->size && a->max == b->max);
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct hpack_entry *e = hpack_table_at(a, i), *f = hpack_table_at(b, i);
+        assert_true(e->name_len == f->name_len && e->value_len == f->value_len && e->token == f->token && e->flags == f->flags);
+        assert_memory_equal(hpack_entry_name(e), hpack_entry_name(f), (size_t)e->name_len + e->value_len);
+    }
+}
+
+/* The block that r has just decoded, once more, by a decoder that stood where r's did, in two pieces: whatever is no whole field of the first comes again with the
+ * second.  Each in memory of exactly its size. */
+static void decode_split(struct rig *r, const struct hpack_decoder *before, const uint8_t *table, const uint8_t *wire, size_t n, size_t split, enum hpack_result whole)
+{
+    struct hpack_decoder d = *before;
+    if (d.table.memory != NULL) {
+        d.table.memory = base_slab_alloc(&r->y.slabs[d.table.class]);
+        memcpy(d.table.memory, table, TABLE_BYTES(&d));
+    }
+    uint8_t *first = malloc(split > 0 ? split : 1), *second = NULL;
+    memcpy(first, wire, split);
+    const uint8_t *at = first;
+    hpack_block_begin(&r->y, HPACK_BLOCK * 4);
+    enum hpack_result result = hpack_decode(&r->y, &d, &at, first + split, false);
+    hpack_table_check(&d.table);
+    if (result == HPACK_OK) {
+        size_t done = (size_t)(at - first);
+        second = malloc(n - done > 0 ? n - done : 1);
+        memcpy(second, wire + done, n - done);
+        at = second;
+        result = hpack_decode(&r->y, &d, &at, second + (n - done), true);
+        hpack_table_check(&d.table);
+    }
+    assert_int_equal(result, whole);
+    if (result == HPACK_OK) {
+        const struct base_headers *a = &r->x.headers, *b = &r->y.headers;
+        assert_true(a->count == b->count && a->size == b->size && r->x.too_large == r->y.too_large && r->x.malformed == r->y.malformed);
+        for (uint32_t i = 0; i < a->count; i++) {
+            const struct base_header *f = &a->field[i], *g = &b->field[i];
+            assert_true(f->token == g->token && f->flags == g->flags && f->name_len == g->name_len && f->value_len == g->value_len);
+            assert_memory_equal(f->name, g->name, f->name_len);
+            assert_memory_equal(f->value, g->value, f->value_len);
+        }
+        same_tables(&r->decoder.table, &d.table);
+    }
+    hpack_table_destroy(&d.table, &r->y);
+    free(first);
+    free(second);
+}
+
+#define EVERY_SPLIT 80 /* octets; a longer block is cut at some places */
+#define SOME_SPLITS 6
+
+/* The block in memory of exactly its size; and cut in two. */
 static enum hpack_result decode(struct rig *r, const uint8_t *wire, size_t n, uint8_t **copy)
 {
     *copy = malloc(n > 0 ? n : 1);
     memcpy(*copy, wire, n);
     const uint8_t *at = *copy;
+    struct hpack_decoder before = r->decoder;
+    uint8_t table[HPACK_CLASS_BYTES(HPACK_CLASSES - 1) * 9 / 8];
+    if (before.table.memory != NULL)
+        memcpy(table, before.table.memory, TABLE_BYTES(&before));
     hpack_block_begin(&r->x, HPACK_BLOCK * 4);
     enum hpack_result result = hpack_decode(&r->x, &r->decoder, &at, *copy + n, true);
     hpack_table_check(&r->decoder.table);
     if (result == HPACK_OK)
         assert_ptr_equal(at, *copy + n);
+    if (n <= EVERY_SPLIT)
+        for (size_t split = 0; split <= n; split++)
+            decode_split(r, &before, table, *copy, n, split, result);
+    else
+        for (int i = 0; i < SOME_SPLITS; i++)
+            decode_split(r, &before, table, *copy, n, rnd(&r->dice) % n, result);
     return result;
 }
 
@@ -309,6 +377,17 @@ static void update_required(void **state)
         free(copy);
         rig_free(r);
     }
+    static const struct { uint32_t limits[2]; const uint8_t *block; size_t n; enum hpack_result result; } twice[] = { /* the smallest has to be said, and first */
+        {{100, 4096}, plain, 1, HPACK_ERROR}, {{50, 100}, good, 3, HPACK_ERROR}, {{50, 100}, two, 4, HPACK_OK}, {{100, 4096}, good, 3, HPACK_OK}, {{4096, 4096}, plain, 1, HPACK_OK}};
+    for (size_t i = 0; i < sizeof(twice) / sizeof(twice[0]); i++) {
+        struct rig *r = rig_make();
+        uint8_t *copy;
+        hpack_decoder_limit(&r->decoder, twice[i].limits[0]);
+        hpack_decoder_limit(&r->decoder, twice[i].limits[1]);
+        assert_int_equal(decode(r, twice[i].block, twice[i].n, &copy), twice[i].result);
+        free(copy);
+        rig_free(r);
+    }
 }
 
 /* What libnghttp2 makes of a block: fields into list, false for an error. */
@@ -353,6 +432,12 @@ static void mutated(void **state)
         assert_int_equal(nghttp2_hd_deflate_new(&d, 4096), 0);
         assert_int_equal(nghttp2_hd_inflate_new(&inflater), 0);
         for (int i = 0; i < 8; i++) {
+            for (uint32_t k = rnd(&seed) % 6 == 0 ? 1 + rnd(&seed) % 3 : 0; k > 0; k--) { /* several changes before one block */
+                uint32_t limit = rnd(&seed) % 2 == 0 ? rnd(&seed) % 200 : rnd(&seed) % 4097;
+                assert_int_equal(nghttp2_hd_deflate_change_table_size(d, limit), 0);
+                assert_int_equal(nghttp2_hd_inflate_change_table_size(inflater, limit), 0);
+                hpack_decoder_limit(&r->decoder, limit);
+            }
             random_list(&seed, &list, text);
             size_t n = deflate(d, &list, out, sizeof(out));
             if (n == 0)

@@ -21,14 +21,14 @@ static void must(bool what)
 
 static void begin(uint32_t announced)
 {
-    size_t n = base_align(hpack_footprint(4));
+    size_t n = base_align(hpack_footprint(4, HPACK_BLOCK));
     if (memory == NULL)
         memory = aligned_alloc(64, n);
     base_unpoison(memory, n);
     memset(memory, 0, n);
     memset(&rig, 0, sizeof(rig));
     base_arena_init(&rig.arena, memory, n);
-    hpack_context_init(&rig.x, &rig.arena, 4);
+    hpack_context_init(&rig.x, &rig.arena, 4, HPACK_BLOCK);
     hpack_decoder_init(&rig.decoder, announced);
     hpack_decoder_init(&rig.mirror, 4096);
     hpack_encoder_init(&rig.encoder, 4096);

@@ -107,6 +107,9 @@ static inline void script_event(struct script *s, const struct http2_event *ev)
     case HTTP2_EVENT_WINDOW:
         trace(s, "W%u", id);
         break;
+    case HTTP2_EVENT_FULL:
+        trace(s, "F");
+        break;
     case HTTP2_EVENT_PING_ACK:
         trace(s, "P");
         break;
@@ -387,7 +390,8 @@ static inline void line_ours(struct script *s, const char *line)
     http2_conn_check(s->conn);
 }
 
-static inline void script_begin(struct script *s, bool client, enum feed feed, size_t split)
+/* header_list: the largest that is taken; 0: 16 KiB. */
+static inline void script_begin_large(struct script *s, bool client, enum feed feed, size_t split, uint32_t header_list)
 {
     struct http2_config config;
     uint8_t *page = s->page;
@@ -396,12 +400,19 @@ static inline void script_begin(struct script *s, bool client, enum feed feed, s
     s->client = client;
     s->feed = feed;
     s->split = split;
-    worker_make_limits(&s->w, &(struct http2_limits){.connections = 2, .streams = 12, .blocks = 2});
+    worker_make_limits(&s->w, &(struct http2_limits){.connections = 2, .streams = 12, .blocks = 2, .header_list = header_list});
     http2_config_defaults(&config, client ? HTTP2_CLIENT : HTTP2_SERVER);
     config.conn_window = 65535;
     config.max_concurrent_streams = 3;
+    if (header_list != 0)
+        config.max_header_list_size = header_list;
     s->conn = http2_conn_create(s->w.h, &config, s);
     assert_non_null(s->conn);
+}
+
+static inline void script_begin(struct script *s, bool client, enum feed feed, size_t split)
+{
+    script_begin_large(s, client, feed, split, 0);
 }
 
 /* Everything must be given back. */

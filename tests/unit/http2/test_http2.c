@@ -165,7 +165,7 @@ static void expect(const char *trace)
     sc.traced = 0;
 }
 
-static uint8_t block[1 << 18];
+static uint8_t block[1 << 19];
 
 /* A block of n octets or a little more: a request and fields of `value` octets each. first: kind of literal. */
 static size_t big_block(size_t n, uint8_t first, size_t value)
@@ -212,6 +212,33 @@ static void large_lists(void **state)
     line_ours(&sc, "> reset 7 8"), line_ours(&sc, "> release 7");
     expect("rst:7:8");
     end();
+}
+
+/* The same where 64 and 128 KiB are taken: each block is put together from frames that end anywhere, those above are spilled, their CONTINUATIONs bounded. */
+static void larger_lists(void **state)
+{
+    (void)state;
+    static const uint32_t limits[] = {65536, 131072};
+    for (int i = 0; i < 2; i++) {
+        uint32_t limit = limits[i], value = limit / 64;
+        for (size_t size = 16384; size > 16300; size -= 41) {
+            guard_make(&sc);
+            script_begin_large(&sc, false, FEED_WHOLE, 0, limit);
+            assert_string_equal(script_run(&sc, "", false), "");
+            put_block(1, block, big_block(limit / 64 * 60, 0, value - 100), size);
+            expect(i == 0 ? "H1oe(69)" : "H1oe(66)");
+            put_block(3, block, big_block(limit, 0, value), size);
+            expect("H3oeL(0)");
+            line_ours(&sc, "> reset 1 8"), line_ours(&sc, "> release 1");
+            expect("rst:1:8");
+            put_block(5, block, big_block(limit + 100000, 0x40, 1000), size); /* spilled */
+            expect("H5oeL(0)");
+            line_peer(&sc, "block 7 end 828684be");
+            line_ours(&sc, "> reset 3 8"), line_ours(&sc, "> release 3");
+            expect("H7oe(4) rst:3:8");
+            end();
+        }
+    }
 }
 
 /* A single value larger than a block, indexed or not: the list is too large, the table is empty if it was to be indexed. */
@@ -526,6 +553,7 @@ int main(void)
         cmocka_unit_test(server_scripts),
         cmocka_unit_test(client_scripts),
         cmocka_unit_test(large_lists),
+        cmocka_unit_test(larger_lists),
         cmocka_unit_test(giant_fields),
         cmocka_unit_test(too_many_continuations),
         cmocka_unit_test(pings_are_answered_in_order),

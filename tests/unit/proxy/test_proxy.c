@@ -101,6 +101,33 @@ static void test_request_headers_too_large(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* A listener that takes 64 KiB: lists just below it go both ways, in several frames, read at once or a little at a time; above it they are refused as before. */
+static void test_large_header_lists(void **state)
+{
+    (void)state;
+    for (uint32_t jitter = 0; jitter < 2; jitter++) {
+        struct rig_config config;
+        rig_config_defaults(&config);
+        config.header_list = 65536;
+        config.jitter_ns = jitter * 2 * RIG_MS;
+        struct rig *r = rig_create(&config);
+        rig_add(r, 0, 0, 0, 1);
+        rig_client(r, 0)->h2.max_header_list_size = rig_backend(r, 0)->h2.max_header_list_size = 65536;
+        rig_connect(rig_client(r, 0));
+        rig_run(r, 100 * RIG_MS);
+        for (uint32_t n = 15000; n <= 60000; n += 15000) {
+            struct rig_call *c = run_one(r, &(struct rig_script){.metadata = n, .request = 100000, .response = 100000});
+            assert_true(rig_is(c, 0));
+            assert_int_equal(c->metadata, n);
+            assert_int_equal(c->up_metadata, n);
+        }
+        own_answer(r, &(struct rig_script){.metadata = 63000, .request = 10}, 8, 431, "headers_too_large");
+        assert_true(rig_is(run_one(r, &(struct rig_script){.response_metadata = 63000, .request = 10}), 8));
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 10}), 0));
+        assert_true(rig_destroy(r));
+    }
+}
+
 static void test_deadline(void **state)
 {
     (void)state;
@@ -1308,6 +1335,7 @@ int main(void)
         cmocka_unit_test(test_no_route),
         cmocka_unit_test(test_no_ready),
         cmocka_unit_test(test_request_headers_too_large),
+        cmocka_unit_test(test_large_header_lists),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadline_cap),
         cmocka_unit_test(test_deadline_phases),

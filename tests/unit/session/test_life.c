@@ -561,6 +561,87 @@ static void test_overload(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Objects run out, of each kind that a stream takes: who asks for one more is refused and told of a lower limit, nobody else is; it is raised when there are enough. */
+static void test_scarce(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t streams, session_streams, http2_streams;
+        enum stats_drop why;
+    } kinds[] = {{0, 40, 0, STATS_DROP_STREAM_FULL}, {0, 41, 0, STATS_DROP_STREAM_FULL} /* the backend's */, {0, 0, 40, STATS_DROP_H2_STREAMS_FULL}, {20, 100, 100, STATS_DROP_RPC_FULL}};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct rig_config config;
+        rig_config_defaults(&config);
+        config.clients = 2;
+        config.streams = kinds[i].streams;
+        config.session_streams = kinds[i].session_streams;
+        config.http2_streams = kinds[i].http2_streams;
+        struct rig *r = rig_create(&config);
+        rig_add(r, 0, 0, 0, 1);
+        rig_connect(rig_client(r, 0));
+        rig_connect(rig_client(r, 1));
+        rig_run(r, 5 * RIG_MS);
+        for (int n = 0; n < 30; n++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .delay_ns = 3 * RIG_S});
+        rig_run(r, 50 * RIG_MS);
+        uint32_t refused = 0;
+        for (uint32_t n = 0; n < r->call_count; n++)
+            refused += r->call[n]->reset && r->call[n]->reset_code == HTTP2_REFUSED_STREAM;
+        assert_int_equal(refused, 10);
+        assert_true(drops(r, kinds[i].why) >= 1 && drops(r, kinds[i].why) + drops(r, STATS_DROP_H2_REFUSED) == 10); /* the latter: above the new limit already */
+        assert_int_equal(rig_client(r, 0)->session->h2->peer_max_streams, 10); /* half of what it has */
+        assert_int_equal(rig_client(r, 1)->session->h2->peer_max_streams, 128);
+        assert_int_equal(stats_read(&rig_gateway(r)->stats->counters[STATS_STREAMS_LOWERED]), 1);
+        struct rig_call *waits = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+        rig_run(r, 2 * RIG_S);
+        assert_int_equal(waits->ends, 0); /* they are all taken still */
+        assert_int_equal(rig_client(r, 0)->session->h2->peer_max_streams, 10);
+        assert_true(rig_settle(r, 5 * RIG_S));
+        assert_true(rig_is(waits, 0));
+        rig_run(r, 50 * RIG_MS);
+        assert_int_equal(rig_client(r, 0)->session->h2->peer_max_streams, 128);
+        assert_true(rig_destroy(r));
+    }
+}
+
+/* A client that keeps as much unread as one may: its new calls are refused, those that it has go on, others feel nothing. */
+static void test_buffered(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    struct rig *r = rig_create(&config);
+    listener(r)->bounds.buffered = 200 << 10;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *reads = rig_start(rig_client(r, 0), &(struct rig_script){.act = RIG_ECHO, .request = 100000, .never_ends = true}), *kept[6];
+    for (int i = 0; i < 6; i++) {
+        kept[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 << 20, .no_read = true});
+        rig_run(r, 50 * RIG_MS);
+        assert_int_equal(kept[i]->reset, i >= 4); /* 64 KiB stand at the client, 64 here */
+    }
+    assert_int_equal(kept[5]->reset_code, HTTP2_REFUSED_STREAM);
+    assert_false(kept[5]->up_seen);
+    assert_int_equal(drops(r, STATS_DROP_H2_BUFFERED), 2);
+    struct rig_call *other = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(other, 0));
+    assert_int_equal(reads->got, 100000);
+    rig_cancel(kept[0]);
+    rig_run(r, 50 * RIG_MS);
+    struct rig_call *again = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(again, 0));
+    rig_cancel(reads);
+    for (int i = 1; i < 4; i++)
+        rig_cancel(kept[i]);
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,6 +666,8 @@ int main(void)
         cmocka_unit_test(test_half_a_header_block),
         cmocka_unit_test(test_half_blocks_of_many),
         cmocka_unit_test(test_overload),
+        cmocka_unit_test(test_scarce),
+        cmocka_unit_test(test_buffered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,14 +222,15 @@ static void test_held(void **state)
     struct rig_call *big = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 2 << 20, .delay_ns = 20 * RIG_MS});
     rig_run(r, 10 * RIG_MS);
     rig_client(r, 0)->deaf = true;
-    struct rig_call *c[6];
+    struct rig_call *c[7];
     rig_run(r, 200 * RIG_MS);
     /* Deaf clients still write. */
     for (int i = 0; i < 6; i++)
         c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = i < 4 ? RIG_ANSWER : RIG_TRAILERS_ONLY, .request = 100, .response = (uint32_t)(i == 1 ? 0 : 5000), .informational = (uint8_t)(i == 5 ? 0 : i), .metadata = (uint32_t)(i == 3 ? 9000 : 0)});
+    c[6] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .response = 10, .informational = 12});
     rig_run(r, 200 * RIG_MS);
-    for (int i = 0; i < 6; i++)
-        assert_int_equal(c[i]->ends, 0);
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(c[i]->ends + c[i]->informational, 0);
     assert_true(rig_in_use(r, "held_1k") + rig_in_use(r, "held_8k") + rig_in_use(r, "held_max") > 0);
     rig_client(r, 0)->deaf = false;
     assert_true(rig_settle(r, 30 * RIG_S));
@@ -239,7 +240,11 @@ static void test_held(void **state)
         assert_int_equal(c[i]->http_status, 200);
         assert_int_equal(c[i]->got, i == 1 || i >= 4 ? 0 : 5000);
         assert_int_equal(c[i]->metadata, i == 3 ? 9000 : 0);
+        assert_int_equal(c[i]->informational, i >= 4 ? 0 : i);
     }
+    assert_true(rig_is(c[6], 0)); /* so many are not kept */
+    assert_int_equal(c[6]->informational, 8);
+    assert_int_equal(rig_gateway(r)->stats->drops[STATS_DROP_H2_INTERIM], 4);
     assert_true(rig_destroy(r));
 }
 

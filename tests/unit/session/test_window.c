@@ -207,6 +207,47 @@ static void test_reader_deaf(void **state)
     assert_true(rig_destroy(r));
 }
 
+static uint32_t window_of(struct rig *r, uint32_t id)
+{
+    base_list_each(l, &rig_up(r, 0)->streams)
+    {
+        const struct session_stream *st = base_container(l, struct session_stream, link);
+        if (st->h2 != NULL && st->h2->id == id)
+            return http2_stream_window(st->h2);
+    }
+    return 0;
+}
+
+/* Much waits for other streams of the client's: this one's window stays as it was, however fast it is read. */
+static void test_connection_full(void **state)
+{
+    (void)state;
+    for (uint32_t limit = 0; limit < 2; limit++) {
+        struct rig_config k = far_away(4 * MIB);
+        struct rig *r = go(&k, 300 * KIB);
+        r->world->s.listener[0].bounds.buffered = limit * 150 * KIB;
+        r->world->s.generation++;
+        struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 4 * MIB, .delay_ns = 5 * RIG_S});
+        rig_run(r, RIG_S);
+        for (int i = 0; i < 3; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 1 * MIB, .no_read = true});
+        rig_run(r, 3 * RIG_S);
+        assert_true(rig_down(r, 0)->queued > 150 * KIB);
+        uint32_t most = 0;
+        for (int i = 0; i < 2000 && c->ends == 0; i++) {
+            rig_run(r, 100 * RIG_MS);
+            uint32_t window = window_of(r, 1); /* the first call's */
+            most = window > most ? window : most;
+        }
+        assert_true(rig_is(c, 0));
+        assert_true(limit != 0 ? most == 65535 : most > 100 * KIB);
+        for (uint32_t i = 1; i < r->call_count; i++)
+            rig_cancel(r->call[i]);
+        assert_true(rig_settle(r, 10 * RIG_S));
+        assert_true(rig_destroy(r));
+    }
+}
+
 static void test_budget(void **state)
 {
     (void)state;
@@ -280,6 +321,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_far),      cmocka_unit_test(test_near),    cmocka_unit_test(test_reader_stops), cmocka_unit_test(test_reader_deaf),
+        cmocka_unit_test(test_connection_full),
         cmocka_unit_test(test_budget),   cmocka_unit_test(test_pressed), cmocka_unit_test(test_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
