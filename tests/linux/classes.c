@@ -142,6 +142,17 @@ static bool syn_lost(const struct situation *x)
     return false;
 }
 
+/* Linux held the end of a write back, and said it before the next event was over: its queue towards the device (TSQ) took no more. */
+static bool caught_up(const struct situation *x)
+{
+    bool all = false;
+    for (uint32_t i = 0; i < x->kernel->saids; i++) {
+        const struct said *a = &x->kernel->said[i];
+        all |= a->len > 0 && a->interval <= x->interval + 1 && (int32_t)(a->seq + a->len - x->o.end) >= 0;
+    }
+    return about(x, "write") && (int32_t)(x->o.end - x->k.end) > 0 && all;
+}
+
 /* What each end has out is what its own window of congestion allows, or what it takes the peer's for. */
 static const char *sent_class(const struct situation *x)
 {
@@ -155,7 +166,7 @@ static const char *sent_class(const struct situation *x)
         if (e->kind == SEGMENT && (e->flags & ACK) && e->ack > acked && (int32_t)(least - e->ack) >= 0)
             acked = e->ack;
     }
-    if (least - acked >= 7000)
+    if (least - acked >= 7000 || caught_up(x))
         return "window of congestion";
     return sent_again_before(x->kernel, x->interval + 1) || sent_again_before(x->ours, x->interval + 1) ? "window of congestion" : NULL;
 }
