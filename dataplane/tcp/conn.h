@@ -285,7 +285,7 @@ struct tcp {
     uint32_t challenge_left;
     uint64_t cookie_ns; /* when the last SYN cookie was given out; 0: never */
     uint64_t random;
-    uint32_t look_at;              /* the place in the flow table that look_again() comes to next; UINT32_MAX: it has seen all */
+    uint32_t look_at, look_tick;   /* the place in the flow table that look_again() comes to next, UINT32_MAX: it has seen all; when it looked last */
     uint32_t hoard_at, hoard_tick; /* the place in the flow table to look at next; when it was looked last */
     struct base_wheel wheel;
 };

@@ -159,10 +159,12 @@ void tcp_timer_fired(struct tcp_conn *c, uint64_t now)
 
 /* Buffers are there again, or keepalive's time has changed: who was told nothing, or waits for the old time, is looked at.  A connection that moves in the table
  * meanwhile may be missed: its peer asks, or its timer comes, in time. */
-static void look_again(struct tcp *t)
+static void look_again(struct tcp *t, uint64_t now)
 {
-    if (t->look_at == UINT32_MAX)
+    uint32_t tick = (uint32_t)(now >> BASE_WHEEL_TICK_SHIFT);
+    if (t->look_at == UINT32_MAX || tick == t->look_tick)
         return;
+    t->look_tick = tick;
     struct tcp_conn *c;
     uint32_t end = t->look_at + LOOKS;
     while (t->look_at < end && (c = tcp_conn_walk(t, &t->look_at, end - t->look_at)) != NULL) {
@@ -187,7 +189,7 @@ void tcp_tick(struct tcp *t, uint64_t now)
 {
     tcp_turn_begin(t);
     pressure(t);
-    look_again(t);
+    look_again(t, now);
     tcp_hoard_tick(t, now);
     for (struct base_timer *e; (e = base_wheel_expire(&t->wheel, now)) != NULL;)
         tcp_timer_fired(base_container(e, struct tcp_conn, timer), now);
