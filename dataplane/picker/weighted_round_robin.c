@@ -160,7 +160,7 @@ bool picker_wrr_pick_other(struct picker *p, struct picker_cluster *c, const uin
     uint64_t aside[PICKER_AVOID_MAX];
     uint32_t count = 0;
     bool found = false;
-    while (c->count > 0 && !found) {
+    while (c->count > 0) {
         uint64_t top = c->entry[0];
         *slot = (uint32_t)top & SET_SLOT_MASK;
         struct picker_slot *s = &p->slot[*slot];

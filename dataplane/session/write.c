@@ -274,8 +274,7 @@ static bool start_waiting(struct session *s)
         if (!write_held(st, st->headers))
             return false;
         st->ended = st->headers->end;
-        held_free(s->home, st->headers);
-        st->headers = NULL;
+        held_drop(s->home, &st->headers);
         base_list_remove(&st->queue);
         base_list_push_back(&s->ready, &st->queue);
     }

@@ -40,9 +40,11 @@ void tcp_mss_set(struct tcp_conn *c, uint32_t peer_mss)
     uint32_t mss = peer_mss < ours ? peer_mss : ours;
     if (tcp_has(c, CONN_TS)) /* RFC 6691: the sender makes room for its options */
         mss -= mss > TCP_TS_OPTION ? TCP_TS_OPTION : mss;
-    if (mss < MSS_MIN)
+    if (mss < MSS_MIN) {
         stats_count(c->tcp->stats, STATS_TCP_MSS_RAISED, 1);
-    c->mss = mss < MSS_MIN ? MSS_MIN : mss;
+        mss = MSS_MIN;
+    }
+    c->mss = mss;
 }
 
 struct tcp_conn *tcp_conn_open(struct tcp *t, const struct base_flow *flow, uint32_t hash, uint64_t now)

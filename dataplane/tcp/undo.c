@@ -81,8 +81,9 @@ bool tcp_undo_eifel(struct tcp_conn *c, uint32_t acked, const struct tcp_segment
     return true;
 }
 
-/* A D-SACK block, of what this recovery has sent again: beyond `recover` the network has doubled something, or a probe was needless.  Once all that was sent again turns out to have been there, none of it had to be.  Where the same ACK is the first that acknowledges it (una is
- * what was before), an earlier one was lost: the time since then is no round trip, and would come again as the next timeout. */
+/* A D-SACK block, of what this recovery has sent again: beyond `recover` the network has doubled something, or a probe was needless.  Once all that was sent
+ * again turns out to have been there, none of it had to be.  Where the same ACK is the first that acknowledges it (una is what was before), an earlier one was
+ * lost: the time since then is no round trip, and would come again as the next timeout. */
 void tcp_undo_twice(struct tcp_conn *c, const struct tcp_range *r, uint32_t una, uint64_t now)
 {
     if (!tcp_has(c, CONN_UNDO) || c->undo_again == 0 || base_seq_lt(r->left, c->undo_una) || base_seq_gt(r->right, c->recover))

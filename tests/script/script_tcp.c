@@ -519,7 +519,7 @@ struct arrival {
 struct peer {
     struct arrival queue[4096]; /* on their way to it */
     uint32_t head, tail;
-    uint64_t rtt_ns, rate, until, drop, burst; /* rate: bytes a ms, 0: any */
+    uint64_t rtt_ns, rate, drop, burst; /* rate: bytes a ms, 0: any */
     uint32_t next, left, right;                /* in order so far; what is there behind a hole */
     uint64_t ms, in_ms;                        /* the ms of the last segments, how many */
 };
@@ -576,7 +576,7 @@ static void peer_acks(struct script *s, struct peer *p)
 static void do_flow(struct script *s, uint64_t rtt_ms, uint64_t until, char **rest)
 {
     static struct peer p;
-    p = (struct peer){.rtt_ns = rtt_ms * MS, .until = until, .next = (uint32_t)s->written + 1};
+    p = (struct peer){.rtt_ns = rtt_ms * MS, .next = (uint32_t)s->written + 1};
     for (char *name; (name = strtok_r(NULL, " \t", rest)) != NULL;) {
         char *value = strtok_r(NULL, " \t", rest);
         uint64_t v = value != NULL ? strtoull(value, NULL, 0) : 0;

@@ -53,11 +53,17 @@ static const char block[] = "\x83\x86\x04\x12/bench.Echo/Attack\x01\x08"
                             "application/grpc\x00\x02te\x08trailers";
 #define BLOCK (sizeof(block) - 1)
 
-static uint8_t *request(struct attacker *a, uint8_t *p, bool end)
+/* `more` octets of the block follow. */
+static uint8_t *request_and(struct attacker *a, uint8_t *p, uint32_t more, bool end)
 {
     a->stream += 2;
-    p = frame(p, BLOCK, F_HEADERS, end ? 5 : 4, a->stream);
+    p = frame(p, (uint32_t)BLOCK + more, F_HEADERS, end ? 5 : 4, a->stream);
     return octets(p, block, BLOCK);
+}
+
+static uint8_t *request(struct attacker *a, uint8_t *p, bool end)
+{
+    return request_and(a, p, 0, end);
 }
 
 #define FIELDS    40
@@ -68,9 +74,7 @@ static uint8_t *request(struct attacker *a, uint8_t *p, bool end)
 static uint8_t *request_of_many(struct attacker *a, uint8_t *p)
 {
     static const char field[] = "\x00\x01x\x05value";
-    a->stream += 2;
-    p = frame(p, (uint32_t)(BLOCK + FIELDS * (sizeof(field) - 1)), F_HEADERS, 4, a->stream);
-    p = octets(p, block, BLOCK);
+    p = request_and(a, p, FIELDS * (sizeof(field) - 1), false);
     for (int i = 0; i < FIELDS; i++)
         p = octets(p, field, sizeof(field) - 1);
     return p;
@@ -80,9 +84,7 @@ static uint8_t *request_of_many(struct attacker *a, uint8_t *p)
 static uint8_t *bomb(struct attacker *a, uint8_t *p)
 {
     const uint8_t head[] = {0x40, 1, 'x', 0x7f, (BOMB - 127) % 128 | 0x80, (BOMB - 127) / 128};
-    a->stream += 2;
-    p = frame(p, (uint32_t)(BLOCK + sizeof(head) + BOMB), F_HEADERS, 5, a->stream);
-    p = octets(octets(p, block, BLOCK), head, sizeof(head));
+    p = octets(request_and(a, p, sizeof(head) + BOMB, true), head, sizeof(head));
     memset(p, 'v', BOMB);
     return p + BOMB;
 }
@@ -90,8 +92,7 @@ static uint8_t *bomb(struct attacker *a, uint8_t *p)
 /* ...and is said again and again. */
 static uint8_t *blast(struct attacker *a, uint8_t *p)
 {
-    a->stream += 2;
-    p = octets(frame(p, BLOCK + 100, F_HEADERS, 5, a->stream), block, BLOCK);
+    p = request_and(a, p, 100, true);
     memset(p, 0x80 | 62, 100);
     return p + 100;
 }
