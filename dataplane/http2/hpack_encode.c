@@ -181,20 +181,25 @@ static uint32_t name_slot_other(const uint8_t *name, size_t n)
     return 32 + (hash(name, n, 0) & 31);
 }
 
-static void outgoing_init(struct hpack_context *x, const struct hpack_encoder *e, const struct base_header *f, struct outgoing *o)
+static void outgoing_hash(struct outgoing *o)
 {
     static_assert(BASE_HEADER_TOKEN_COUNT <= 32, "name_slot: 32 tokens, 32 hashes of other names");
-    o->f = f;
-    o->static_index = x->token_index[f->token];
+    const struct base_header *f = o->f;
     o->name_slot = f->token;
     uint64_t seed = f->token;
     if (f->token == BASE_HEADER_OTHER) {
-        const struct hpack_name *known = hpack_name_find(x, f->name, f->name_len);
-        o->static_index = known != NULL ? known->index : 0;
         o->name_slot = name_slot_other(f->name, f->name_len);
         seed = 64 + o->name_slot;
     }
     o->hash = (uint16_t)hash(f->value, f->value_len, seed);
+}
+
+static void outgoing_name(struct hpack_context *x, const struct hpack_encoder *e, struct outgoing *o)
+{
+    if (o->f->token == BASE_HEADER_OTHER) {
+        const struct hpack_name *known = hpack_name_find(x, o->f->name, o->f->name_len);
+        o->static_index = known != NULL ? known->index : 0;
+    }
     o->name_index = o->static_index != 0 ? o->static_index : find_name(e, o);
 }
 
@@ -293,26 +298,25 @@ static uint8_t *put_literal(uint8_t *out, const struct outgoing *o, uint32_t fir
 
 static uint8_t *put_field(struct hpack_context *x, struct hpack_encoder *e, const struct base_header *f, uint8_t *out)
 {
-    struct outgoing o;
     struct base_header empty;
     if (f->value == NULL) { /* length 0: nothing that memcmp() may be given */
         empty = *f;
         empty.value = (const uint8_t *)"";
         f = &empty;
     }
+    struct outgoing o = {.f = f, .static_index = x->token_index[f->token]};
+    bool sensitive = f->flags & BASE_HEADER_SENSITIVE;
     uint32_t index;
-    if (f->token != BASE_HEADER_OTHER && !(f->flags & BASE_HEADER_SENSITIVE)) {
-        o = (struct outgoing){.f = f, .static_index = x->token_index[f->token]};
-        if ((index = find_newest(e, f)) != 0 || (index = find_static(&o)) != 0)
-            return put_integer(out, 128, 127, index);
-    }
-    outgoing_init(x, e, f, &o);
-    if (f->flags & BASE_HEADER_SENSITIVE)
+    if (f->token != BASE_HEADER_OTHER && !sensitive && ((index = find_newest(e, f)) != 0 || (index = find_static(&o)) != 0))
+        return put_integer(out, 128, 127, index);
+    outgoing_hash(&o);
+    /* Before its name is looked for: what has come once comes again as a whole.  What the static table has is never put into the dynamic one. */
+    if (!sensitive && (index = find_exact(&e->table, &o)) != 0)
+        return put_integer(out, 128, 127, index);
+    outgoing_name(x, e, &o);
+    if (sensitive)
         return put_literal(out, &o, 16, 15);
-    index = f->token != BASE_HEADER_OTHER ? 0 : find_static(&o);
-    if (index == 0)
-        index = find_exact(&e->table, &o);
-    if (index != 0)
+    if (f->token == BASE_HEADER_OTHER && (index = find_static(&o)) != 0)
         return put_integer(out, 128, 127, index);
     if (!wants_index(e, &o) || !insert(x, e, &o))
         return put_literal(out, &o, 0, 15);
