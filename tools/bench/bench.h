@@ -225,6 +225,7 @@ bool attack_backend_event(struct peer *p, struct session_stream *st, const struc
 /* ---- beside.c ---- */
 struct beside { /* medians over the rounds */
     double alone_p99_us, beside_p99_us, ratio, alone_busy, beside_busy, attack_rate, attack_connects;
+    double alone_apart, beside_apart; /* of the RPCs, those that met a stall of the machine's */
 };
 
 /* ---- ages.c ---- */
@@ -313,7 +314,8 @@ struct run {
     struct lab lab;
     const struct options *o;
     struct turns turns;
-    uint32_t longest; /* cycles: a longer turn was interrupted */
+    uint32_t longest, longest_frame; /* cycles, and so many for each frame that came in it: a longer turn was interrupted */
+    uint64_t frames;                 /* that came in the last turn */
     uint64_t idle;    /* turns in a row in which nothing moved */
     bool launched;
 };

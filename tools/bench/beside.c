@@ -3,7 +3,9 @@
  * The load begins by the clock.  Time passes slowly (--slow), as the generator does the work of many machines on the thread that the gateway's turns need: how busy the worker is counts
  * in that time.  The attack's rate is tried out first: as much as makes the worker busy_percent busy in all.
  *
- * Where the machine takes the core away, time stands still: neither the load nor the attack makes up for it, and RPCs that were inside then do not count. */
+ * Where the machine takes the core away, time stands still: neither the load nor the attack makes up for it, and RPCs that were inside then do not count.  A guest is not told
+ * of that: it shows as a turn that took much longer than what it had to do, STALL_US and STALL_FRAME_US for each frame (a frame is worked on in 1 to 4 us, a stall has 40
+ * and more).  What an attack makes long it makes long by what it sends, or how much of it; how many RPCs are apart is told for both, so that an attack that stalls is seen. */
 #include "bench.h"
 
 #include <rte_cycles.h>
@@ -16,16 +18,17 @@
 #define ROUNDS    7
 #define TRIALS    40
 #define RATE_MOST 50e6
-#define STALL_US  300 /* no turn of both takes so long */
+#define STALL_US  25
+#define STALL_FRAME_US 10 /* generator and gateway */
 
 struct phase {
-    double p99_us, busy;
+    double p99_us, busy, apart;
     uint64_t connects;
 };
 
-static uint64_t stall_cycles(const struct run *r)
+static uint32_t real_cycles(const struct run *r, uint32_t us)
 {
-    return r->lab.tsc_hz / r->o->slow / 1000000 * STALL_US;
+    return (uint32_t)(r->lab.tsc_hz / r->o->slow / 1000000 * us);
 }
 
 /* How busy the gateway was in so much time. */
@@ -37,7 +40,7 @@ static double turns(struct run *r, uint64_t ns)
         uint64_t began = rte_rdtsc(), cycles = p->gateway_cycles;
         run_turn(r);
         uint64_t took = rte_rdtsc() - began;
-        if (took < stall_cycles(r)) {
+        if (took < r->longest + r->frames * r->longest_frame) {
             all += took;
             busy += p->gateway_cycles - cycles;
             continue;
@@ -56,12 +59,14 @@ static struct phase phase(struct run *r, double rate, uint64_t ns)
     p->attack.since_ns = 0;
     turns(r, SETTLE_NS);
     memset(&p->residence, 0, sizeof(p->residence));
+    p->residence_interrupted = 0;
     p->recording = true;
     uint64_t connects = p->attack.connects;
     double busy = turns(r, ns);
     p->recording = false;
-    double hz = (double)r->lab.tsc_hz / r->o->slow;
-    return (struct phase){histogram_quantile(&p->residence, 0.99) * 1e6 / hz, busy, p->attack.connects - connects};
+    double hz = (double)r->lab.tsc_hz / r->o->slow, apart = (double)p->residence_interrupted;
+    apart /= apart + (double)p->residence.count + 1;
+    return (struct phase){histogram_quantile(&p->residence, 0.99) * 1e6 / hz, busy, apart, p->attack.connects - connects};
 }
 
 /* Units a second, as many as the worker bears within what it may be busy; found from below, as a worker that is overrun stays so for a while. */
@@ -95,20 +100,21 @@ static double median(double *v)
 /* Rounds of both, in turn. */
 static struct beside rounds(struct run *r, double rate)
 {
-    double v[6][ROUNDS];
+    double v[8][ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         struct phase alone = phase(r, 0, ROUND_NS), beside = phase(r, rate, ROUND_NS);
         v[0][i] = alone.p99_us, v[1][i] = beside.p99_us, v[2][i] = beside.p99_us / alone.p99_us, v[3][i] = alone.busy, v[4][i] = beside.busy;
-        v[5][i] = (double)beside.connects * 1e9 / ROUND_NS;
+        v[5][i] = (double)beside.connects * 1e9 / ROUND_NS, v[6][i] = alone.apart, v[7][i] = beside.apart;
     }
-    return (struct beside){median(v[0]), median(v[1]), median(v[2]), median(v[3]), median(v[4]), rate, median(v[5])};
+    return (struct beside){median(v[0]), median(v[1]), median(v[2]), median(v[3]), median(v[4]), rate, median(v[5]), median(v[6]), median(v[7])};
 }
 
 bool beside_measure(struct run *r, struct beside *out)
 {
     struct peer *p = &r->lab.peer;
     double wanted = r->o->busy_percent / 100.0;
-    r->longest = (uint32_t)stall_cycles(r); /* a turn that an attack made long is what is to be seen */
+    r->longest = real_cycles(r, STALL_US);
+    r->longest_frame = real_cycles(r, STALL_FRAME_US);
     peer_allow(p, r->o->streams, UINT64_MAX, true, lab_now(&r->lab));
     phase(r, 0, ROUND_NS);
     double rate = find_rate(r, wanted);

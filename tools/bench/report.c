@@ -202,6 +202,8 @@ static void put_beside(struct out *o, const struct beside *b)
     put(o, "busy_beside", b->beside_busy, "");
     put(o, "attack_rate", b->attack_rate, "1/s");
     put(o, "attack_connections", b->attack_connects, "1/s");
+    put(o, "apart_alone", b->alone_apart, "");
+    put(o, "apart_beside", b->beside_apart, "");
 }
 
 static void report_json(const struct figures *f, const struct options *o)
@@ -311,8 +313,9 @@ void report(const struct figures *f, const struct arguments *a)
     headline(f, o);
     if (o->attack != ATTACK_NONE) {
         const struct beside *b = &f->beside;
-        snprintf(text, sizeof(text), "us at 99 %% beside %s, %.1f alone: %.2f times; worker %.0f %% busy, %.0f %% alone; %.3g units/s, %.0f connections/s", options_attacks[o->attack],
-                 b->alone_p99_us, b->ratio, b->beside_busy * 100, b->alone_busy * 100, b->attack_rate, b->attack_connects);
+        snprintf(text, sizeof(text), "us at 99 %% beside %s, %.1f alone: %.2f times; worker %.0f %% busy, %.0f %% alone; %.3g units/s, %.0f connections/s; apart %.1f %% and %.1f %%", options_attacks[o->attack],
+                 b->alone_p99_us, b->ratio, b->beside_busy * 100, b->alone_busy * 100, b->attack_rate, b->attack_connects,
+                 b->beside_apart * 100, b->alone_apart * 100);
         line("residence in the gateway", b->beside_p99_us, "%.1f", text);
         return;
     }

@@ -61,7 +61,7 @@ __attribute__((noinline)) static uint64_t gateway_turn_measured(struct run *r, u
 static bool lockstep_turn(struct run *r)
 {
     struct peer *p = &r->lab.peer;
-    uint64_t cycles = 0, preempted = preemptions();
+    uint64_t cycles = 0, preempted = preemptions(), frames = lab_counter(&r->lab, STATS_PORT_RX_PACKETS);
     bool busy = false;
     for (uint32_t w = 0; w < r->lab.workers; w++) {
         uint64_t before = busy_ns(r), one = p->recording ? gateway_turn_measured(r, w) : gateway_turn(r, w);
@@ -72,7 +72,8 @@ static bool lockstep_turn(struct run *r)
     }
     bool whole = preemptions() == preempted;
     p->gateway_cycles += cycles;
-    p->interruptions += !whole || cycles > r->longest;
+    r->frames = lab_counter(&r->lab, STATS_PORT_RX_PACKETS) - frames;
+    p->interruptions += !whole || cycles > r->longest + r->frames * r->longest_frame;
     read_mail(r);
     r->idle = busy ? 0 : r->idle + 1;
     if (busy)
