@@ -2,10 +2,13 @@
  *
  * A bucket a kind and connection: `rate` frames at once, and as many again each second.  It is worked off, too, by what an honest peer causes: DATA
  * and HEADERS that mean something, in either direction, and answers; what goes with useful traffic grows with it.  All of that is added up only
- * where a bucket is full: the path of an honest peer costs an increment. */
+ * where a bucket is full, or now and then from an eighth on: the path of an honest peer costs an increment. Who is beyond that eighth is not told off yet, but
+ * may be made to wait for others (http2_suspect). */
 #include "internal.h"
 
 #define FLOOD_PROGRESS 4 /* frames without effect that go with one that means something */
+#define SUSPECT_PART   8 /* of a bucket */
+#define SUSPECT_LOOK   16 /* frames between two looks */
 
 static const struct {
     enum stats_drop drop;
@@ -45,9 +48,27 @@ static void settle(struct http2_conn *c)
     c->progress = c->answered = 0;
 }
 
+/* What settle() would find, without doing it: what has been earned is not to be lost by being looked at. */
+static bool worn(const struct http2_conn *c)
+{
+    uint64_t elapsed = c->h->now_ns - c->flood_ns;
+    for (int kind = 0; kind < HTTP2_RATES; kind++)
+        if (c->flood[kind] > c->config.bounds->rate[kind] / SUSPECT_PART + earned(c, (enum http2_rate)kind, elapsed))
+            return true;
+    return false;
+}
+
+bool http2_suspect(struct http2_conn *c)
+{
+    return c->suspect && (c->suspect = worn(c));
+}
+
 bool http2_flood(struct http2_conn *c, enum http2_rate kind, struct http2_event *ev)
 {
-    if (++c->flood[kind] <= c->config.bounds->rate[kind])
+    uint32_t n = ++c->flood[kind], rate = c->config.bounds->rate[kind];
+    if (n % SUSPECT_LOOK == 0 && n > rate / SUSPECT_PART)
+        c->suspect = worn(c);
+    if (n <= rate)
         return true;
     settle(c);
     if (c->flood[kind] <= c->config.bounds->rate[kind])

@@ -91,6 +91,7 @@ struct http2_conn {
     bool peer_settings;    /* the peer's first SETTINGS have come */
     bool peer_max_said;    /* and held MAX_CONCURRENT_STREAMS */
     bool padded_pending;   /* DATA: its first event also stands for the padding */
+    bool suspect;          /* a bucket was fuller than SUSPECT_PART says when last looked at; see flood.c */
     uint32_t index;        /* in its slab */
     uint32_t len, id;      /* the frame's */
     uint32_t left;         /* octets of the payload yet to come, but for padding */

@@ -2,7 +2,9 @@
  * keeps the most without reading is ended.  Nothing is dropped in silence.
  *
  * Of memory, what is measured is the pool of buffers for everything that is sent or kept.  Above high_water percent it begins, RELIEF percent below it ends.
- * Of objects (of http2's and session's streams, of fields that wait, of the user's) it begins where one is lacking, and ends when RELIEF percent of each are free. */
+ * Of objects (of http2's and session's streams, of fields that wait, of the user's) it begins where one is lacking, and ends when RELIEF percent of each are free.
+ *
+ * Time is shared out, too: a client that says much that costs it nothing is read when nobody else has anything, or has waited POSTPONED_NS. */
 #include "internal.h"
 
 #define RELIEF         10
@@ -11,6 +13,7 @@
 #define HOARD_LEAST    16384
 #define STREAMS_LEAST  1u
 #define SCARCE_NS      1000000000ull   /* objects that come and go: no SETTINGS with each */
+#define POSTPONED_NS   50000ull        /* suspects wait for others so long, at most */
 
 static bool above(const struct sessions *ss, uint32_t percent)
 {
@@ -127,4 +130,34 @@ void overload_tick(struct sessions *ss, uint64_t now)
     ss->scarce = ss->scarce && scarce(ss, now);
     if (!ss->overloaded && !ss->scarce)
         restore_all(ss);
+}
+
+bool session_postpone(struct session *s)
+{
+    struct sessions *ss = s->home;
+    if (s->role != SESSION_DOWN || !http2_suspect(s->h2))
+        return false;
+    if (base_list_empty(&s->later)) {
+        s->later_ns = ss->now_ns;
+        base_list_push_back(&ss->postponed, &s->later);
+        stats_count(ss->stats, STATS_CLIENTS_POSTPONED, 1);
+    }
+    return true;
+}
+
+struct session *sessions_postponed_next(struct sessions *ss, bool idle)
+{
+    if (base_list_empty(&ss->postponed))
+        return NULL;
+    struct session *s = base_container(ss->postponed.next, struct session, later);
+    return idle || ss->now_ns - s->later_ns >= POSTPONED_NS ? s : NULL;
+}
+
+void session_resume(struct session *s, bool more)
+{
+    base_list_remove(&s->later);
+    if (!more)
+        return;
+    s->later_ns = s->home->now_ns;
+    base_list_push_back(&s->home->postponed, &s->later);
 }

@@ -64,6 +64,7 @@ struct sessions *sessions_create(struct base_arena *arena, const struct sessions
     base_list_init(&ss->broken);
     base_list_init(&ss->aged);
     base_list_init(&ss->lowered);
+    base_list_init(&ss->postponed);
     base_list_init(&ss->lingering);
     ss->high_water = c->high_water;
     ss->window_most = c->stream_window;
@@ -101,6 +102,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->streams);
     base_list_init(&s->age);
     base_list_init(&s->low);
+    base_list_init(&s->later);
     base_list_push_back(&ss->all[role], &s->link);
     __atomic_store_n(&ss->count[role], ss->count[role] + 1, __ATOMIC_RELAXED);
     transport_user_set(&s->transport, s);
@@ -133,6 +135,7 @@ void session_destroy(struct session *s, bool graceful, uint64_t now)
     base_list_remove(&s->link);
     base_list_remove(&s->age);
     base_list_remove(&s->low);
+    base_list_remove(&s->later);
     __atomic_store_n(&ss->count[s->role], ss->count[s->role] - 1, __ATOMIC_RELAXED);
     /* A client that was told to go may have sent what crosses with that, and does not read its last answers behind a reset. */
     if (graceful && s->role == SESSION_DOWN && (http2_ended(s->h2) || (s->closing && s->gently))) {

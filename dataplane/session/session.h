@@ -82,6 +82,8 @@ struct session {
     bool aged;
     struct base_list age; /* in sessions.aged */
     struct base_list low; /* in sessions.lowered */
+    struct base_list later; /* in sessions.postponed */
+    uint64_t later_ns;      /* since then */
     uint64_t seen_acked, seen_ns; /* overload.c */
     uint32_t due_us;     /* window.c: half of the connection's window had come back; 0: never */
     uint32_t window_had; /* the largest that a stream of this session came to */
@@ -136,6 +138,7 @@ struct sessions {
     uint64_t waste_bytes;
     struct base_list broken;
     struct base_list aged, lowered, lingering;
+    struct base_list postponed; /* have something to read, and are suspects */
     uint32_t window_most, window_budget, window_used;
     uint32_t high_water;
     bool overloaded;
@@ -170,6 +173,12 @@ void session_destroy(struct session *s, bool graceful, uint64_t now);
  * never come out; HEADERS with `opened` has a new session_stream in *stream; a stream that was released or refused reports nothing.
  * After HTTP2_EVENT_RESET the user calls session_release(). */
 bool session_next(struct session *s, struct http2_event *ev, struct session_stream **stream);
+/* True: what has arrived of this client is to be read when others have been served, as it says much that costs it nothing (http2_suspect). */
+bool session_postpone(struct session *s);
+/* Who is to be read now, for a few events: somebody, if nobody else was served in this turn (`idle`), else only who has waited long.  NULL: none.
+ * It stays in its place until session_resume(), which says whether there may be more of it to be read: behind the others then. */
+struct session *sessions_postponed_next(struct sessions *ss, bool idle);
+void session_resume(struct session *s, bool more);
 /* Hints.  `next` is about to have its session_next(), `later` soon; either may be NULL. */
 void session_expect(const struct session *later, const struct session *next);
 /* session_open() on it is about to follow. */

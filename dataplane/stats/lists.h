@@ -145,6 +145,7 @@
     X(WINDOWS_REFUSED, "h2_windows_over_budget")                                                                       \
     X(STREAMS_LOWERED, "h2_max_streams_lowered")                                                                       \
     X(STREAMS_BACKED_UP, "h2_streams_backed_up")                                                                       \
+    X(CLIENTS_POSTPONED, "h2_clients_postponed")                                                                      \
     X(WARNINGS_UNANSWERED, "h2_warnings_unanswered")                                                                   \
     X(HANDOVERS_SENT, "handovers_for_sending")                                                                         \
     X(DEVICE_SUMS_PROVEN, "device_tx_checksums_proven")                                                                \

@@ -45,63 +45,102 @@ static void backend_goes(struct serve *v, struct session *s, const struct http2_
     pool_goaway(v->pool, s, now);
 }
 
-/* False: the session is gone. */
-static bool read_session(struct serve *v, struct session *s, uint64_t now)
+static void broke(struct serve *v, struct session *s, const struct http2_event *ev, uint64_t now)
+{
+    char text[BASE_ENDPOINT_TEXT];
+    const struct base_flow *f = transport_flow(&s->transport);
+    struct base_endpoint peer = {f->remote, f->remote_port};
+    mailbox_log(v->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed", s->role == SESSION_DOWN ? "client" : "backend",
+                base_endpoint_format(&peer, text), (int)ev->len, (const char *)ev->data, ev->code, ev->last_id);
+    worker_session_end(v, s, true, now);
+}
+
+enum more { MORE, NO_MORE, GONE };
+
+/* The next event of a session. */
+static inline enum more read_event(struct serve *v, struct session *s, uint64_t now)
 {
     struct http2_event ev;
     struct session_stream *st;
-    while (session_next(s, &ev, &st)) {
-        if (ev.type == HTTP2_EVENT_FATAL) {
-            char text[BASE_ENDPOINT_TEXT];
-            const struct base_flow *f = transport_flow(&s->transport);
-            struct base_endpoint peer = {f->remote, f->remote_port};
-            mailbox_log(v->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed",
-                        s->role == SESSION_DOWN ? "client" : "backend", base_endpoint_format(&peer, text), (int)ev.len, (const char *)ev.data,
-                        ev.code, ev.last_id);
-            worker_session_end(v, s, true, now);
-            return false;
-        }
-        if (s->role == SESSION_DOWN) {
-            proxy_down_event(v->proxy, v->snapshot, s, st, &ev, now);
-            continue;
-        }
-        if (ev.type == HTTP2_EVENT_SETTINGS)
-            pool_settings(v->pool, s, now);
-        if (ev.type == HTTP2_EVENT_GOAWAY)
-            backend_goes(v, s, &ev, now);
-        proxy_up_event(v->proxy, s, st, &ev, now);
+    if (!session_next(s, &ev, &st))
+        return NO_MORE;
+    if (ev.type == HTTP2_EVENT_FATAL) {
+        broke(v, s, &ev, now);
+        return GONE;
     }
-    return true;
+    if (s->role == SESSION_DOWN) {
+        proxy_down_event(v->proxy, v->snapshot, s, st, &ev, now);
+        return MORE;
+    }
+    if (ev.type == HTTP2_EVENT_SETTINGS)
+        pool_settings(v->pool, s, now);
+    if (ev.type == HTTP2_EVENT_GOAWAY)
+        backend_goes(v, s, &ev, now);
+    proxy_up_event(v->proxy, s, st, &ev, now);
+    return MORE;
 }
 
-static void serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
+/* False: the session is gone. */
+static bool read_session(struct serve *v, struct session *s, uint64_t now)
+{
+    enum more more;
+    do
+        more = read_event(v, s, now);
+    while (more == MORE);
+    return more != GONE;
+}
+
+#define SUSPECT_EVENTS 4 /* of one a turn */
+
+/* Clients that say much that costs them nothing, when the others have been served. */
+static void read_postponed(struct serve *v, bool idle, uint64_t now)
+{
+    struct session *s = sessions_postponed_next(v->sessions, idle);
+    if (s == NULL)
+        return;
+    enum more more = MORE;
+    for (int i = 0; i < SUSPECT_EVENTS && more == MORE; i++)
+        more = read_event(v, s, now);
+    if (more != GONE)
+        session_resume(s, more == MORE);
+}
+
+/* False: it has to wait. */
+static bool serve(struct serve *v, const struct tcp_event *ev, uint64_t now)
 {
     struct session *s = tcp_conn_user(ev->conn);
     if (ev->events & TCP_EVENT_ACCEPTED) {
         s = accept_session(v, ev->conn, now);
     }
     if (s == NULL)
-        return;
+        return true;
     if (session_lingers(s)) {
         session_linger(s, ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED), now);
-        return;
+        return true;
     }
     if (ev->events & (TCP_EVENT_CONNECTED | TCP_EVENT_WRITABLE))
         session_writable(s);
-    if ((ev->events & (TCP_EVENT_READABLE | TCP_EVENT_FIN | TCP_EVENT_CLOSED)) && !read_session(v, s, now))
-        return;
+    bool over = ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED);
+    if (!over && (ev->events & TCP_EVENT_READABLE) && session_postpone(s))
+        return false;
+    if ((over || (ev->events & TCP_EVENT_READABLE)) && !read_session(v, s, now))
+        return true;
     /* A peer that has finished sends no more answers or requests: what is open fails, rather than hang. */
-    if (ev->events & (TCP_EVENT_FIN | TCP_EVENT_CLOSED))
+    if (over)
         worker_session_end(v, s, !(ev->events & TCP_EVENT_CLOSED), now);
+    return true;
 }
 
 void worker_serve_events(struct serve *v, uint64_t now)
 {
     struct tcp_event ev;
+    bool idle = true;
     while (tcp_next_event(v->tcp, &ev)) {
         session_expect(tcp_event_ahead(v->tcp, 2), tcp_event_ahead(v->tcp, 0));
-        serve(v, &ev, now);
+        if (serve(v, &ev, now))
+            idle = false;
     }
+    read_postponed(v, idle, now);
 }
 
 static void log_end(struct serve *v, const struct session *s, uint64_t now)
@@ -128,5 +167,5 @@ uint32_t worker_serve_finish(struct serve *v, bool busy, uint64_t now)
         http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "endpoint removed");
         session_destroy(s, true, now);
     }
-    return sessions_reclaim(v->sessions, busy);
+    return sessions_reclaim(v->sessions, busy) + !base_list_empty(&v->sessions->postponed);
 }

@@ -31,7 +31,7 @@ void worker_listeners_apply(struct serve *v, uint64_t now);
 void worker_serve_tick(struct serve *v, uint64_t now);
 /* serve.c */
 void worker_serve_events(struct serve *v, uint64_t now);
-/* busy: frames came in this turn.  Returns how many buffers of what was given up it freed. */
+/* busy: frames came in this turn.  Returns how much it did of what could wait, or is to do: 0: the worker may rest. */
 uint32_t worker_serve_finish(struct serve *v, bool busy, uint64_t now);
 void worker_session_end(struct serve *v, struct session *s, bool graceful, uint64_t now);
 
