@@ -195,6 +195,7 @@ static bool spill(struct http2_conn *c, bool last, struct http2_event *ev)
         return false;
     }
     c->block_begun = x->begun;
+    c->block_malformed |= x->malformed;
     c->block_spilled = true;
     b->used = (uint32_t)(end - at);
     memmove(b->bytes, at, b->used);
@@ -216,6 +217,7 @@ static void decode_collected(struct http2_conn *c, struct http2_event *ev)
     if (!spill(c, true, ev))
         return;
     c->h->hpack.too_large = true;
+    c->h->hpack.malformed = c->block_malformed; /* of all its pieces */
     c->h->list = &c->h->hpack.headers;
     block_end(c);
     deliver(c, end_stream, ev);
@@ -337,7 +339,7 @@ void http2_headers_begin(struct http2_conn *c, struct http2_event *ev)
     c->block_flags = c->flags;
     c->block_frames = 0;
     c->block_total = c->block_skip = 0;
-    c->block_spilled = c->block_begun = c->block_self = false;
+    c->block_spilled = c->block_begun = c->block_malformed = c->block_self = false;
     c->phase = PHASE_SMALL;
     c->small_have = 0;
     c->small_need = (uint8_t)prefix;

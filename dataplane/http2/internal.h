@@ -104,7 +104,7 @@ struct http2_conn {
     uint32_t block_total;
     uint16_t block_frames;
     uint8_t block_flags;
-    bool block_spilled, block_begun, block_self;
+    bool block_spilled, block_begun, block_malformed, block_self;
     uint32_t block_skip;   /* octets to come of a field larger than a block */
     uint8_t small[SMALL];
     /* streams */

@@ -264,6 +264,50 @@ static void giant_fields(void **state)
     end();
 }
 
+/* What is wrong with a name is found out once, when its entry is made: who borrows it has it read no more. */
+static void bad_names(void **state)
+{
+    (void)state;
+    for (int indexing = 0; indexing < 2; indexing++) {
+        begin(false);
+        line_peer(&sc, "block 1 end 828684 40014101 62");
+        expect("rst:1:1");
+        const struct hpack_table *t = &sc.conn->decoder.table;
+        *hpack_entry_name(hpack_table_at(t, 0)) = 'a';
+        line_peer(&sc, indexing ? "block 3 end 828684 7e0163" : "block 3 end 828684 0f2f0163");
+        expect("rst:3:1");
+        assert_int_equal(t->count, 1 + indexing);
+        line_peer(&sc, "block 5 end 828684 be"); /* what it was borrowed for is malformed, too */
+        expect("rst:5:1");
+        end();
+    }
+    begin(false); /* a bad value says nothing of its name */
+    line_peer(&sc, "block 1 end 828684 40016101 00");
+    expect("rst:1:1");
+    line_peer(&sc, "block 3 end 828684 7e0163");
+    line_peer(&sc, "block 5 end 828684 be");
+    expect("H3oe(4) H5oe(4)");
+    end();
+}
+
+/* A list above every limit that is malformed in one of its pieces, whichever, is no request that would be answered: it counts. */
+static void malformed_pieces(void **state)
+{
+    (void)state;
+    for (size_t at = 0; at < 60000; at += 9000) {
+        begin(false);
+        size_t n = big_block(60000, 0, 100), field = 3 + at / 105 * 105;
+        assert_int_equal(block[field + 2], 'x');
+        block[field + 2] = 'X';
+        put_block(1, block, n, 16384);
+        expect("rst:1:1");
+        assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 1);
+        put_block(3, block, big_block(60000, 0, 100), 16384); /* and says nothing of the next */
+        expect("H3oeL(0)");
+        end();
+    }
+}
+
 static void too_many_continuations(void **state)
 {
     (void)state;
@@ -555,6 +599,8 @@ int main(void)
         cmocka_unit_test(large_lists),
         cmocka_unit_test(larger_lists),
         cmocka_unit_test(giant_fields),
+        cmocka_unit_test(bad_names),
+        cmocka_unit_test(malformed_pieces),
         cmocka_unit_test(too_many_continuations),
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
