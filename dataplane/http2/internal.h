@@ -119,6 +119,7 @@ struct http2_conn {
     /* windows */
     int32_t send_window, recv_window;
     uint32_t recv_credit, recv_target;
+    uint32_t late_allowed; /* octets of DATA that windows of streams still let the peer send when we reset them */
     /* ours */
     struct http2_config config;
     uint32_t recv_initial; /* stream window that the peer may count on */
@@ -231,6 +232,12 @@ void http2_stream_close_reset(struct stream *s);
 void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_error code);
 /* HEADERS or DATA for a stream that lives no longer (s: closed and not released, or NULL): section 5.1 "closed". */
 void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev);
+/* A stream of that window is over before the peer knows: what it sends meanwhile is nothing that it could have helped. */
+static inline void http2_stream_late_allow(struct http2_conn *c, int32_t window)
+{
+    uint32_t n = window > 0 ? (uint32_t)window : 0;
+    c->late_allowed = c->late_allowed <= UINT32_MAX - n ? c->late_allowed + n : UINT32_MAX;
+}
 bool http2_stream_idle(const struct http2_conn *c, uint32_t id);
 
 /* frame payloads; each eats from [in, in + n) and returns how much */

@@ -158,6 +158,8 @@ void http2_stream_reset(struct http2_stream *stream, enum http2_error code)
     /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. */
     bool on_wire = s->s.state != HTTP2_STREAM_IDLE && s->s.conn->phase != PHASE_DEAD;
     s->s.reset = true;
+    if (s->s.state == HTTP2_STREAM_OPEN || s->s.state == HTTP2_STREAM_HALF_LOCAL)
+        http2_stream_late_allow(s->s.conn, s->s.recv_window);
     if (on_wire) {
         s->flags |= STREAM_RST_PENDING;
         s->reset_code = (uint8_t)code;
@@ -227,6 +229,15 @@ static int ended_by_peer(const struct http2_conn *c, uint32_t id)
     return 0;
 }
 
+/* It has been paid for by a window, in octets: there may be as many frames.  Empty ones are not. */
+static bool paid(struct http2_conn *c)
+{
+    if (c->type != FRAME_DATA || c->left == 0 || c->len > c->late_allowed)
+        return false;
+    c->late_allowed -= c->len;
+    return true;
+}
+
 /* Section 5.1: what the peer sends after its own END_STREAM is a connection error, after its own RST_STREAM a stream error.  What comes
  * after a reset of ours was on its way; streams too old to be remembered get the same benefit. */
 void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev)
@@ -236,7 +247,7 @@ void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_even
         http2_fatal(c, ev, HTTP2_STREAM_CLOSED, "frame after END_STREAM");
         return;
     }
-    if (!http2_flood(c, HTTP2_RATE_OTHER, ev))
+    if ((how != 0 || !paid(c)) && !http2_flood(c, HTTP2_RATE_OTHER, ev))
         return;
     stats_drop(c->h->stats, STATS_DROP_H2_STREAM_CLOSED);
     if (how & STREAM_REMOTE_RESET)

@@ -440,8 +440,44 @@ static void floods(void **state)
     flood("request 1", "data 1 0", STATS_DROP_H2_FLOOD_EMPTY, 900, 4000);
     flood("request 1", "frame 0 8 1 0400000000", STATS_DROP_H2_FLOOD_EMPTY, 900, 4000);
     flood("", "frame 99 0 1 00", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
-    flood("request 1\n> reset 1 8", "data 1 1", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
+    flood("request 1\n> reset 1 8", "data 1 0", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
     flood("", "window 0 1", STATS_DROP_H2_FLOOD_WINDOW, 19000, 40000);
+}
+
+/* Frames of an octet on a stream that is over for us alone: the window bears as many as it has octets, and what comes then is a flood. */
+static void late_data(bool client, const char *before, uint32_t id, uint32_t allowed)
+{
+    char line[64];
+    begin(client);
+    script_run(&sc, before, true);
+    sc.traced = 0;
+    snprintf(line, sizeof(line), "data %u 1", id);
+    uint32_t n = 0, rate = http2_bounds_default.rate[HTTP2_RATE_OTHER];
+    for (; n < allowed + 2 * rate && !sc.fatal; n++) {
+        line_peer(&sc, line);
+        script_feed(&sc);
+        if (n % 1024 == 0)
+            script_write(&sc, false);
+        sc.traced = 0;
+        if (n < allowed)
+            assert_int_equal(sc.conn->flood[HTTP2_RATE_OTHER], 0);
+    }
+    assert_true(sc.fatal && n > allowed + rate);
+    end();
+}
+
+static void late_windows(void **state)
+{
+    (void)state;
+    late_data(false, "request 1\n> reset 1 8\n> release 1\n> write", 1, 65535);
+    late_data(false, "request 1\n> respond 1 end\n> reset 1 0\n> write", 1, 65535); /* answered before it was whole */
+    late_data(false, "request 1\ndata 1 15000\n> reset 1 8", 1, 50535);
+    late_data(false, "request 1\nrequest 3\nrequest 5\nrequest 7", 7, 65535); /* one too many */
+    late_data(false, "headers 1 | :method=GET", 1, 65535);
+    late_data(false, "> goaway 0 0\n> write\nrequest 1", 1, 65535);
+    late_data(false, "request 1 end\n> reset 1 8\n> write", 1, 0); /* it had ended: nothing can have been on its way */
+    late_data(true, "> open\n> request 1 end\nresponse 1\ndata 1 1000\n> reset 1 8\n> release 1\n> write", 1, 64535);
+    late_data(true, "> open\n> request 1 end\n> open\n> request 3 end\n> reset 1 8\n> reset 3 8\n> write", 3, 2 * 65535);
 }
 
 /* CVE-2023-44487, and its twin that makes us send the resets. */
@@ -605,6 +641,7 @@ int main(void)
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
         cmocka_unit_test(floods),
+        cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
         cmocka_unit_test(honest_client),
         cmocka_unit_test(large_list_out),
