@@ -33,7 +33,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
 
 enum stream_flag {
-    STREAM_COUNTED = 1,      /* against MAX_CONCURRENT_STREAMS */
+    STREAM_COUNTED = 1,      /* against MAX_CONCURRENT_STREAMS; a client's until our RST_STREAM is written */
     STREAM_RST_PENDING = 2,
     STREAM_CREDIT_PENDING = 4,
     STREAM_RELEASED = 8,     /* the user is through; kept until its RST_STREAM is written */
@@ -227,6 +227,8 @@ void http2_stream_ended_local(struct stream *s);
 void http2_stream_ended_remote(struct stream *s);
 void http2_stream_free(struct stream *s);
 void http2_stream_forget_reset(struct stream *s);
+/* Its RST_STREAM, which was pending, is no more. */
+void http2_stream_reset_told(struct stream *s);
 void http2_stream_close_reset(struct stream *s);
 /* Stream error (section 5.4.2) on a stream that lives. */
 void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_error code);

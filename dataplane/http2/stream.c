@@ -102,14 +102,32 @@ void http2_stream_free(struct stream *s)
     base_slab_free(&c->h->streams, s);
 }
 
+static void uncount(struct stream *s)
+{
+    if (s->flags & STREAM_COUNTED)
+        s->s.conn->active--;
+    s->flags &= (uint16_t)~STREAM_COUNTED;
+}
+
 static void closed(struct stream *s)
 {
     s->s.state = HTTP2_STREAM_CLOSED_STATE;
-    if (s->flags & STREAM_COUNTED)
-        s->s.conn->active--;
-    s->flags &= (uint16_t) ~(STREAM_COUNTED | STREAM_CREDIT_PENDING);
-    if (!(s->flags & STREAM_RST_PENDING))
+    s->flags &= (uint16_t)~STREAM_CREDIT_PENDING;
+    if (!(s->flags & STREAM_RST_PENDING)) {
+        uncount(s);
         base_list_remove(&s->control);
+    } else if (s->s.conn->client) {
+        uncount(s); /* our request in its place goes out behind the RST_STREAM */
+    }
+    /* A client's stream is open for it until it has our RST_STREAM, and counts until that is written: so nobody who does not read gets more objects than streams. */
+}
+
+void http2_stream_reset_told(struct stream *s)
+{
+    s->flags &= (uint16_t)~STREAM_RST_PENDING;
+    uncount(s);
+    if (s->flags & STREAM_RELEASED)
+        http2_stream_free(s);
 }
 
 void http2_stream_ended_local(struct stream *s)
@@ -136,10 +154,8 @@ void http2_stream_forget_reset(struct stream *s)
 {
     if (!(s->flags & STREAM_RST_PENDING))
         return;
-    s->flags &= (uint16_t)~STREAM_RST_PENDING;
     base_list_remove(&s->control);
-    if (s->flags & STREAM_RELEASED)
-        http2_stream_free(s);
+    http2_stream_reset_told(s);
 }
 
 /* RST_STREAM has come. */

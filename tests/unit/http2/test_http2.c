@@ -510,6 +510,48 @@ static void rapid_reset(void **state)
     }
 }
 
+static uint32_t stream_objects(void)
+{
+    return sc.w.h->streams.in_use;
+}
+
+/* Who makes us reset its streams and does not read that has no more objects than streams, and is told off soon. `refused`: by the user, which counts no flood. */
+static void resets_unread(bool refused)
+{
+    begin(false);
+    uint32_t id = 1;
+    for (; id < 2000 && !sc.fatal; id += 2) {
+        uint8_t request[] = {0x82, 0x86, 0x84};
+        put_frame(&sc.in, 1, 4, id, request, 3);
+        if (!refused)
+            put_word(&sc.in, 8, id, 0);
+        for (size_t done = 0; done < sc.in.len;) {
+            struct http2_event ev;
+            done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+            sc.fatal |= ev.type == HTTP2_EVENT_FATAL;
+            if (ev.type == HTTP2_EVENT_RESET || (refused && ev.opened)) {
+                http2_stream_reset(ev.stream, HTTP2_REFUSED_STREAM);
+                http2_stream_release(ev.stream);
+            }
+            http2_conn_check(sc.conn);
+        }
+        sc.in.len = 0;
+        assert_true(stream_objects() <= sc.conn->config.max_concurrent_streams);
+    }
+    assert_true(sc.fatal);
+    assert_int_equal(id / 2, 3 + RESETS_QUEUE + 1); /* objects, records */
+    script_write(&sc, false);
+    assert_int_equal(stream_objects(), 0);
+    end();
+}
+
+static void resets_never_read(void **state)
+{
+    (void)state;
+    resets_unread(false);
+    resets_unread(true);
+}
+
 /* An honest gRPC client: a PING and WINDOW_UPDATEs for every DATA, and every other call cancelled, for a long time. */
 static void honest_client(void **state)
 {
@@ -643,6 +685,7 @@ int main(void)
         cmocka_unit_test(floods),
         cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
+        cmocka_unit_test(resets_never_read),
         cmocka_unit_test(honest_client),
         cmocka_unit_test(large_list_out),
         cmocka_unit_test(idle_connection),
