@@ -268,23 +268,11 @@ static void fragment_end(struct http2_conn *c, struct http2_event *ev)
 /* All blocks are in use. Who holds one longest has most likely no mind to finish: an honest peer needs it for less than a round trip. */
 static struct block *take_from_oldest(struct http2 *h)
 {
-    struct base_list *l = base_list_pop_front(&h->holders);
-    if (l == NULL)
+    if (base_list_empty(&h->holders))
         return NULL;
-    struct http2_conn *old = base_container(l, struct http2_conn, holding);
-    struct block *b = old->block;
-    old->block = NULL;
-    old->block_id = 0;
     stats_drop(h->stats, STATS_DROP_H2_BLOCK_EVICTED);
-    http2_end(old, HTTP2_ENHANCE_YOUR_CALM, "a header block unfinished while others wait");
-    base_list_push_back(&h->evicted, &old->holding);
-    return b;
-}
-
-struct http2_conn *http2_evicted_next(struct http2 *h)
-{
-    struct base_list *l = base_list_pop_front(&h->evicted);
-    return l != NULL ? base_container(l, struct http2_conn, holding) : NULL;
+    http2_evict(base_container(h->holders.next, struct http2_conn, holding), "a header block unfinished while others wait");
+    return base_slab_alloc(&h->blocks);
 }
 
 /* Frames of a block: of 16 KiB, what every peer's may have, so many hold the largest list. */
