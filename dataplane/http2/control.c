@@ -142,6 +142,8 @@ uint32_t http2_max_streams_set(struct http2_conn *c, uint32_t n)
     uint32_t before = c->config.max_concurrent_streams;
     if (c->client || before == n)
         return before;
+    if (n < before && !c->preface_pending) /* it has been told */
+        c->promised = before - n > UINT32_MAX - c->promised ? UINT32_MAX : c->promised + before - n;
     c->config.max_concurrent_streams = n;
     c->max_streams_pending = !c->preface_pending;
     return before;

@@ -78,11 +78,21 @@ static void message_store(struct stream *s, enum section section, const struct m
     }
 }
 
-static void refuse(struct http2_conn *c, struct http2_event *ev, enum stats_drop why)
+/* Section 5.1.2. */
+static void refuse(struct http2_conn *c, struct http2_event *ev)
 {
-    stats_drop(c->h->stats, why);
-    if (http2_flood(c, HTTP2_RATE_RESETS, ev))
-        http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM); /* section 5.1.2 */
+    http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM);
+}
+
+/* More streams than it may have: its fault, but for those that a limit above the present one had promised. */
+static void refuse_beyond(struct http2_conn *c, struct http2_event *ev)
+{
+    stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
+    if (c->promised > 0)
+        c->promised--;
+    else if (!http2_flood(c, HTTP2_RATE_RESETS, ev))
+        return;
+    refuse(c, ev);
 }
 
 /* False: there is no such stream. */
@@ -99,7 +109,7 @@ static bool stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
         return false;
     }
     if (c->active >= c->config.max_concurrent_streams) {
-        refuse(c, ev, STATS_DROP_H2_REFUSED);
+        refuse_beyond(c, ev);
         return false;
     }
     if (!message_ok(c, NULL, SECTION_REQUEST, end, &m)) {
@@ -110,7 +120,8 @@ static bool stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     }
     struct stream *s = http2_stream_make(c, c->id);
     if (s == NULL) {
-        refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
+        stats_drop(c->h->stats, STATS_DROP_H2_STREAMS_FULL); /* our want, not its fault */
+        refuse(c, ev);
         if (ev->type == HTTP2_EVENT_NONE)
             ev->type = HTTP2_EVENT_FULL;
         return false;

@@ -142,6 +142,7 @@ struct http2_conn {
     uint32_t goaway_last, goaway_code;
     uint32_t flood[HTTP2_RATES]; /* since flood_ns; see flood.c */
     uint32_t progress, answered;
+    uint32_t promised; /* streams that MAX_CONCURRENT_STREAMS had allowed before we lowered it, and that may be on their way yet */
     uint64_t flood_ns;
     char goaway_debug[DEBUG_MAX];
     struct base_list resetting; /* in http2.resetting, while there are records */

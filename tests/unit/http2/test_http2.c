@@ -466,6 +466,38 @@ static void no_resets_left(void **state)
     worker_free(&w);
 }
 
+/* Refused for want of objects, or under a limit that was lowered while requests were under way: it is not the client's doing, and does not count. */
+static void refused_for_our_sake(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct http2_config config;
+    struct http2_event ev;
+    uint8_t out[512], frame[] = {0, 0, 3, 1, 5, 0, 0, 0, 0, 0x82, 0x86, 0x84};
+    worker_make_limits(&w, &(struct http2_limits){.connections = 2, .streams = 4, .blocks = 2});
+    http2_config_defaults(&config, HTTP2_SERVER);
+    struct http2_conn *c = greeted(&w, &config);
+    for (uint32_t k = 0; k < 10000; k++) {
+        frame[7] = (uint8_t)((2 * k + 1) >> 8), frame[8] = (uint8_t)(2 * k + 1);
+        assert_int_equal(http2_input(c, frame, sizeof(frame), &ev), sizeof(frame));
+        assert_int_equal(ev.type, k < 4 ? HTTP2_EVENT_HEADERS : HTTP2_EVENT_FULL);
+        assert_int_equal(http2_control_write(c, out, sizeof(out)), k < 4 ? 0 : 13);
+    }
+    assert_int_equal(c->flood[HTTP2_RATE_RESETS], 0);
+    http2_conn_destroy(c);
+    worker_free(&w);
+
+    begin(false); /* three may be open */
+    script_run(&sc, "request 1\n> limit 1\nrequest 3\nrequest 5", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 0);
+    sc.traced = 0;
+    script_run(&sc, "request 7", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 1);
+    script_run(&sc, "> limit 3\n> write\n> limit 1\nrequest 9\nrequest 11\nrequest 13", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 2);
+    end();
+}
+
 /* kind of flood -> line, how many are borne at least, how many never, in no time; and at the same rate over time none is too many. */
 static void flood(const char *before, const char *line, enum stats_drop why, uint32_t borne, uint32_t never)
 {
@@ -750,6 +782,7 @@ int main(void)
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
         cmocka_unit_test(no_resets_left),
+        cmocka_unit_test(refused_for_our_sake),
         cmocka_unit_test(floods),
         cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
