@@ -200,9 +200,11 @@ static bool spill(struct http2_conn *c, bool last, struct http2_event *ev)
     x->begun = c->block_begun;
     enum hpack_result r = hpack_decode(x, &c->decoder, &at, end, last);
     if (r == HPACK_OK && !last && at == b->bytes) {
-        at = end;
-        if (!hpack_decode_large(x, &c->decoder, b->bytes, end, &c->block_skip))
+        size_t n = hpack_decode_large(x, &c->decoder, b->bytes, end, &c->block_skip);
+        if (n == SIZE_MAX)
             r = HPACK_ERROR;
+        else
+            end = b->bytes + n;
     }
     if (r != HPACK_OK) {
         hpack_failed(c, r, ev);

@@ -92,6 +92,7 @@ struct hpack_context {
     uint32_t list_limit, field_limit; /* <= BASE_HEADERS_MAX */
     bool begun;     /* a field was seen: no size update may follow */
     bool too_large; /* more fields or octets than the limit; the rest is only tracked in the table */
+    uint32_t scratch_kept; /* too_large: fields that fitted point to so much of the scratch, and to no table */
     bool malformed;
     bool table_refs; /* a field points into the table */
     struct base_headers headers;
@@ -197,9 +198,9 @@ void hpack_block_begin(struct hpack_context *x, uint32_t list_limit);
 /* Decodes whole fields; what is left at *at is the beginning of one that is not whole. `last`: such a rest is an error. */
 enum hpack_result hpack_decode(struct hpack_context *x, struct hpack_decoder *d, const uint8_t **at, const uint8_t *end, bool last);
 
-/* The field at p, which a piece [p, end) of `block` octets does not hold: takes notice of it and says how many octets of its value are to
- * come. False: it is not such a field. */
-bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const uint8_t *p, const uint8_t *end, uint32_t *rest);
+/* The field at p, which a piece [p, end) of `block` octets does not hold: takes notice of it.  *rest: so many octets that are to come are to be left
+ * out.  What is to be read before them is put to p instead.  Returns how much that is; SIZE_MAX: it is no such field. */
+size_t hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, uint8_t *p, const uint8_t *end, uint32_t *rest);
 
 void hpack_encoder_init(struct hpack_encoder *e, uint32_t ceiling);
 /* The peer's SETTINGS_HEADER_TABLE_SIZE. */

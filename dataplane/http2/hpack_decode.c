@@ -27,7 +27,7 @@ void hpack_decoder_limit(struct hpack_decoder *d, uint32_t limit)
 
 void hpack_block_begin(struct hpack_context *x, uint32_t list_limit)
 {
-    x->scratch_used = 0;
+    x->scratch_used = x->scratch_kept = 0;
     x->list_limit = list_limit;
     x->field_limit = BASE_HEADERS_MAX;
     x->begun = x->too_large = x->malformed = x->table_refs = false;
@@ -83,12 +83,38 @@ static enum parse string(struct hpack_context *x, const uint8_t **at, const uint
     return PARSE_OK;
 }
 
+static const uint8_t *keep(struct hpack_context *x, const uint8_t *p, uint32_t n)
+{
+    uint8_t *to = x->scratch + x->scratch_used;
+    if (n > 0)
+        memcpy(to, p, n);
+    x->scratch_used += n;
+    return to;
+}
+
+/* The list is as long as it may be.  What of it lies in the table is copied, once: what is left of the block may change the table with every second octet, and
+ * neither has to look at the list then nor to keep what it decodes. */
+static void list_full(struct hpack_context *x)
+{
+    struct base_headers *h = &x->headers;
+    x->too_large = true;
+    if (h->size > x->scratch_size - x->scratch_used)
+        h->count = h->size = 0;
+    for (uint32_t i = 0; x->table_refs && i < h->count; i++) {
+        struct base_header *f = &h->field[i];
+        f->name = keep(x, f->name, f->name_len);
+        f->value = keep(x, f->value, f->value_len);
+    }
+    x->table_refs = false;
+    x->scratch_kept = x->scratch_used;
+}
+
 static void record(struct hpack_context *x, struct span name, struct span value, uint32_t token, uint32_t flags, bool malformed)
 {
     struct base_headers *h = &x->headers;
     uint32_t size = h->size + name.n + value.n + HPACK_ENTRY_OVERHEAD;
-    if (size > x->list_limit || h->count >= x->field_limit)
-        x->too_large = true;
+    if (!x->too_large && (size > x->list_limit || h->count >= x->field_limit))
+        list_full(x);
     x->malformed |= malformed;
     if (x->too_large)
         return;
@@ -111,7 +137,7 @@ static enum parse indexed(struct hpack_context *x, struct hpack_decoder *d, uint
     if (index >= d->table.count)
         return PARSE_BAD;
     const struct hpack_entry *e = hpack_table_at(&d->table, index);
-    x->table_refs = true;
+    x->table_refs = !x->too_large;
     record(x, (struct span){hpack_entry_name(e), e->name_len}, (struct span){hpack_entry_value(e), e->value_len}, e->token, 0,
            e->flags & HPACK_MALFORMED);
     return PARSE_OK;
@@ -176,10 +202,7 @@ static bool name_copy(struct hpack_context *x, struct span *text)
 {
     if (text->n > x->scratch_size - x->scratch_used)
         return false;
-    uint8_t *to = x->scratch + x->scratch_used;
-    memcpy(to, text->p, text->n);
-    x->scratch_used += text->n;
-    text->p = to;
+    text->p = keep(x, text->p, text->n);
     return true;
 }
 
@@ -210,35 +233,57 @@ static enum parse literal(struct hpack_context *x, struct hpack_decoder *d, cons
             return PARSE_BAD;
         }
     } else {
-        x->table_refs |= name.in_table;
+        x->table_refs |= name.in_table && !x->too_large;
     }
     record(x, name.text, value, name.token, flags, name.malformed || bad_value);
-    if (x->too_large && x->headers.count == 0)
-        x->scratch_used = 0;
-    else if (x->too_large && !x->table_refs)
-        x->scratch_used = scratch; /* nothing points to what was just decoded, and nothing was rescued meanwhile */
+    if (x->too_large)
+        x->scratch_used = x->scratch_kept;
     return PARSE_OK;
 }
 
-bool hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, const uint8_t *p, const uint8_t *end, uint32_t *rest)
+/* A string's length, and nothing of it. */
+static bool string_length(const uint8_t **at, const uint8_t *end, uint32_t *n)
 {
+    return *at < end && integer(at, end, 127, n) == PARSE_OK;
+}
+
+size_t hpack_decode_large(struct hpack_context *x, struct hpack_decoder *d, uint8_t *p, const uint8_t *end, uint32_t *rest)
+{
+    const uint8_t *at = p;
     bool indexing = (*p & 0xc0) == 0x40;
     uint32_t index, n;
-    struct name name;
-    if ((*p & 0x80) || (*p & 0xe0) == 0x20 || integer(&p, end, indexing ? 63 : 15, &index) != PARSE_OK)
-        return false;
-    if ((index != 0 ? name_by_index(d, index, &name) : name_literal(x, &p, end, &name)) != PARSE_OK)
-        return false;
-    if (p == end || integer(&p, end, 127, &n) != PARSE_OK || n <= (size_t)(end - p))
-        return false;
+    struct name name = {.malformed = false};
+    if ((*p & 0x80) || (*p & 0xe0) == 0x20 || integer(&at, end, indexing ? 63 : 15, &index) != PARSE_OK)
+        return SIZE_MAX;
+    const uint8_t *value = at;
+    enum parse r = index != 0 ? name_by_index(d, index, &name) : name_literal(x, &value, end, &name);
+    if (r == PARSE_BAD)
+        return SIZE_MAX;
+    if (r == PARSE_SHORT)
+        value = end;
+    else
+        at = value;
     /* Even Huffman-coded it is larger than any table: section 4.4. */
     static_assert(HPACK_BLOCK / 4 >= HPACK_TABLE_MAX && (HPACK_BLOCK - 300) * 8 / 30 > HPACK_TABLE_MAX, "a field that fills a block fits no table");
     hpack_seen_forget(d->seen);
     if (indexing)
         hpack_table_evict(&d->table, x, 0);
     x->begun = x->too_large = true;
-    *rest = n - (uint32_t)(end - p);
-    return true;
+    x->malformed |= name.malformed;
+    *rest = 0;
+    if (string_length(&at, end, &n)) { /* of the string that is cut off */
+        if (n <= (size_t)(end - at))
+            return SIZE_MAX;
+        *rest = n - (uint32_t)(end - at);
+        if (r == PARSE_OK)
+            return 0;
+    } else if (r == PARSE_SHORT) {
+        return SIZE_MAX;
+    }
+    /* The value is to come: as that of a literal that is not indexed, under a name that does not matter. */
+    *p = 1;
+    memmove(p + 1, value, (size_t)(end - value));
+    return 1 + (size_t)(end - value);
 }
 
 /* Section 6.3; section 4.2: only at the start of a block. */

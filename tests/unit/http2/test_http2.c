@@ -264,6 +264,83 @@ static void giant_fields(void **state)
     end();
 }
 
+static uint8_t *put_string(uint8_t *out, uint8_t octet, size_t n)
+{
+    *out++ = (uint8_t)(n < 127 ? n : 127);
+    if (n >= 127) {
+        size_t v = n - 127;
+        for (; v >= 128; v >>= 7)
+            *out++ = (uint8_t)(v | 128);
+        *out++ = (uint8_t)v;
+    }
+    memset(out, octet, n);
+    return out + n;
+}
+
+/* A name, a value or both that a block does not hold, cut anywhere: the list is too large, the table in step. */
+static void giant_names(void **state)
+{
+    (void)state;
+    static const size_t values[] = {0, 5, 300, 16384, 40000};
+    for (size_t name = 16300; name < 60000; name += name < 16400 ? 1 : 9973) {
+        for (int i = 0; i < 10; i++) {
+            bool indexing = i & 1;
+            begin(false);
+            line_peer(&sc, "block 1 end 82868440 0161 0162");
+            expect("H1oe(4)");
+            uint8_t *out = block;
+            *out++ = 0x82, *out++ = 0x86, *out++ = 0x84, *out++ = indexing ? 0x40 : 0x10;
+            out = put_string(put_string(out, 'n', name), 'v', values[i / 2]);
+            *out++ = 0x84;
+            put_block(3, block, (size_t)(out - block), 16384 - name % 1999);
+            expect("H3oeL(0)");
+            line_peer(&sc, "block 5 end 828684be");
+            expect(indexing ? "!9 goaway:3:9" : "H5oe(4)");
+            end();
+        }
+    }
+    begin(false); /* its value is missing */
+    uint8_t *out = block;
+    *out++ = 0x00;
+    put_block(1, block, (size_t)(put_string(out, 'n', 20000) - block), 16384);
+    expect("!9 goaway:0:9");
+    end();
+}
+
+/* What of a list fitted stays good, and scratch does not run out, whatever the rest does to the table that it came from. */
+static void list_full(void **state)
+{
+    (void)state;
+    for (size_t name = 1; name < 4064; name += 1015) {
+        begin(false);
+        uint8_t *out = block;
+        *out++ = 0x82, *out++ = 0x86, *out++ = 0x84, *out++ = 0x40;
+        out = put_string(put_string(out, 'n', name), 'v', 3);
+        put_block(1, block, (size_t)(out - block), 16384);
+        expect("H1oe(4)");
+        out = block;
+        *out++ = 0x82, *out++ = 0x86, *out++ = 0x84, *out++ = 0xbe;
+        for (int i = 0; i < 8000; i++)
+            *out++ = 0x7e, *out++ = 0;
+        put_frame(&sc.in, 1, 5, 3, block, (size_t)(out - block));
+        struct http2_event ev;
+        assert_int_equal(http2_input(sc.conn, sc.in.bytes, sc.in.len, &ev), sc.in.len);
+        sc.in.len = 0;
+        assert_true(ev.type == HTTP2_EVENT_HEADERS && ev.too_large && ev.headers->count > 4 && ev.headers->count <= BASE_HEADERS_MAX);
+        assert_true(ev.headers->field[2].token == BASE_HEADER_PATH && ev.headers->field[3].value_len == 3);
+        for (uint32_t i = 3; i < ev.headers->count; i++) {
+            const struct base_header *f = &ev.headers->field[i];
+            assert_true(f->name_len == name && f->name[0] == 'n' && f->name[name - 1] == 'n' && (i == 3 || f->value_len == 0));
+        }
+        assert_memory_equal(ev.headers->field[3].value, "vvv", 3);
+        http2_stream_release(ev.stream);
+        line_peer(&sc, "block 5 end 828684be");
+        script_feed(&sc);
+        assert_false(sc.fatal);
+        end();
+    }
+}
+
 /* What is wrong with a name is found out once, when its entry is made: who borrows it has it read no more. */
 static void bad_names(void **state)
 {
@@ -776,6 +853,8 @@ int main(void)
         cmocka_unit_test(large_lists),
         cmocka_unit_test(larger_lists),
         cmocka_unit_test(giant_fields),
+        cmocka_unit_test(giant_names),
+        cmocka_unit_test(list_full),
         cmocka_unit_test(bad_names),
         cmocka_unit_test(malformed_pieces),
         cmocka_unit_test(too_many_continuations),
