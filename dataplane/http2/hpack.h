@@ -83,6 +83,8 @@ struct hpack_name {
 /* A worker's. */
 struct hpack_context {
     struct base_slab slabs[HPACK_CLASSES];
+    uint32_t encoders[HPACK_CLASSES]; /* blocks that they have */
+    uint32_t connections;
     struct hpack_name names[256]; /* open addressing by hpack_name_hash() */
     uint8_t token_index[BASE_HEADER_TOKEN_COUNT]; /* token -> static index of its name */
     uint32_t block; /* octets of a block that are decoded at once, and the largest list that is accepted */
@@ -118,10 +120,10 @@ size_t hpack_huffman_length(const uint8_t *in, size_t n);
 /* out has room for hpack_huffman_length() and not a byte more is written. */
 uint8_t *hpack_huffman_encode(uint8_t *out, const uint8_t *in, size_t n);
 
-void hpack_table_destroy(struct hpack_table *t, struct hpack_context *x);
+void hpack_table_destroy(struct hpack_table *t, struct hpack_context *x, bool decoder);
 /* Evicts down to `size`.  x: fields of the block being decoded are kept good; NULL: the encoder's. */
 void hpack_table_evict(struct hpack_table *t, struct hpack_context *x, uint32_t size);
-/* Makes room for an entry of that size (<= max) and moves to a larger class if it must. False: no memory. */
+/* Makes room for an entry of that size (<= max) and moves to a larger class if it must. False: no memory, which a decoder always finds. */
 bool hpack_table_reserve(struct hpack_table *t, struct hpack_context *x, bool decoder, uint32_t name_len, uint32_t value_len);
 /* After hpack_table_reserve().  Returns the new entry, its bytes to be filled in by the caller. */
 struct hpack_entry *hpack_table_append(struct hpack_table *t, uint32_t name_len, uint32_t value_len);

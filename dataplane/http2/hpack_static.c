@@ -142,6 +142,7 @@ void hpack_context_init(struct hpack_context *x, struct base_arena *a, uint32_t 
     static const char *const labels[HPACK_CLASSES] = {"hpack_512", "hpack_1024", "hpack_2048", "hpack_4096"};
     for (uint32_t c = 0; c < HPACK_CLASSES; c++)
         base_slab_init(&x->slabs[c], a, labels[c], class_size(c), class_count(c, connections));
+    x->connections = connections;
     assert(block >= HPACK_BLOCK);
     x->block = block;
     x->scratch_size = (uint32_t)scratch_size(block);

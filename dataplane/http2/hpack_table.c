@@ -103,12 +103,28 @@ static void compact(struct hpack_table *t, struct hpack_context *x)
     t->end = (uint16_t)n;
 }
 
+/* So many blocks of each class are left that every connection's decoder finds one: it cannot refuse what the peer inserts, as an encoder can leave a field
+ * unindexed. */
+static bool encoder_may(const struct hpack_context *x, uint32_t class)
+{
+    return x->encoders[class] + x->connections < x->slabs[class].capacity;
+}
+
+static void encoder_moved(struct hpack_context *x, const struct hpack_table *from, uint32_t class)
+{
+    if (from->memory != NULL)
+        x->encoders[from->class]--;
+    x->encoders[class]++;
+}
+
 /* Into memory of a larger class.  Slots are numbered anew, from 0 for the oldest: an encoder must rebuild what it knows of slots. */
 static bool move_up(struct hpack_table *t, struct hpack_context *x, bool decoder, uint32_t class)
 {
-    uint8_t *memory = base_slab_alloc(&x->slabs[class]);
+    uint8_t *memory = decoder || encoder_may(x, class) ? base_slab_alloc(&x->slabs[class]) : NULL;
     if (memory == NULL)
         return false;
+    if (!decoder)
+        encoder_moved(x, t, class);
     struct hpack_table to = *t;
     to.memory = memory;
     to.class = (uint8_t)class;
@@ -160,10 +176,12 @@ struct hpack_entry *hpack_table_append(struct hpack_table *t, uint32_t name_len,
     return e;
 }
 
-void hpack_table_destroy(struct hpack_table *t, struct hpack_context *x)
+void hpack_table_destroy(struct hpack_table *t, struct hpack_context *x, bool decoder)
 {
-    if (t->memory != NULL)
+    if (t->memory != NULL) {
         base_slab_free(&x->slabs[t->class], t->memory);
+        x->encoders[t->class] -= !decoder;
+    }
     t->memory = NULL;
     t->count = 0;
     t->size = 0;

@@ -142,8 +142,8 @@ void http2_conn_destroy(struct http2_conn *c)
     base_list_remove(&c->holding);
     if (c->block != NULL)
         base_slab_free(&h->blocks, c->block);
-    hpack_table_destroy(&c->decoder.table, &h->hpack);
-    hpack_table_destroy(&c->encoder.table, &h->hpack);
+    hpack_table_destroy(&c->decoder.table, &h->hpack, true);
+    hpack_table_destroy(&c->encoder.table, &h->hpack, false);
     base_slab_free(&h->conns, c);
 }
 

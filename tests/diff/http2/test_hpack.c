@@ -34,8 +34,8 @@ static void rig_free(struct rig *r)
 {
     hpack_table_check(&r->decoder.table);
     hpack_table_check(&r->encoder.table);
-    hpack_table_destroy(&r->decoder.table, &r->x);
-    hpack_table_destroy(&r->encoder.table, &r->x);
+    hpack_table_destroy(&r->decoder.table, &r->x, true);
+    hpack_table_destroy(&r->encoder.table, &r->x, false);
     for (int c = 0; c < HPACK_CLASSES; c++)
         assert_int_equal(r->x.slabs[c].in_use + r->y.slabs[c].in_use, 0);
     base_unpoison(r->memory, r->arena.size);
@@ -90,7 +90,7 @@ static void decode_split(struct rig *r, const struct hpack_decoder *before, cons
         }
         same_tables(&r->decoder.table, &d.table);
     }
-    hpack_table_destroy(&d.table, &r->y);
+    hpack_table_destroy(&d.table, &r->y, true);
     free(first);
     free(second);
 }

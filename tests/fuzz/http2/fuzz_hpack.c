@@ -107,9 +107,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         data += n, size -= n;
     }
-    hpack_table_destroy(&rig.decoder.table, &rig.x);
-    hpack_table_destroy(&rig.mirror.table, &rig.x);
-    hpack_table_destroy(&rig.encoder.table, &rig.x);
+    hpack_table_destroy(&rig.decoder.table, &rig.x, true);
+    hpack_table_destroy(&rig.mirror.table, &rig.x, true);
+    hpack_table_destroy(&rig.encoder.table, &rig.x, false);
     for (int c = 0; c < HPACK_CLASSES; c++)
         must(rig.x.slabs[c].in_use == 0);
     return 0;

@@ -543,6 +543,55 @@ static void no_resets_left(void **state)
     worker_free(&w);
 }
 
+#define MANY 64
+
+/* Responses fill the encoders' tables first; then requests of all fill the decoders': each finds its memory, and encoders do with what is left. */
+static void tables_for_all(void **state)
+{
+    (void)state;
+    static uint8_t out[1 << 14];
+    static char text[401];
+    struct worker w;
+    struct http2_config config;
+    struct http2_conn *c[MANY];
+    struct http2_event ev;
+    worker_make_limits(&w, &(struct http2_limits){.connections = MANY, .streams = MANY, .blocks = 2});
+    http2_config_defaults(&config, HTTP2_SERVER);
+    memset(text, 'v', 400);
+    uint32_t large = 0;
+    for (int round = 0; round < 2; round++) { /* what is given back can be had again */
+        large = 0;
+        for (int i = 0; i < MANY; i++) {
+            uint8_t request[] = {0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84};
+            c[i] = greeted(&w, &config);
+            assert_int_equal(http2_input(c[i], request, sizeof(request), &ev), sizeof(request));
+            for (char name[] = "xa"; name[1] < 'k'; name[1]++) {
+                struct base_headers h = {0};
+                field_add(&h, ":status", "100"); /* as many lists as we like */
+                field_add(&h, name, text);
+                assert_true(http2_headers_write(ev.stream, &h, false, out, sizeof(out)) > 0);
+            }
+            large += c[i]->encoder.table.class == HPACK_CLASSES - 1;
+            http2_conn_check(c[i]);
+        }
+        for (int i = 0; i < MANY; i++) {
+            size_t n = big_block(3900, 0x40, 900);
+            uint8_t head[9] = {0, (uint8_t)(n >> 8), (uint8_t)n, 1, 5, 0, 0, 0, 3};
+            memcpy(out, head, 9);
+            memcpy(out + 9, block, n);
+            assert_int_equal(http2_input(c[i], out, n + 9, &ev), n + 9);
+            assert_true(ev.type == HTTP2_EVENT_FULL && c[i]->decoder.table.class == HPACK_CLASSES - 1);
+            http2_conn_check(c[i]);
+        }
+        for (int i = 0; i < MANY; i++)
+            http2_conn_destroy(c[i]);
+    }
+    assert_int_equal(large, MANY / 2 + 8);
+    for (int k = 0; k < HPACK_CLASSES; k++)
+        assert_int_equal(w.h->hpack.encoders[k] + w.h->hpack.slabs[k].in_use, 0);
+    worker_free(&w);
+}
+
 /* Refused for want of objects, or under a limit that was lowered while requests were under way: it is not the client's doing, and does not count. */
 static void refused_for_our_sake(void **state)
 {
@@ -861,6 +910,7 @@ int main(void)
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
         cmocka_unit_test(no_resets_left),
+        cmocka_unit_test(tables_for_all),
         cmocka_unit_test(refused_for_our_sake),
         cmocka_unit_test(floods),
         cmocka_unit_test(late_windows),
