@@ -29,7 +29,7 @@ static const struct config_key limits_keys[] = {
     {"connections", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.connections), .initial = "50000", .low = 16, .high = 16777216, .restart = "limits",
      .example = "50000", .help = "Connections of clients and to backends, over all workers."},
     {"streams", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.streams), .initial = "100000", .low = 16, .high = 67108864, .restart = "limits",
-     .example = "100000", .help = "HTTP/2 streams on both sides, over all workers: an RPC takes two."},
+     .example = "100000", .help = "RPCs at once, over all workers: each worker has its share and 64 more, and two HTTP/2 streams for each, one to the client and one to the backend."},
     {"high_water", CONFIG_KEY_INT, .offset = offsetof(struct config, limits.high_water), .initial = "85", .low = 20, .high = 99, .restart = "limits", .example = "85",
      .help = "Above this share of its packet buffers, in percent, a worker refuses new streams (REFUSED_STREAM), lowers MAX_CONCURRENT_STREAMS for those who ask, and "
              "ends connections that keep much and read nothing; 10 below it that ends."},
@@ -109,7 +109,7 @@ static const struct config_key bounds_keys[] = {
     RATE("empty_data", empty_data, "1000", "DATA frames without octets and without END_STREAM."),
     RATE("priority", priority, "2000", "PRIORITY frames."),
     RATE("window_updates", window_updates, "20000", "WINDOW_UPDATE frames."),
-    RATE("other_frames", other_frames, "5000", "Frames of unknown types, and of streams that are over."),
+    RATE("other_frames", other_frames, "5000", "Frames of unknown types, and of streams that are over; not DATA that was under way when its stream was reset here, as far as the stream's window allowed it."),
     {"continuation_frames", CONFIG_KEY_INT, .offset = BOUND(continuation_frames), .initial = "32", .high = 1000, .example = "32", .help = "CONTINUATION frames of one header block, beside one for each 16KiB of `max_header_list_size` above the first."},
     {"header_fields", CONFIG_KEY_INT, .offset = BOUND(header_fields), .initial = "128", .low = 8, .high = 128, .example = "128",
      .help = "Fields of a header list; a request with more is answered RESOURCE_EXHAUSTED, as one above `max_header_list_size` is."},
