@@ -669,6 +669,98 @@ static void floods(void **state)
     flood("", "window 0 1", STATS_DROP_H2_FLOOD_WINDOW, 19000, 40000);
 }
 
+/* Lines of the peer until the n-th or until it is told off, answers written as they fill. `look`: with every one. */
+static uint32_t lines(const char *line, uint32_t n, uint64_t step_ns, bool look)
+{
+    uint32_t i = 0;
+    for (; i < n && !sc.fatal; i++) {
+        sc.traced = 0;
+        http2_tick(sc.w.h, sc.w.h->now_ns + step_ns);
+        line_peer(&sc, line);
+        script_feed(&sc);
+        if (i % 16 == 15)
+            script_write(&sc, false);
+        if (look)
+            http2_suspect(sc.conn);
+    }
+    script_write(&sc, false);
+    sc.traced = 0;
+    return i;
+}
+
+static void suspects(void **state)
+{
+    (void)state;
+    uint32_t eighth = http2_bounds_default.rate[HTTP2_RATE_PINGS] / 8 / 16 * 16;
+    begin(false);
+    lines("ping", eighth, 0, true);
+    assert_false(http2_suspect(sc.conn));
+    lines("ping", 16, 0, false);
+    assert_true(http2_suspect(sc.conn) && http2_suspect(sc.conn));
+    http2_tick(sc.w.h, sc.w.h->now_ns + 1000000); /* a ping is forgiven: still more than an eighth */
+    assert_true(http2_suspect(sc.conn));
+    http2_tick(sc.w.h, sc.w.h->now_ns + 100000000);
+    assert_false(http2_suspect(sc.conn));
+    lines("ping", 16, 0, false); /* 144, of which 101 are forgiven */
+    assert_false(http2_suspect(sc.conn));
+    end();
+
+    begin(false); /* what goes with useful frames is no reason */
+    lines("request 1", 1, 0, false);
+    lines("data 1 1", 10, 0, false);
+    lines("ping", eighth + 16, 0, false);
+    assert_false(http2_suspect(sc.conn));
+    lines("ping", 48, 0, false);
+    assert_true(http2_suspect(sc.conn));
+    lines("data 1 1", 20, 0, false); /* and what comes behind redeems */
+    assert_false(http2_suspect(sc.conn));
+    end();
+}
+
+/* Resets are made good by answers alone. */
+static void suspect_resets(void **state)
+{
+    (void)state;
+    for (int answers = 0; answers < 2; answers++) {
+        char line[64];
+        begin(false);
+        for (uint32_t id = 1; id < 2 * 264; id += 2) {
+            snprintf(line, sizeof(line), "request %u", id);
+            lines(line, 1, 0, false);
+            if (answers && id < 40) {
+                snprintf(line, sizeof(line), "> respond %u", id);
+                line_ours(&sc, line);
+            }
+            snprintf(line, sizeof(line), "window %u 0", id);
+            lines(line, 1, 0, false);
+        }
+        assert_int_equal(http2_suspect(sc.conn), !answers);
+        end();
+    }
+}
+
+/* To be looked at changes nothing of what is borne. */
+static void suspects_bear_as_much(void **state)
+{
+    (void)state;
+    for (uint64_t step = 0; step < 800000; step += 210000) {
+        uint32_t borne[2];
+        for (int look = 0; look < 2; look++) {
+            begin(false);
+            lines("request 1", 1, 0, false);
+            borne[look] = 0;
+            for (int round = 0; round < 40 && !sc.fatal; round++) {
+                lines("data 1 1", 3, 0, look);
+                borne[look] += lines("ping", 200, step, look);
+            }
+            assert_true(sc.fatal);
+            end();
+        }
+        assert_int_equal(borne[0], borne[1]);
+        assert_true(borne[0] > http2_bounds_default.rate[HTTP2_RATE_PINGS]);
+    }
+}
+
 /* Frames of an octet on a stream that is over for us alone: the window bears as many as it has octets, and what comes then is a flood. */
 static void late_data(bool client, const char *before, uint32_t id, uint32_t allowed)
 {
@@ -913,6 +1005,9 @@ int main(void)
         cmocka_unit_test(tables_for_all),
         cmocka_unit_test(refused_for_our_sake),
         cmocka_unit_test(floods),
+        cmocka_unit_test(suspects),
+        cmocka_unit_test(suspect_resets),
+        cmocka_unit_test(suspects_bear_as_much),
         cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
         cmocka_unit_test(resets_never_read),
