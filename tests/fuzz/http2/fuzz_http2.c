@@ -1,6 +1,7 @@
 /* A whole connection, either role: the peer's octets, raw or as frames with a right length, between calls that a user may make.
- * http2_conn_check() after every one of them. */
-#include "http2/http2.h"
+ * After every one of them http2_conn_check(), and: what the peer may still send, what the user has and what has come back are the whole window, of the connection and of
+ * each stream; what is kept of streams that are over is bounded. */
+#include "http2/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +14,14 @@ struct run {
     struct http2 *h;
     struct http2_conn *c;
     struct http2_stream *stream[STREAMS]; /* those that we were told of and have not released */
-    uint32_t chosen;
+    uint64_t owed[STREAMS];               /* what they brought and was not credited */
+    uint64_t conn_owed;
+    uint32_t most; /* streams that a client was ever allowed */
+    uint64_t now;
+    struct http2_bounds bounds;
     const uint8_t *data;
     size_t size;
     bool fatal;
-    uint64_t in_flow, credited;
     const struct base_headers *held; /* a list that came again, and what it was */
     struct base_headers was;
     uint8_t octets[2048];
@@ -42,6 +46,7 @@ static void remember(struct run *r, struct http2_stream *s)
     for (int i = 0; i < STREAMS; i++)
         if (r->stream[i] == NULL) {
             r->stream[i] = s;
+            r->owed[i] = 0;
             return;
         }
     http2_stream_release(s);
@@ -55,12 +60,43 @@ static void forget(struct run *r, struct http2_stream *s)
     http2_stream_release(s);
 }
 
-static bool known(const struct run *r, const struct http2_stream *s)
+static int place_of(const struct run *r, const struct http2_stream *s)
 {
     for (int i = 0; i < STREAMS; i++)
         if (r->stream[i] == s)
-            return true;
-    return false;
+            return i;
+    return -1;
+}
+
+/* Octets of the DATA frame that is being read: charged, and not told of yet. */
+static uint64_t untold(const struct run *r)
+{
+    return r->c->phase != PHASE_DATA ? 0 : r->c->padded_pending ? r->c->len : r->c->left;
+}
+
+static void check_windows(const struct run *r)
+{
+    const struct http2_conn *c = r->c;
+    must(c->recv_window + (uint64_t)c->recv_credit + r->conn_owed + untold(r) == c->recv_target);
+    for (int i = 0; i < STREAMS; i++) {
+        const struct http2_stream *s = r->stream[i];
+        if (s == NULL || (s->state != HTTP2_STREAM_OPEN && s->state != HTTP2_STREAM_HALF_LOCAL))
+            continue;
+        uint64_t here = c->data_stream != NULL && &c->data_stream->s == s ? untold(r) : 0;
+        must(s->recv_window + (int64_t)s->recv_credit + (int64_t)(r->owed[i] + here) == (int64_t)http2_stream_window(s));
+    }
+}
+
+static void check(const struct run *r)
+{
+    uint32_t held = 0;
+    http2_conn_check(r->c);
+    if (!r->fatal)
+        check_windows(r);
+    for (int i = 0; i < STREAMS; i++)
+        held += r->stream[i] != NULL;
+    must(r->c->client || r->h->streams.in_use - held <= r->most);
+    must(r->h->resets.in_use == r->c->reset_count && r->h->resets.in_use <= RESETS_QUEUE);
 }
 
 /* What is held stays as it was, whatever comes. */
@@ -104,7 +140,7 @@ static void event(struct run *r, const struct http2_event *ev)
     volatile uint8_t sum = 0;
     must(!r->fatal || ev->type == HTTP2_EVENT_NONE);
     if (ev->stream != NULL && !ev->opened)
-        must(known(r, ev->stream));
+        must(place_of(r, ev->stream) >= 0);
     for (uint32_t i = 0; i < ev->len; i++)
         sum = (uint8_t)(sum + ev->data[i]);
     for (uint32_t i = 0; ev->headers != NULL && i < ev->headers->count; i++) {
@@ -125,8 +161,11 @@ static void event(struct run *r, const struct http2_event *ev)
         must(ev->stream->reset && http2_stream_closed(ev->stream));
     if (ev->type == HTTP2_EVENT_RESET && ev->code % 2 == 0)
         forget(r, ev->stream);
-    if (ev->type == HTTP2_EVENT_DATA)
+    if (ev->type == HTTP2_EVENT_DATA) {
         must(ev->flow >= ev->len);
+        r->conn_owed += ev->flow;
+        r->owed[place_of(r, ev->stream)] += ev->flow;
+    }
     if (ev->type == HTTP2_EVENT_FATAL)
         r->fatal = true;
 }
@@ -142,7 +181,7 @@ static void feed(struct run *r, const uint8_t *bytes, size_t n)
         done += ate;
         http2_conn_check(r->c);
         event(r, &ev);
-        http2_conn_check(r->c);
+        check(r);
     }
     free(copy);
 }
@@ -214,9 +253,121 @@ static void feed_indices(struct run *r)
     feed(r, frame, n);
 }
 
+/* A block in frames of that size. */
+static void feed_block(struct run *r, const uint8_t *block, size_t n, uint32_t id, size_t size)
+{
+    static uint8_t frame[9 + FRAME_SIZE_MIN];
+    for (size_t at = 0; at == 0 || at < n; at += size) {
+        size_t len = n - at < size ? n - at : size;
+        frame_header(frame, (uint32_t)len, at == 0 ? FRAME_HEADERS : FRAME_CONTINUATION, (at == 0 ? 1 : 0) | (at + len >= n ? FLAG_END_HEADERS : 0), id);
+        memcpy(frame + 9, block + at, len);
+        feed(r, frame, len + 9);
+    }
+}
+
+static uint8_t big[1 << 18];
+
+/* A few octets again and again: a long block, with whatever they do to the table. */
+static void feed_long(struct run *r)
+{
+    size_t n = 3, most = octet(r) * 640, size = 1 + octet(r) * 64, take = 1 + octet(r) % 24;
+    uint32_t id = octet(r);
+    take = take < r->size ? take : r->size;
+    memcpy(big, (const uint8_t[]){0x82, 0x86, 0x84}, 3);
+    for (; take > 0 && n + take <= most; n += take)
+        memcpy(big + n, r->data, take);
+    r->data += take;
+    r->size -= take;
+    feed_block(r, big, n, id, most > 33 * size ? FRAME_SIZE_MIN : size);
+}
+
+static uint8_t *put_text(uint8_t *out, uint8_t c, uint32_t n)
+{
+    *out++ = 127;
+    *out++ = (uint8_t)(n | 128), *out++ = (uint8_t)(n >> 7 | 128), *out++ = (uint8_t)(n >> 14);
+    memset(out, c, n + 127);
+    return out + n + 127;
+}
+
+/* A field whose name, or value, no block holds. */
+static void feed_giant(struct run *r)
+{
+    uint32_t name = octet(r) * 128 + octet(r), value = octet(r) * 128, kind = octet(r), id = octet(r);
+    size_t size = 512 + octet(r) * 62;
+    uint8_t *out = big;
+    *out++ = 0x82, *out++ = 0x86, *out++ = 0x84;
+    *out++ = kind & 1 ? 0x40 : kind & 2 ? 0x10 : 0;
+    out = put_text(out, kind & 4 ? 'A' : 'a', name);
+    out = put_text(out, 'v', value);
+    if (kind & 8)
+        *out++ = 0xbe;
+    feed_block(r, big, (size_t)(out - big) - (kind & 16), id, size);
+}
+
+/* Between two frames, and DATA may come. */
+static bool idle(const struct run *r)
+{
+    return !r->fatal && r->c->phase == PHASE_HEADER && r->c->small_have == 0 && r->c->block_id == 0 && r->c->peer_settings;
+}
+
 static struct http2_stream *some(struct run *r)
 {
     return r->stream[octet(r) % STREAMS];
+}
+
+/* We reset a stream whose peer keeps to its windows: what it sends until it knows counts for nothing. */
+static void feed_late(struct run *r)
+{
+    static uint8_t frame[9 + 64];
+    struct http2_stream *s = some(r);
+    uint32_t n = 1 + octet(r) % 64, frames = octet(r);
+    if (s == NULL || !idle(r) || (s->state != HTTP2_STREAM_OPEN && s->state != HTTP2_STREAM_HALF_LOCAL))
+        return;
+    int64_t window = s->recv_window, allowed = r->c->late_allowed;
+    uint32_t flood = r->c->flood[HTTP2_RATE_OTHER], id = s->id;
+    http2_stream_reset(s, HTTP2_CANCEL);
+    must(r->c->late_allowed == allowed + (window > 0 ? window : 0));
+    if (octet(r) & 1)
+        forget(r, s);
+    for (; frames > 0 && window >= n && r->c->recv_window >= (int32_t)n; frames--, window -= n) {
+        frame_header(frame, n, FRAME_DATA, 0, id);
+        feed(r, frame, n + 9);
+        must(!r->fatal && r->c->flood[HTTP2_RATE_OTHER] == flood);
+    }
+}
+
+static void time_passes(struct run *r)
+{
+    r->now += octet(r) * 4000000ull;
+    http2_tick(r->h, r->now);
+    http2_suspect(r->c);
+}
+
+static void credit_conn(struct run *r)
+{
+    uint32_t n = octet(r) * 256;
+    n = n < r->conn_owed ? n : (uint32_t)r->conn_owed;
+    r->conn_owed -= n;
+    http2_conn_credit(r->c, n);
+}
+
+static void credit_stream(struct run *r)
+{
+    struct http2_stream *s = some(r);
+    uint32_t n = octet(r) * 256;
+    if (s == NULL)
+        return;
+    uint64_t *owed = &r->owed[place_of(r, s)];
+    n = n < *owed ? n : (uint32_t)*owed;
+    *owed -= n;
+    http2_stream_credit(s, n);
+}
+
+static void limit(struct run *r)
+{
+    uint32_t n = octet(r);
+    r->most = n > r->most ? n : r->most;
+    http2_max_streams_set(r->c, n);
 }
 
 static void write_headers(struct run *r)
@@ -257,7 +408,8 @@ static void act(struct run *r)
 {
     static uint8_t out[512];
     struct http2_stream *s;
-    switch (octet(r) % 22) {
+    uint32_t what = octet(r);
+    switch (what < 242 ? what % 22 : what - 220) {
     case 0: case 1: case 2: feed_raw(r); break;
     case 3: case 4: case 5: case 6: feed_frame(r); break;
     case 7: feed_request(r); break;
@@ -267,15 +419,22 @@ static void act(struct run *r)
     case 11: if ((s = some(r)) != NULL) http2_stream_reset(s, (enum http2_error)(octet(r) % 14)); break;
     case 12: if ((s = some(r)) != NULL) forget(r, s); break;
     case 13: http2_control_write(r->c, out, octet(r)); break;
-    case 14: http2_conn_credit(r->c, octet(r) * 256); break;
-    case 15: if ((s = some(r)) != NULL) http2_stream_credit(s, octet(r) * 256); break;
+    case 14: credit_conn(r); break;
+    case 15: credit_stream(r); break;
     case 16: http2_goaway(r->c, octet(r) & 1 ? 0x7fffffff : http2_last_id(r->c), HTTP2_NO_ERROR, "bye"); break;
     case 17: http2_ping(r->c, octet(r)); break;
-    case 18: http2_max_streams_set(r->c, octet(r)); break;
+    case 18: limit(r); break;
     case 19: case 20: feed_indices(r); break;
+    case 22: case 23: case 24: feed_long(r); break;
+    case 25: case 26: feed_giant(r); break;
+    case 27: case 28: case 29: feed_late(r); break;
+    case 30: case 31: time_passes(r); break;
+    case 32: http2_conn_window_grow(r->c, octet(r)); break;
+    case 33: if ((s = some(r)) != NULL) http2_stream_window_grow(s, octet(r)); break;
+    case 34: if ((s = some(r)) != NULL) http2_stream_window_shrink(s, octet(r)); break;
     default: if ((s = http2_stream_open(r->c, NULL)) != NULL) remember(r, s);
     }
-    http2_conn_check(r->c);
+    check(r);
 }
 
 static void begin(struct run *r, const struct http2_limits *l, uint32_t how)
@@ -291,7 +450,11 @@ static void begin(struct run *r, const struct http2_limits *l, uint32_t how)
     r->h = http2_create(&arena, l, stats);
     struct http2_config config;
     http2_config_defaults(&config, how & 1 ? HTTP2_CLIENT : HTTP2_SERVER);
-    config.max_concurrent_streams = 1 + (how >> 5);
+    r->most = config.max_concurrent_streams = 1 + (how >> 5);
+    r->bounds = http2_bounds_default;
+    for (int i = 0; how & 8 && i < HTTP2_RATES; i++)
+        r->bounds.rate[i] = 20;
+    config.bounds = &r->bounds;
     if (how & 4)
         config.initial_window = 1000, config.header_table_size = 100, config.max_header_list_size = 300;
     r->c = http2_conn_create(r->h, &config, r);
@@ -316,7 +479,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (r.size > 0)
         act(&r);
     for (uint8_t out[512]; http2_control_write(r.c, out, sizeof(out)) > 0;)
-        http2_conn_check(r.c);
+        check(&r);
     must(!http2_control_pending(r.c));
     let_go(&r);
     http2_conn_destroy(r.c);
