@@ -94,7 +94,7 @@ static const uint8_t *keep(struct hpack_context *x, const uint8_t *p, uint32_t n
 
 /* The list is as long as it may be.  What of it lies in the table is copied, once: what is left of the block may change the table with every second octet, and
  * neither has to look at the list then nor to keep what it decodes. */
-static void list_full(struct hpack_context *x)
+static __attribute__((noinline, cold)) void list_full(struct hpack_context *x)
 {
     struct base_headers *h = &x->headers;
     x->too_large = true;
