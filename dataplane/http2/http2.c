@@ -188,6 +188,11 @@ void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *rece
     *receive = c->recv_window;
 }
 
+bool http2_conn_sendable(const struct http2_conn *c)
+{
+    return c->send_window > 0;
+}
+
 uint32_t http2_streams_active(const struct http2_conn *c)
 {
     return c->active;

@@ -98,6 +98,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->dirty);
     base_list_init(&s->ready);
     base_list_init(&s->blocked);
+    base_list_init(&s->starved);
     base_list_init(&s->waiting);
     base_list_init(&s->streams);
     base_list_init(&s->age);
@@ -217,6 +218,7 @@ void stream_free(struct session_stream *st)
         window_used_add(s->home, -st->h2->recv_extra);
     }
     base_list_remove(&st->queue);
+    s->waiting_count -= st->waits;
     base_list_remove(&st->link);
     if (--s->stream_count == 0)
         s->idle_since_ns = s->home->now_ns;
@@ -256,6 +258,8 @@ struct session_stream *session_open(struct session *s, const struct base_headers
     }
     st->end = end;
     base_list_push_back(&s->waiting, &st->queue);
+    st->waits = true;
+    s->waiting_count++;
     session_mark(s);
     return st;
 }
