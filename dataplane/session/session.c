@@ -88,6 +88,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     }
     *s = (struct session){.transport = transport, .home = ss, .role = (uint8_t)role};
     life_begin(s, now);
+    s->list_most = UINT32_MAX;
     s->h2 = http2_conn_create(ss->http2, config, s);
     if (s->h2 == NULL) {
         stats_drop(ss->stats, STATS_DROP_SESSION_FULL);
@@ -244,7 +245,7 @@ void stream_finish(struct session_stream *st)
 
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user)
 {
-    struct session_stream *st = stream_create(s, user);
+    struct session_stream *st = session_takes(s, h) ? stream_create(s, user) : NULL;
     if (st == NULL)
         return NULL;
     if (base_list_empty(&s->waiting) && write_headers(st, h, end)) {
@@ -327,6 +328,7 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
         return false;
     case HTTP2_EVENT_SETTINGS:
         unblock(s, NULL);
+        s->list_most = http2_peer_header_list(s->h2);
         session_mark(s);
         return true;
     case HTTP2_EVENT_FULL:

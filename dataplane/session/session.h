@@ -58,6 +58,7 @@ struct session {
     struct base_list streams; /* all */
     uint32_t stream_count;
     uint32_t waiting_count;
+    uint32_t list_most; /* the largest list of fields that the peer takes */
     uint32_t lowered; /* down: the limit of streams to go back to; 0: not lowered */
     uint64_t queued;  /* octets of DATA, of all streams */
     /* -- the user's ------------------------------------------------------------------------ */
@@ -188,9 +189,14 @@ void session_expect(const struct session *later, const struct session *next);
 /* session_open() on it is about to follow. */
 void session_expect_out(const struct session *s);
 
-/* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
+/* The peer takes a list of this size (RFC 9113 section 6.5.2: advice.  But who does not take it may end the connection, and with it the calls of all others). */
+static inline bool session_takes(const struct session *s, const struct base_headers *h)
+{
+    return h->size <= s->list_most;
+}
+/* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused, or larger than the peer takes. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
-/* Response headers, 1xx, or trailers, behind what is queued.  False: refused; the user resets the stream. */
+/* Response headers, 1xx, or trailers, behind what is queued.  False: refused, or larger than the peer takes; the user resets the stream. */
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end);
 /* DATA: written as far as windows and room go, the rest is copied.  False: no buffer; the user resets the stream. */
 bool session_data(struct session_stream *st, const uint8_t *data, uint32_t n, bool end);

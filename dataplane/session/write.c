@@ -168,6 +168,8 @@ bool session_headers(struct session_stream *st, const struct base_headers *h, bo
 {
     struct session *s = st->session;
     bool behind = st->head != NULL || st->headers != NULL;
+    if (!session_takes(s, h))
+        return false;
     if (!behind && st->h2 != NULL && !st->end && write_headers(st, h, end)) {
         st->ended = end;
         return true;
