@@ -37,8 +37,10 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
     switch ((enum rpc_phase)rpc->phase) {
     case RPC_RUNS:
         return;
-    case RPC_FRESH:
     case RPC_HEALTH:
+        p->watch_count -= !base_list_empty(&rpc->wait);
+        /* fall through */
+    case RPC_FRESH:
         rpc->phase = RPC_RUNS;
         base_list_remove(&rpc->wait);
         return;
@@ -162,9 +164,8 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
             return open_stream(p, rpc, up, h, now);
         }
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-        if (up == NULL)
-            return TRY_NOBODY;
-        has_none(p, rpc->cluster, slot);
+        if (up != NULL) /* else it is picked no more */
+            has_none(p, rpc->cluster, slot);
     }
     return TRY_NOBODY;
 }
@@ -190,12 +191,6 @@ void proxy_impatient(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
     nobody(p, rpc, crowded, crowded ? "no endpoint of this cluster had a free stream in time" : "no endpoint of this cluster became ready in time", now);
 }
 
-static const struct snapshot_cluster *cluster_of(const struct snapshot *s, uint32_t id)
-{
-    const struct snapshot_cluster *c = s != NULL && id < s->cluster_count ? s->cluster[id] : NULL;
-    return c != NULL && c->present ? c : NULL;
-}
-
 /* How long an RPC may wait for an endpoint of this cluster; 0: not at all.  Where endpoints are only full, or a backend has said GOAWAY and its next
  * connection is on the way, nobody has failed. */
 static uint64_t patience(const struct proxy *p, const struct snapshot_cluster *c)
@@ -207,7 +202,7 @@ static uint64_t patience(const struct proxy *p, const struct snapshot_cluster *c
 
 static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, uint64_t now)
 {
-    const struct snapshot_cluster *c = cluster_of(s, rpc->cluster);
+    const struct snapshot_cluster *c = proxy_cluster(s, rpc->cluster);
     struct proxy_queue *q = queue_of(&p->cluster_queue[rpc->cluster]);
     uint64_t ns = patience(p, c);
     if (ns == 0) {
@@ -249,7 +244,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
     for (uint32_t n = q->count; n > 0; n--) {
         struct proxy_rpc *rpc = first_of(&q->rpcs);
         enum proxy_try how = proxy_try(p, rpc, NULL, now);
-        if (how == TRY_NOBODY && patience(p, cluster_of(s, cluster)) > 0)
+        if (how == TRY_NOBODY && patience(p, proxy_cluster(s, cluster)) > 0)
             return; /* it is still the first */
         proxy_unwait(p, rpc, how == TRY_STARTED ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
         proxy_arm(p, rpc, UINT64_MAX);
@@ -259,7 +254,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
 
 void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now)
 {
-    if (!base_list_empty(&p->watches))
+    if (p->watch_count > 0)
         proxy_health_turn(p, s, now);
     if (p->full_count > 0)
         look(p);
