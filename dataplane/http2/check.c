@@ -38,6 +38,7 @@ void http2_conn_check(const struct http2_conn *c)
     for (const struct reset *r = c->reset_first; r != NULL; r = r->next)
         resets++;
     assert(active == c->active && resets == c->reset_count && resets <= RESETS_QUEUE);
+    assert((resets > 0) == !base_list_empty(&c->resetting));
     assert(c->ping_count <= PING_QUEUE && c->settings_acks <= SETTINGS_ACK_QUEUE);
     assert((int64_t)c->recv_window + c->recv_credit <= WINDOW_MAX && c->recv_window >= 0);
     assert((c->phase == PHASE_BLOCK) <= (c->block != NULL));

@@ -21,19 +21,88 @@ void http2_fatal(struct http2_conn *c, struct http2_event *ev, enum http2_error 
     ev->last_id = c->id;
 }
 
+void http2_resets_drop(struct http2_conn *c)
+{
+    for (struct reset *r; (r = c->reset_first) != NULL;) {
+        c->reset_first = r->next;
+        base_slab_free(&c->h->resets, r);
+    }
+    c->reset_count = 0;
+    base_list_remove(&c->resetting);
+}
+
+void http2_evict(struct http2_conn *c, const char *debug)
+{
+    http2_end(c, HTTP2_ENHANCE_YOUR_CALM, debug);
+    http2_resets_drop(c);
+    if (c->block != NULL)
+        base_slab_free(&c->h->blocks, c->block);
+    c->block = NULL;
+    c->block_id = 0;
+    base_list_remove(&c->holding);
+    base_list_push_back(&c->h->evicted, &c->holding);
+}
+
+struct http2_conn *http2_evicted_next(struct http2 *h)
+{
+    struct base_list *l = base_list_pop_front(&h->evicted);
+    return l != NULL ? base_container(l, struct http2_conn, holding) : NULL;
+}
+
+const char *http2_evicted_why(const struct http2_conn *c)
+{
+    return c->unread ? "resets of its streams were unread while others waited" : "a header block was unfinished while others waited";
+}
+
+/* Where all records are in use: who has written none for longest most likely does not read, and among the first of those who has most.  An honest
+ * peer's are written within a turn. */
+static struct http2_conn *hoarder(struct http2 *h)
+{
+    struct http2_conn *worst = NULL;
+    uint32_t looks = 0;
+    assert(!base_list_empty(&h->resetting)); /* somebody has them */
+    base_list_each (l, &h->resetting) {
+        struct http2_conn *c = base_container(l, struct http2_conn, resetting);
+        if (worst == NULL || c->reset_count > worst->reset_count)
+            worst = c;
+        if (++looks == RESETS_LOOKS)
+            break;
+    }
+    return worst;
+}
+
+static struct reset *reset_alloc(struct http2_conn *c)
+{
+    struct http2 *h = c->h;
+    if (c->reset_count == RESETS_QUEUE)
+        return NULL;
+    struct reset *r = base_slab_alloc(&h->resets);
+    if (r != NULL)
+        return r;
+    struct http2_conn *worst = hoarder(h);
+    if (worst == c)
+        return NULL;
+    stats_drop(h->stats, STATS_DROP_H2_RESETS_EVICTED);
+    worst->unread = true;
+    http2_evict(worst, "resets unread while others wait");
+    return base_slab_alloc(&h->resets);
+}
+
 bool http2_reset_id(struct http2_conn *c, struct http2_event *ev, uint32_t id, enum http2_error code)
 {
-    struct reset *r = c->reset_count < RESETS_QUEUE ? base_slab_alloc(&c->h->resets) : NULL;
+    struct reset *r = reset_alloc(c);
     if (r == NULL) { /* the peer makes them faster than it takes them */
         stats_drop(c->h->stats, STATS_DROP_H2_FLOOD);
         http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, "too many refused streams");
         return false;
     }
     *r = (struct reset){NULL, id, code};
-    if (c->reset_first == NULL)
+    if (c->reset_first == NULL) {
         c->reset_first = r;
-    else
+        base_list_push_back(&c->h->resetting, &c->resetting);
+    } else {
         c->reset_last->next = r;
+    }
     c->reset_last = r;
     c->reset_count++;
     return true;
@@ -73,6 +142,8 @@ uint32_t http2_max_streams_set(struct http2_conn *c, uint32_t n)
     uint32_t before = c->config.max_concurrent_streams;
     if (c->client || before == n)
         return before;
+    if (n < before && !c->preface_pending) /* it has been told */
+        c->promised = before - n > UINT32_MAX - c->promised ? UINT32_MAX : c->promised + before - n;
     c->config.max_concurrent_streams = n;
     c->max_streams_pending = !c->preface_pending;
     return before;
@@ -145,6 +216,9 @@ static uint8_t *put_reset(struct http2_conn *c, uint8_t *p)
     c->reset_count--;
     p = put_word(p, FRAME_RST_STREAM, r->id, r->code);
     base_slab_free(&c->h->resets, r);
+    base_list_remove(&c->resetting);
+    if (c->reset_first != NULL)
+        base_list_push_back(&c->h->resetting, &c->resetting);
     return p;
 }
 

@@ -78,11 +78,21 @@ static void message_store(struct stream *s, enum section section, const struct m
     }
 }
 
-static void refuse(struct http2_conn *c, struct http2_event *ev, enum stats_drop why)
+/* Section 5.1.2. */
+static void refuse(struct http2_conn *c, struct http2_event *ev)
 {
-    stats_drop(c->h->stats, why);
-    if (http2_flood(c, HTTP2_RATE_RESETS, ev))
-        http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM); /* section 5.1.2 */
+    http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM);
+}
+
+/* More streams than it may have: its fault, but for those that a limit above the present one had promised. */
+static void refuse_beyond(struct http2_conn *c, struct http2_event *ev)
+{
+    stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
+    if (c->promised > 0)
+        c->promised--;
+    else if (!http2_flood(c, HTTP2_RATE_RESETS, ev))
+        return;
+    refuse(c, ev);
 }
 
 /* False: there is no such stream. */
@@ -99,7 +109,7 @@ static bool stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
         return false;
     }
     if (c->active >= c->config.max_concurrent_streams) {
-        refuse(c, ev, STATS_DROP_H2_REFUSED);
+        refuse_beyond(c, ev);
         return false;
     }
     if (!message_ok(c, NULL, SECTION_REQUEST, end, &m)) {
@@ -110,7 +120,8 @@ static bool stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     }
     struct stream *s = http2_stream_make(c, c->id);
     if (s == NULL) {
-        refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
+        stats_drop(c->h->stats, STATS_DROP_H2_STREAMS_FULL); /* our want, not its fault */
+        refuse(c, ev);
         if (ev->type == HTTP2_EVENT_NONE)
             ev->type = HTTP2_EVENT_FULL;
         return false;
@@ -268,23 +279,11 @@ static void fragment_end(struct http2_conn *c, struct http2_event *ev)
 /* All blocks are in use. Who holds one longest has most likely no mind to finish: an honest peer needs it for less than a round trip. */
 static struct block *take_from_oldest(struct http2 *h)
 {
-    struct base_list *l = base_list_pop_front(&h->holders);
-    if (l == NULL)
+    if (base_list_empty(&h->holders))
         return NULL;
-    struct http2_conn *old = base_container(l, struct http2_conn, holding);
-    struct block *b = old->block;
-    old->block = NULL;
-    old->block_id = 0;
     stats_drop(h->stats, STATS_DROP_H2_BLOCK_EVICTED);
-    http2_end(old, HTTP2_ENHANCE_YOUR_CALM, "a header block unfinished while others wait");
-    base_list_push_back(&h->evicted, &old->holding);
-    return b;
-}
-
-struct http2_conn *http2_evicted_next(struct http2 *h)
-{
-    struct base_list *l = base_list_pop_front(&h->evicted);
-    return l != NULL ? base_container(l, struct http2_conn, holding) : NULL;
+    http2_evict(base_container(h->holders.next, struct http2_conn, holding), "a header block unfinished while others wait");
+    return base_slab_alloc(&h->blocks);
 }
 
 /* Frames of a block: of 16 KiB, what every peer's may have, so many hold the largest list. */

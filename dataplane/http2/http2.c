@@ -64,6 +64,7 @@ struct http2 *http2_create(struct base_arena *arena, const struct http2_limits *
     h->known = base_arena_take(arena, known_count(l) * sizeof(struct known));
     h->known_sets = known_count(l) / KNOWN_WAYS;
     base_list_init(&h->holders);
+    base_list_init(&h->resetting);
     base_list_init(&h->evicted);
     h->bucket_mask = bucket_count(l) - 1;
     hpack_context_init(&h->hpack, arena, l->connections, block_room(l));
@@ -107,6 +108,7 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
     base_list_init(&c->streams);
     base_list_init(&c->control);
     base_list_init(&c->holding);
+    base_list_init(&c->resetting);
     config_take(c, config);
     c->client = config->role == HTTP2_CLIENT;
     c->phase = c->client ? PHASE_HEADER : PHASE_PREFACE;
@@ -136,11 +138,7 @@ void http2_conn_destroy(struct http2_conn *c)
     }
     while (!base_list_empty(&c->streams))
         http2_stream_free(base_container(c->streams.next, struct stream, link));
-    while (c->reset_first != NULL) {
-        struct reset *r = c->reset_first;
-        c->reset_first = r->next;
-        base_slab_free(&h->resets, r);
-    }
+    http2_resets_drop(c);
     base_list_remove(&c->holding);
     if (c->block != NULL)
         base_slab_free(&h->blocks, c->block);

@@ -209,8 +209,11 @@ uint32_t http2_streams_active(const struct http2_conn *c);
 bool http2_goaway_received(const struct http2_conn *c);
 bool http2_goaway_sent(const struct http2_conn *c);
 bool http2_settings_received(const struct http2_conn *c);
-/* A connection that was ended while another one's input was read: it kept memory for a header block that it did not finish. NULL: none. */
+/* A connection that was ended while another one's input was read: it kept memory for a header block that it did not finish, or for resets
+ * that it did not read. NULL: none. */
 struct http2_conn *http2_evicted_next(struct http2 *h);
+/* In words for people. */
+const char *http2_evicted_why(const struct http2_conn *c);
 /* The stream whose header block has come in part; 0: none. */
 uint32_t http2_block_id(const struct http2_conn *c);
 

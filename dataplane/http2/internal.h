@@ -27,6 +27,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define STREAMS_UNTIL_SETTINGS 100
 #define SETTINGS_ACK_QUEUE  32
 #define RESETS_QUEUE        256 /* RST_STREAM of streams that we do not keep, a connection */
+#define RESETS_LOOKS        16  /* connections that are looked at for one to make room */
 #define BLOCK_BEYOND        (7 * HPACK_BLOCK) /* octets of a header block beyond what is kept of it, in however many frames */
 #define ENDED_RING          16
 #define DEBUG_MAX           64
@@ -91,6 +92,7 @@ struct http2_conn {
     bool peer_settings;    /* the peer's first SETTINGS have come */
     bool peer_max_said;    /* and held MAX_CONCURRENT_STREAMS */
     bool padded_pending;   /* DATA: its first event also stands for the padding */
+    bool unread;           /* evicted for its resets, not for its block */
     bool suspect;          /* a bucket was fuller than SUSPECT_PART says when last looked at; see flood.c */
     uint32_t index;        /* in its slab */
     uint32_t len, id;      /* the frame's */
@@ -140,8 +142,10 @@ struct http2_conn {
     uint32_t goaway_last, goaway_code;
     uint32_t flood[HTTP2_RATES]; /* since flood_ns; see flood.c */
     uint32_t progress, answered;
+    uint32_t promised; /* streams that MAX_CONCURRENT_STREAMS had allowed before we lowered it, and that may be on their way yet */
     uint64_t flood_ns;
     char goaway_debug[DEBUG_MAX];
+    struct base_list resetting; /* in http2.resetting, while there are records */
     struct hpack_decoder decoder;
     struct hpack_encoder encoder;
 };
@@ -180,7 +184,8 @@ struct http2 {
     struct block *spent; /* what the last event points to; one at the most */
     uint64_t now_ns;
     struct base_list holders; /* connections with a block, the oldest first */
-    struct base_list evicted; /* whose block was taken */
+    struct base_list resetting; /* connections with records of resets, the one that has written none for longest first */
+    struct base_list evicted; /* who had to make room for others */
     struct known *known;      /* sets of KNOWN_WAYS */
     uint32_t known_sets;
     uint64_t known_ids;       /* given so far */
@@ -216,6 +221,9 @@ static inline struct stream *stream_of(struct http2_stream *s)
 extern const char http2_preface[24];
 /* Connection error (section 5.4.1): GOAWAY becomes pending, input is over. */
 void http2_fatal(struct http2_conn *c, struct http2_event *ev, enum http2_error code, const char *debug);
+/* What it keeps for want of the peer's doing is given to others: its block, its resets.  It is ended. */
+void http2_evict(struct http2_conn *c, const char *debug);
+void http2_resets_drop(struct http2_conn *c);
 /* RST_STREAM for an id without a stream. False: too many wait, the connection was ended. */
 bool http2_reset_id(struct http2_conn *c, struct http2_event *ev, uint32_t id, enum http2_error code);
 

@@ -299,7 +299,7 @@ void life_evicted(struct sessions *ss)
         struct session *s = http2_conn_user(c);
         if (s->broken)
             continue;
-        s->why = "a header block was unfinished while others waited";
+        s->why = http2_evicted_why(c);
         s->gently = true;
         session_break(s);
     }

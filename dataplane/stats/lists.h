@@ -94,6 +94,7 @@
     X(H2_KEEPALIVE, "h2_keepalive_timeout")                                                                            \
     X(H2_HANDSHAKE_TIMEOUT, "h2_handshake_timeout")                                                                    \
     X(H2_BLOCK_EVICTED, "h2_header_block_evicted")                                                                     \
+    X(H2_RESETS_EVICTED, "h2_resets_evicted")                                                                          \
     X(H2_OVERLOAD, "h2_overload_refused")                                                                              \
     X(H2_HOARDER, "h2_overload_hoarder")                                                                               \
     X(H2_HEADER_TIMEOUT, "h2_header_timeout")                                                                          \

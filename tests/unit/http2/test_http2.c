@@ -399,6 +399,105 @@ static void no_blocks_left(void **state)
     worker_free(&w);
 }
 
+static struct http2_conn *greeted(struct worker *w, const struct http2_config *config)
+{
+    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    struct http2_conn *c = http2_conn_create(w->h, config, NULL);
+    struct http2_event ev;
+    uint8_t out[512];
+    assert_non_null(c);
+    assert_int_equal(http2_input(c, (const uint8_t *)"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, &ev), 24);
+    assert_int_equal(http2_input(c, settings, sizeof(settings), &ev), sizeof(settings));
+    http2_control_write(c, out, sizeof(out));
+    return c;
+}
+
+/* A request that is malformed: it gets a record alone.  False: the connection was ended. */
+static bool no_request(struct http2_conn *c, uint32_t id)
+{
+    uint8_t frame[] = {0, 0, 1, 1, 5, 0, 0, (uint8_t)(id >> 8), (uint8_t)id, 0x88};
+    struct http2_event ev;
+    assert_int_equal(http2_input(c, frame, sizeof(frame), &ev), sizeof(frame));
+    http2_conn_check(c);
+    return ev.type != HTTP2_EVENT_FATAL;
+}
+
+/* Those who read nothing use up the records of resets: they make room, not the one who needs a few. */
+static void no_resets_left(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct http2_config config;
+    struct http2_conn *c[6];
+    uint8_t out[4096];
+    worker_make_limits(&w, &(struct http2_limits){.connections = 6, .streams = 1024, .blocks = 2}); /* 512 records */
+    http2_config_defaults(&config, HTTP2_SERVER);
+    for (int i = 0; i < 6; i++)
+        c[i] = greeted(&w, &config);
+    assert_true(no_request(c[0], 1)); /* has waited for longest, but has one alone */
+    for (uint32_t k = 0; k < 255; k++)
+        assert_true(no_request(c[1], 2 * k + 1) && no_request(c[2], 2 * k + 1));
+    assert_int_equal(http2_control_write(c[1], out, 13), 13); /* this one reads */
+    assert_true(no_request(c[1], 511));
+    assert_int_equal(w.h->resets.in_use, 511);
+    for (uint32_t k = 0; k < 255; k++)
+        assert_true(no_request(c[3], 2 * k + 1));
+    assert_int_equal(w.stats->drops[STATS_DROP_H2_RESETS_EVICTED], 1);
+    struct http2_conn *gone = http2_evicted_next(w.h);
+    assert_true(gone == c[2] && http2_ended(gone) && gone->reset_count == 0);
+    assert_string_equal(http2_evicted_why(gone), "resets of its streams were unread while others waited");
+    assert_null(http2_evicted_next(w.h));
+    assert_true(http2_control_write(gone, out, sizeof(out)) > 0 && out[3] == 7 && !http2_control_pending(gone)); /* GOAWAY alone */
+    for (uint32_t k = 0; k < 255; k++)
+        assert_true(no_request(c[4], 2 * k + 1));
+    assert_ptr_equal(http2_evicted_next(w.h), c[1]);
+    assert_int_equal(http2_control_write(c[0], out, sizeof(out)), 13);
+    http2_conn_destroy(c[3]); /* gives its records back */
+    for (uint32_t k = 0; k < 256; k++)
+        assert_true(no_request(c[5], 2 * k + 1));
+    assert_false(no_request(c[5], 513)); /* its own bound */
+    assert_null(http2_evicted_next(w.h));
+    for (int i = 0; i < 6; i++)
+        if (i != 3)
+            http2_conn_destroy(c[i]);
+    assert_int_equal(w.h->resets.in_use, 0);
+    for (uint32_t i = 0; i < w.stats->object_count; i++)
+        assert_int_equal(*w.stats->objects[i].in_use, 0);
+    worker_free(&w);
+}
+
+/* Refused for want of objects, or under a limit that was lowered while requests were under way: it is not the client's doing, and does not count. */
+static void refused_for_our_sake(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct http2_config config;
+    struct http2_event ev;
+    uint8_t out[512], frame[] = {0, 0, 3, 1, 5, 0, 0, 0, 0, 0x82, 0x86, 0x84};
+    worker_make_limits(&w, &(struct http2_limits){.connections = 2, .streams = 4, .blocks = 2});
+    http2_config_defaults(&config, HTTP2_SERVER);
+    struct http2_conn *c = greeted(&w, &config);
+    for (uint32_t k = 0; k < 10000; k++) {
+        frame[7] = (uint8_t)((2 * k + 1) >> 8), frame[8] = (uint8_t)(2 * k + 1);
+        assert_int_equal(http2_input(c, frame, sizeof(frame), &ev), sizeof(frame));
+        assert_int_equal(ev.type, k < 4 ? HTTP2_EVENT_HEADERS : HTTP2_EVENT_FULL);
+        assert_int_equal(http2_control_write(c, out, sizeof(out)), k < 4 ? 0 : 13);
+    }
+    assert_int_equal(c->flood[HTTP2_RATE_RESETS], 0);
+    http2_conn_destroy(c);
+    worker_free(&w);
+
+    begin(false); /* three may be open */
+    script_run(&sc, "request 1\n> limit 1\nrequest 3\nrequest 5", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 0);
+    sc.traced = 0;
+    script_run(&sc, "request 7", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 1);
+    script_run(&sc, "> limit 3\n> write\n> limit 1\nrequest 9\nrequest 11\nrequest 13", true);
+    assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 2);
+    end();
+}
+
 /* kind of flood -> line, how many are borne at least, how many never, in no time; and at the same rate over time none is too many. */
 static void flood(const char *before, const char *line, enum stats_drop why, uint32_t borne, uint32_t never)
 {
@@ -682,6 +781,8 @@ int main(void)
         cmocka_unit_test(too_many_continuations),
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
+        cmocka_unit_test(no_resets_left),
+        cmocka_unit_test(refused_for_our_sake),
         cmocka_unit_test(floods),
         cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
