@@ -289,6 +289,8 @@ struct session *pool_session(struct pool *p, uint32_t slot)
         struct session *roomy = least_busy(e, all, true);
         best = roomy != NULL ? roomy : best;
     }
+    if (best == NULL && e->state == MAILBOX_READY) /* broken in this turn, whose end looks after it; or its replacement is late */
+        pool_state_set(p, e, MAILBOX_CONNECTING);
     /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
     if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !(e->spent >> best->kept & 1)) {
         e->spent |= UINT32_C(1) << best->kept;

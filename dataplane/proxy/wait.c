@@ -164,9 +164,8 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
             return open_stream(p, rpc, up, h, now);
         }
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-        if (up == NULL)
-            return TRY_NOBODY;
-        has_none(p, rpc->cluster, slot);
+        if (up != NULL) /* else it is picked no more */
+            has_none(p, rpc->cluster, slot);
     }
     return TRY_NOBODY;
 }

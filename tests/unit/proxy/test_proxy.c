@@ -455,6 +455,32 @@ static void test_connections_of_different_limits(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* A connection that broke in this turn is not looked after before its end: calls of the turn go to the other endpoint. */
+static void test_broken_in_this_turn(void **state)
+{
+    (void)state;
+    uint32_t lost = 0;
+    for (int steps = 0; steps < 12; steps++)
+        for (uint32_t which = 0; which < 2; which++) {
+            struct rig *r = made(2);
+            struct rig_call *c[9];
+            for (int i = 0; i < 9; i++)
+                c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .metadata = i == 8 ? 14000 : 0});
+            for (int i = 0; i < steps; i++)
+                rig_step(r, 200000);
+            session_abandon(rig_up(r, which));
+            rig_step(r, 200000);
+            assert_true(rig_settle(r, 10 * RIG_S));
+            for (int i = 0; i < 9; i++) {
+                bool flew = c[i]->grpc_status == 14 && strcmp(c[i]->reason, "upstream_lost") == 0;
+                assert_true(flew || rig_is(c[i], 0));
+                lost += flew;
+            }
+            assert_true(rig_destroy(r));
+        }
+    assert_true(lost > 0); /* steps enough for some to be on their way */
+}
+
 /* What is passed on of a deadline is what is left of it. */
 static void test_timeout_passed_on(void **state)
 {
@@ -1564,6 +1590,7 @@ int main(void)
         cmocka_unit_test(test_stuck_beside_a_free_one),
         cmocka_unit_test(test_first_free_stream),
         cmocka_unit_test(test_connections_of_different_limits),
+        cmocka_unit_test(test_broken_in_this_turn),
         cmocka_unit_test(test_timeout_passed_on),
         cmocka_unit_test(test_trailers_only),
         cmocka_unit_test(test_reset_before_headers),
