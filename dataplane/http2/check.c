@@ -8,7 +8,7 @@ static void stream_check(const struct http2_conn *c, const struct stream *s)
     assert(s->s.conn == c && s->s.id != 0 && s->s.id <= ID_MAX);
     assert(s->s.id % 2 == 1);
     bool closed = s->s.state == HTTP2_STREAM_CLOSED_STATE;
-    assert(closed == !(s->flags & STREAM_COUNTED));
+    assert(!(s->flags & STREAM_COUNTED) == (closed && (c->client || !(s->flags & STREAM_RST_PENDING))));
     assert(!s->s.reset || closed);
     assert(!(s->flags & STREAM_RST_PENDING) || closed);
     assert(!(s->flags & STREAM_CREDIT_PENDING) || !base_list_empty(&s->control));
@@ -32,6 +32,8 @@ void http2_conn_check(const struct http2_conn *c)
         const struct stream *s = base_container(l, struct stream, control);
         stream_check(c, s);
         assert(s->flags & (STREAM_RST_PENDING | STREAM_CREDIT_PENDING));
+        if (s->flags & STREAM_RELEASED)
+            active += s->flags & STREAM_COUNTED;
     }
     for (const struct reset *r = c->reset_first; r != NULL; r = r->next)
         resets++;

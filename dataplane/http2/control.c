@@ -154,9 +154,7 @@ static uint8_t *put_stream(struct http2_conn *c, uint8_t *p)
     struct stream *s = base_container(base_list_pop_front(&c->control), struct stream, control);
     if (s->flags & STREAM_RST_PENDING) {
         p = put_word(p, FRAME_RST_STREAM, s->s.id, s->reset_code);
-        s->flags &= (uint16_t)~STREAM_RST_PENDING;
-        if (s->flags & STREAM_RELEASED)
-            http2_stream_free(s);
+        http2_stream_reset_told(s);
         return p;
     }
     s->flags &= (uint16_t)~STREAM_CREDIT_PENDING;

@@ -85,7 +85,8 @@ static void refuse(struct http2_conn *c, struct http2_event *ev, enum stats_drop
         http2_reset_id(c, ev, c->id, HTTP2_REFUSED_STREAM); /* section 5.1.2 */
 }
 
-static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
+/* False: there is no such stream. */
+static bool stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
 {
     struct message m;
     if (c->id > c->last_seen + 2) {
@@ -95,24 +96,24 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     c->last_seen = c->id;
     if ((c->goaway_sent || c->goaway_pending) && c->id > c->goaway_last) { /* section 6.8: it will find out by itself */
         stats_drop(c->h->stats, STATS_DROP_H2_REFUSED);
-        return;
+        return false;
     }
     if (c->active >= c->config.max_concurrent_streams) {
         refuse(c, ev, STATS_DROP_H2_REFUSED);
-        return;
+        return false;
     }
     if (!message_ok(c, NULL, SECTION_REQUEST, end, &m)) {
         stats_drop(c->h->stats, STATS_DROP_H2_PROTOCOL);
         if (http2_flood(c, HTTP2_RATE_RESETS, ev))
             http2_reset_id(c, ev, c->id, HTTP2_PROTOCOL_ERROR);
-        return;
+        return false;
     }
     struct stream *s = http2_stream_make(c, c->id);
     if (s == NULL) {
         refuse(c, ev, STATS_DROP_H2_STREAMS_FULL);
         if (ev->type == HTTP2_EVENT_NONE)
             ev->type = HTTP2_EVENT_FULL;
-        return;
+        return false;
     }
     c->last_let = c->id;
     s->s.state = HTTP2_STREAM_OPEN;
@@ -120,6 +121,7 @@ static void stream_new(struct http2_conn *c, bool end, struct http2_event *ev)
     message_store(s, SECTION_REQUEST, &m);
     event_headers(c, s, false, end, ev);
     ev->opened = true;
+    return true;
 }
 
 static void stream_more(struct http2_conn *c, struct stream *s, bool end, struct http2_event *ev)
@@ -149,9 +151,10 @@ static void deliver(struct http2_conn *c, bool end, struct http2_event *ev)
             http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "stream id below an earlier one");
         else
             http2_stream_late(c, s, ev);
-    } else if (!c->client && (c->id & 1) == 1)
-        stream_new(c, end, ev);
-    else
+    } else if (!c->client && (c->id & 1) == 1) {
+        if (!stream_new(c, end, ev) && !end)
+            http2_stream_late_allow(c, (int32_t)c->recv_initial);
+    } else
         http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "HEADERS on an idle stream"); /* section 5.1.1 */
 }
 
@@ -195,6 +198,7 @@ static bool spill(struct http2_conn *c, bool last, struct http2_event *ev)
         return false;
     }
     c->block_begun = x->begun;
+    c->block_malformed |= x->malformed;
     c->block_spilled = true;
     b->used = (uint32_t)(end - at);
     memmove(b->bytes, at, b->used);
@@ -216,6 +220,7 @@ static void decode_collected(struct http2_conn *c, struct http2_event *ev)
     if (!spill(c, true, ev))
         return;
     c->h->hpack.too_large = true;
+    c->h->hpack.malformed = c->block_malformed; /* of all its pieces */
     c->h->list = &c->h->hpack.headers;
     block_end(c);
     deliver(c, end_stream, ev);
@@ -337,7 +342,7 @@ void http2_headers_begin(struct http2_conn *c, struct http2_event *ev)
     c->block_flags = c->flags;
     c->block_frames = 0;
     c->block_total = c->block_skip = 0;
-    c->block_spilled = c->block_begun = c->block_self = false;
+    c->block_spilled = c->block_begun = c->block_malformed = c->block_self = false;
     c->phase = PHASE_SMALL;
     c->small_have = 0;
     c->small_need = (uint8_t)prefix;

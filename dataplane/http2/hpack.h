@@ -23,7 +23,7 @@ struct hpack_entry {
     uint8_t flags;
     uint16_t hash; /* encoder: of name and value */
 };
-enum { HPACK_MALFORMED = 1 }; /* name or value has an octet that RFC 9113 section 8.2.1 forbids */
+enum { HPACK_BAD_NAME = 1, HPACK_BAD_VALUE = 2, HPACK_MALFORMED = 3 }; /* it has an octet that RFC 9113 section 8.2.1 forbids */
 
 /* A FIFO of entries in one piece of memory: [offsets][next][buckets][entries].  size <= max <= HPACK_TABLE_MAX and size <= bytes of the class. */
 struct hpack_table {

@@ -136,9 +136,7 @@ static enum parse name_by_index(struct hpack_decoder *d, uint32_t index, struct 
     if (index >= d->table.count)
         return PARSE_BAD;
     const struct hpack_entry *e = hpack_table_at(&d->table, index);
-    *name = (struct name){{hpack_entry_name(e), e->name_len}, e->token, false, true};
-    if (e->flags & HPACK_MALFORMED)
-        name->malformed = !hpack_name_valid(name->text.p, name->text.n);
+    *name = (struct name){{hpack_entry_name(e), e->name_len}, e->token, e->flags & HPACK_BAD_NAME, true};
     return PARSE_OK;
 }
 
@@ -155,7 +153,7 @@ static enum parse name_literal(struct hpack_context *x, const uint8_t **at, cons
 }
 
 /* Section 4.4: an entry larger than the table empties it and is not inserted. */
-static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struct name *name, struct span value, bool malformed)
+static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struct name *name, struct span value, bool bad_value)
 {
     struct hpack_table *t = &d->table;
     hpack_seen_forget(d->seen);
@@ -167,7 +165,7 @@ static bool insert(struct hpack_context *x, struct hpack_decoder *d, const struc
         return false;
     struct hpack_entry *e = hpack_table_append(t, name->text.n, value.n);
     e->token = (uint8_t)name->token;
-    e->flags = malformed ? HPACK_MALFORMED : 0;
+    e->flags = (uint8_t)((name->malformed ? HPACK_BAD_NAME : 0) | (bad_value ? HPACK_BAD_VALUE : 0));
     memcpy(hpack_entry_name(e), name->text.p, name->text.n);
     memcpy(hpack_entry_value(e), value.p, value.n);
     return true;
@@ -203,18 +201,18 @@ static enum parse literal(struct hpack_context *x, struct hpack_decoder *d, cons
         x->scratch_used = scratch;
         return r;
     }
-    bool malformed = name.malformed || !hpack_value_valid(value.p, value.n);
+    bool bad_value = !hpack_value_valid(value.p, value.n);
     if (indexing) {
         if (name.in_table && !name_copy(x, &name.text))
             return PARSE_BAD;
-        if (!insert(x, d, &name, value, malformed)) {
+        if (!insert(x, d, &name, value, bad_value)) {
             *result = HPACK_NO_MEMORY;
             return PARSE_BAD;
         }
     } else {
         x->table_refs |= name.in_table;
     }
-    record(x, name.text, value, name.token, flags, malformed);
+    record(x, name.text, value, name.token, flags, name.malformed || bad_value);
     if (x->too_large && x->headers.count == 0)
         x->scratch_used = 0;
     else if (x->too_large && !x->table_refs)

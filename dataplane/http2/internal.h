@@ -33,7 +33,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
 
 enum stream_flag {
-    STREAM_COUNTED = 1,      /* against MAX_CONCURRENT_STREAMS */
+    STREAM_COUNTED = 1,      /* against MAX_CONCURRENT_STREAMS; a client's until our RST_STREAM is written */
     STREAM_RST_PENDING = 2,
     STREAM_CREDIT_PENDING = 4,
     STREAM_RELEASED = 8,     /* the user is through; kept until its RST_STREAM is written */
@@ -104,7 +104,7 @@ struct http2_conn {
     uint32_t block_total;
     uint16_t block_frames;
     uint8_t block_flags;
-    bool block_spilled, block_begun, block_self;
+    bool block_spilled, block_begun, block_malformed, block_self;
     uint32_t block_skip;   /* octets to come of a field larger than a block */
     uint8_t small[SMALL];
     /* streams */
@@ -119,6 +119,7 @@ struct http2_conn {
     /* windows */
     int32_t send_window, recv_window;
     uint32_t recv_credit, recv_target;
+    uint32_t late_allowed; /* octets of DATA that windows of streams still let the peer send when we reset them */
     /* ours */
     struct http2_config config;
     uint32_t recv_initial; /* stream window that the peer may count on */
@@ -226,11 +227,19 @@ void http2_stream_ended_local(struct stream *s);
 void http2_stream_ended_remote(struct stream *s);
 void http2_stream_free(struct stream *s);
 void http2_stream_forget_reset(struct stream *s);
+/* Its RST_STREAM, which was pending, is no more. */
+void http2_stream_reset_told(struct stream *s);
 void http2_stream_close_reset(struct stream *s);
 /* Stream error (section 5.4.2) on a stream that lives. */
 void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_error code);
 /* HEADERS or DATA for a stream that lives no longer (s: closed and not released, or NULL): section 5.1 "closed". */
 void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev);
+/* A stream of that window is over before the peer knows: what it sends meanwhile is nothing that it could have helped. */
+static inline void http2_stream_late_allow(struct http2_conn *c, int32_t window)
+{
+    uint32_t n = window > 0 ? (uint32_t)window : 0;
+    c->late_allowed = c->late_allowed <= UINT32_MAX - n ? c->late_allowed + n : UINT32_MAX;
+}
 bool http2_stream_idle(const struct http2_conn *c, uint32_t id);
 
 /* frame payloads; each eats from [in, in + n) and returns how much */

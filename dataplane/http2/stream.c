@@ -102,14 +102,32 @@ void http2_stream_free(struct stream *s)
     base_slab_free(&c->h->streams, s);
 }
 
+static void uncount(struct stream *s)
+{
+    if (s->flags & STREAM_COUNTED)
+        s->s.conn->active--;
+    s->flags &= (uint16_t)~STREAM_COUNTED;
+}
+
 static void closed(struct stream *s)
 {
     s->s.state = HTTP2_STREAM_CLOSED_STATE;
-    if (s->flags & STREAM_COUNTED)
-        s->s.conn->active--;
-    s->flags &= (uint16_t) ~(STREAM_COUNTED | STREAM_CREDIT_PENDING);
-    if (!(s->flags & STREAM_RST_PENDING))
+    s->flags &= (uint16_t)~STREAM_CREDIT_PENDING;
+    if (!(s->flags & STREAM_RST_PENDING)) {
+        uncount(s);
         base_list_remove(&s->control);
+    } else if (s->s.conn->client) {
+        uncount(s); /* our request in its place goes out behind the RST_STREAM */
+    }
+    /* A client's stream is open for it until it has our RST_STREAM, and counts until that is written: so nobody who does not read gets more objects than streams. */
+}
+
+void http2_stream_reset_told(struct stream *s)
+{
+    s->flags &= (uint16_t)~STREAM_RST_PENDING;
+    uncount(s);
+    if (s->flags & STREAM_RELEASED)
+        http2_stream_free(s);
 }
 
 void http2_stream_ended_local(struct stream *s)
@@ -136,10 +154,8 @@ void http2_stream_forget_reset(struct stream *s)
 {
     if (!(s->flags & STREAM_RST_PENDING))
         return;
-    s->flags &= (uint16_t)~STREAM_RST_PENDING;
     base_list_remove(&s->control);
-    if (s->flags & STREAM_RELEASED)
-        http2_stream_free(s);
+    http2_stream_reset_told(s);
 }
 
 /* RST_STREAM has come. */
@@ -158,6 +174,8 @@ void http2_stream_reset(struct http2_stream *stream, enum http2_error code)
     /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. */
     bool on_wire = s->s.state != HTTP2_STREAM_IDLE && s->s.conn->phase != PHASE_DEAD;
     s->s.reset = true;
+    if (s->s.state == HTTP2_STREAM_OPEN || s->s.state == HTTP2_STREAM_HALF_LOCAL)
+        http2_stream_late_allow(s->s.conn, s->s.recv_window);
     if (on_wire) {
         s->flags |= STREAM_RST_PENDING;
         s->reset_code = (uint8_t)code;
@@ -227,6 +245,15 @@ static int ended_by_peer(const struct http2_conn *c, uint32_t id)
     return 0;
 }
 
+/* It has been paid for by a window, in octets: there may be as many frames.  Empty ones are not. */
+static bool paid(struct http2_conn *c)
+{
+    if (c->type != FRAME_DATA || c->left == 0 || c->len > c->late_allowed)
+        return false;
+    c->late_allowed -= c->len;
+    return true;
+}
+
 /* Section 5.1: what the peer sends after its own END_STREAM is a connection error, after its own RST_STREAM a stream error.  What comes
  * after a reset of ours was on its way; streams too old to be remembered get the same benefit. */
 void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_event *ev)
@@ -236,7 +263,7 @@ void http2_stream_late(struct http2_conn *c, struct stream *s, struct http2_even
         http2_fatal(c, ev, HTTP2_STREAM_CLOSED, "frame after END_STREAM");
         return;
     }
-    if (!http2_flood(c, HTTP2_RATE_OTHER, ev))
+    if ((how != 0 || !paid(c)) && !http2_flood(c, HTTP2_RATE_OTHER, ev))
         return;
     stats_drop(c->h->stats, STATS_DROP_H2_STREAM_CLOSED);
     if (how & STREAM_REMOTE_RESET)

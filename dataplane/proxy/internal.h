@@ -191,9 +191,11 @@ bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
 void replay_unsent(struct proxy_rpc *rpc);
 
 /* wait.c */
-enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_REFUSED };
+enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_REFUSED, TRY_TOO_LARGE };
 /* A pick and a stream.  h: the fields, for a first try; NULL: from the record. */
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+/* TRY_TOO_LARGE, told. */
+void proxy_too_large(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
 /* The one timer: when its patience, its back-off or its deadline ends. */
 void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
 /* It is tried at the end of this turn.  It has a record. */

@@ -81,7 +81,7 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
     if (rpc->up == NULL) {
         rpc_unbind(p, rpc, PICKER_NOT_STARTED, now);
         rpc->slot = UINT32_MAX;
-        return TRY_REFUSED;
+        return session_takes(up, h) ? TRY_REFUSED : TRY_TOO_LARGE;
     }
     session_join(rpc->down, rpc->up);
     session_join(rpc->up, rpc->down);
@@ -229,6 +229,8 @@ static void tried(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
         wait_endpoint(p, s, rpc, now);
     else if (how == TRY_REFUSED)
         overload(p, rpc, now);
+    else if (how == TRY_TOO_LARGE)
+        proxy_too_large(p, rpc, now);
 }
 
 static struct proxy_rpc *first_of(const struct base_list *l)

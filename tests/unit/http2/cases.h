@@ -111,6 +111,8 @@ static const struct script_case server_cases[] = {
     {"nothing after a connection error", "frame 5 0 1 \nrequest 1\nping", "!1 goaway:0:1"},
     {"too many streams", "request 1\nrequest 3\nrequest 5\nrequest 7\n> reset 1 8\n> write\nrequest 9",
      "H1o(4) H3o(4) H5o(4) rst:7:7 rst:1:8 H9o(4)"},
+    {"a stream counts until its reset is written", "request 1\nrequest 3\nrequest 5\n> reset 1 8\n> release 1\nrequest 7\n> write\nrequest 9\n> reset 3 8\n> release 3\nreset 3 8\nrequest 11",
+     "H1o(4) H3o(4) H5o(4) rst:7:7 rst:1:8 H9o(4) H11o(4)"}, /* or the peer's own makes it pointless */
     {"fewer streams", "> limit 1\n> write\nrequest 1\nrequest 3\n> limit 2\nrequest 5", "settings H1o(4) H5o(4) settings rst:3:7"},
     {"we warn, then leave", "request 1\n> goaway 2147483647 0\n> write\nrequest 3\n> last\n> goaway 3 0\n> write\nrequest 5\ndata 3 4 end",
      "H1o(4) goaway:2147483647:0 H3o(4) last:3 goaway:3:0 D3:4/4e"},

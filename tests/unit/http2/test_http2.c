@@ -264,6 +264,50 @@ static void giant_fields(void **state)
     end();
 }
 
+/* What is wrong with a name is found out once, when its entry is made: who borrows it has it read no more. */
+static void bad_names(void **state)
+{
+    (void)state;
+    for (int indexing = 0; indexing < 2; indexing++) {
+        begin(false);
+        line_peer(&sc, "block 1 end 828684 40014101 62");
+        expect("rst:1:1");
+        const struct hpack_table *t = &sc.conn->decoder.table;
+        *hpack_entry_name(hpack_table_at(t, 0)) = 'a';
+        line_peer(&sc, indexing ? "block 3 end 828684 7e0163" : "block 3 end 828684 0f2f0163");
+        expect("rst:3:1");
+        assert_int_equal(t->count, 1 + indexing);
+        line_peer(&sc, "block 5 end 828684 be"); /* what it was borrowed for is malformed, too */
+        expect("rst:5:1");
+        end();
+    }
+    begin(false); /* a bad value says nothing of its name */
+    line_peer(&sc, "block 1 end 828684 40016101 00");
+    expect("rst:1:1");
+    line_peer(&sc, "block 3 end 828684 7e0163");
+    line_peer(&sc, "block 5 end 828684 be");
+    expect("H3oe(4) H5oe(4)");
+    end();
+}
+
+/* A list above every limit that is malformed in one of its pieces, whichever, is no request that would be answered: it counts. */
+static void malformed_pieces(void **state)
+{
+    (void)state;
+    for (size_t at = 0; at < 60000; at += 9000) {
+        begin(false);
+        size_t n = big_block(60000, 0, 100), field = 3 + at / 105 * 105;
+        assert_int_equal(block[field + 2], 'x');
+        block[field + 2] = 'X';
+        put_block(1, block, n, 16384);
+        expect("rst:1:1");
+        assert_int_equal(sc.conn->flood[HTTP2_RATE_RESETS], 1);
+        put_block(3, block, big_block(60000, 0, 100), 16384); /* and says nothing of the next */
+        expect("H3oeL(0)");
+        end();
+    }
+}
+
 static void too_many_continuations(void **state)
 {
     (void)state;
@@ -396,8 +440,44 @@ static void floods(void **state)
     flood("request 1", "data 1 0", STATS_DROP_H2_FLOOD_EMPTY, 900, 4000);
     flood("request 1", "frame 0 8 1 0400000000", STATS_DROP_H2_FLOOD_EMPTY, 900, 4000);
     flood("", "frame 99 0 1 00", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
-    flood("request 1\n> reset 1 8", "data 1 1", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
+    flood("request 1\n> reset 1 8", "data 1 0", STATS_DROP_H2_FLOOD_OTHER, 4000, 20000);
     flood("", "window 0 1", STATS_DROP_H2_FLOOD_WINDOW, 19000, 40000);
+}
+
+/* Frames of an octet on a stream that is over for us alone: the window bears as many as it has octets, and what comes then is a flood. */
+static void late_data(bool client, const char *before, uint32_t id, uint32_t allowed)
+{
+    char line[64];
+    begin(client);
+    script_run(&sc, before, true);
+    sc.traced = 0;
+    snprintf(line, sizeof(line), "data %u 1", id);
+    uint32_t n = 0, rate = http2_bounds_default.rate[HTTP2_RATE_OTHER];
+    for (; n < allowed + 2 * rate && !sc.fatal; n++) {
+        line_peer(&sc, line);
+        script_feed(&sc);
+        if (n % 1024 == 0)
+            script_write(&sc, false);
+        sc.traced = 0;
+        if (n < allowed)
+            assert_int_equal(sc.conn->flood[HTTP2_RATE_OTHER], 0);
+    }
+    assert_true(sc.fatal && n > allowed + rate);
+    end();
+}
+
+static void late_windows(void **state)
+{
+    (void)state;
+    late_data(false, "request 1\n> reset 1 8\n> release 1\n> write", 1, 65535);
+    late_data(false, "request 1\n> respond 1 end\n> reset 1 0\n> write", 1, 65535); /* answered before it was whole */
+    late_data(false, "request 1\ndata 1 15000\n> reset 1 8", 1, 50535);
+    late_data(false, "request 1\nrequest 3\nrequest 5\nrequest 7", 7, 65535); /* one too many */
+    late_data(false, "headers 1 | :method=GET", 1, 65535);
+    late_data(false, "> goaway 0 0\n> write\nrequest 1", 1, 65535);
+    late_data(false, "request 1 end\n> reset 1 8\n> write", 1, 0); /* it had ended: nothing can have been on its way */
+    late_data(true, "> open\n> request 1 end\nresponse 1\ndata 1 1000\n> reset 1 8\n> release 1\n> write", 1, 64535);
+    late_data(true, "> open\n> request 1 end\n> open\n> request 3 end\n> reset 1 8\n> reset 3 8\n> write", 3, 2 * 65535);
 }
 
 /* CVE-2023-44487, and its twin that makes us send the resets. */
@@ -428,6 +508,48 @@ static void rapid_reset(void **state)
         script_write(&sc, true);
         end();
     }
+}
+
+static uint32_t stream_objects(void)
+{
+    return sc.w.h->streams.in_use;
+}
+
+/* Who makes us reset its streams and does not read that has no more objects than streams, and is told off soon. `refused`: by the user, which counts no flood. */
+static void resets_unread(bool refused)
+{
+    begin(false);
+    uint32_t id = 1;
+    for (; id < 2000 && !sc.fatal; id += 2) {
+        uint8_t request[] = {0x82, 0x86, 0x84};
+        put_frame(&sc.in, 1, 4, id, request, 3);
+        if (!refused)
+            put_word(&sc.in, 8, id, 0);
+        for (size_t done = 0; done < sc.in.len;) {
+            struct http2_event ev;
+            done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+            sc.fatal |= ev.type == HTTP2_EVENT_FATAL;
+            if (ev.type == HTTP2_EVENT_RESET || (refused && ev.opened)) {
+                http2_stream_reset(ev.stream, HTTP2_REFUSED_STREAM);
+                http2_stream_release(ev.stream);
+            }
+            http2_conn_check(sc.conn);
+        }
+        sc.in.len = 0;
+        assert_true(stream_objects() <= sc.conn->config.max_concurrent_streams);
+    }
+    assert_true(sc.fatal);
+    assert_int_equal(id / 2, 3 + RESETS_QUEUE + 1); /* objects, records */
+    script_write(&sc, false);
+    assert_int_equal(stream_objects(), 0);
+    end();
+}
+
+static void resets_never_read(void **state)
+{
+    (void)state;
+    resets_unread(false);
+    resets_unread(true);
 }
 
 /* An honest gRPC client: a PING and WINDOW_UPDATEs for every DATA, and every other call cancelled, for a long time. */
@@ -555,11 +677,15 @@ int main(void)
         cmocka_unit_test(large_lists),
         cmocka_unit_test(larger_lists),
         cmocka_unit_test(giant_fields),
+        cmocka_unit_test(bad_names),
+        cmocka_unit_test(malformed_pieces),
         cmocka_unit_test(too_many_continuations),
         cmocka_unit_test(pings_are_answered_in_order),
         cmocka_unit_test(no_blocks_left),
         cmocka_unit_test(floods),
+        cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
+        cmocka_unit_test(resets_never_read),
         cmocka_unit_test(honest_client),
         cmocka_unit_test(large_list_out),
         cmocka_unit_test(idle_connection),

@@ -1108,6 +1108,55 @@ static void test_response_headers_too_large(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* A list that a peer says it does not take is not sent to it: it might end the connection, and with it others' calls. */
+static void test_peer_takes_less(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    struct rig *r = rig_create(&config);
+    rig_backend(r, 0)->h2.max_header_list_size = 8000;
+    rig_client(r, 0)->h2.max_header_list_size = 4000;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *beside = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10, .delay_ns = 2 * RIG_S});
+    rig_run(r, 5 * RIG_MS);
+    /* To the backend. */
+    own_answer(r, &(struct rig_script){.metadata = 8000, .request = 10}, 8, 431, "headers_too_large");
+    struct rig_script trailers = {.request = 100, .request_trailers = true, .trailer_metadata = 9000, .response = 10};
+    own_answer(r, &trailers, 8, 431, "headers_too_large");
+    assert_true(r->call[r->call_count - 1]->up_reset);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.metadata = 3000, .request = 10, .response = 10}), 0));
+    /* To the client: in front of its answer, and behind it. */
+    struct rig_call *c = run_one(r, &(struct rig_script){.request = 10, .response_metadata = 4000, .response = 10});
+    assert_true(rig_is(c, 8));
+    assert_false(c->trailers);
+    assert_string_equal(c->reason, "headers_too_large");
+    c = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response_metadata = 4000, .response = 10}); /* who takes it gets it */
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(c, 0));
+    /* Once more where it has to wait for its endpoint. */
+    rig_remove(r, 0, 0);
+    rig_run(r, 5 * RIG_MS);
+    r->world->s.cluster[0]->no_ready_queue = true;
+    r->world->s.cluster[0]->no_ready_max = 10;
+    r->world->s.cluster[0]->no_ready_timeout_ns = RIG_S;
+    rig_touch(r);
+    c = rig_start(rig_client(r, 1), &(struct rig_script){.metadata = 8000, .request = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_int_equal(c->ends, 0);
+    rig_add(r, 0, 1, 0, 1);
+    rig_run(r, 200 * RIG_MS);
+    assert_true(rig_is(c, 8));
+    assert_true(rig_settle(r, 5 * RIG_S));
+    assert_true(rig_is(beside, 0));
+    assert_true(rig_idle(r, 3) || rig_idle(r, 4));
+    assert_true(rig_destroy(r));
+}
+
 /* -- grpc.health.v1 ------------------------------------------------------------------------------------ */
 
 #define CHECK "/grpc.health.v1.Health/Check"
@@ -1615,6 +1664,7 @@ int main(void)
         cmocka_unit_test(test_request_trailers),
         cmocka_unit_test(test_request_trailers_too_large),
         cmocka_unit_test(test_response_headers_too_large),
+        cmocka_unit_test(test_peer_takes_less),
         cmocka_unit_test(test_health_check),
         cmocka_unit_test(test_health_watch),
         cmocka_unit_test(test_watches_undisturbed),
