@@ -1262,6 +1262,27 @@ static void test_health_watch(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Whatever fields come with it, and however many: the message alone counts. */
+static void test_health_check_any_fields(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    char timeout[16];
+    for (uint32_t metadata = 0; metadata < 1400; metadata += 7) {
+        snprintf(timeout, sizeof(timeout), "%um", 10000 + metadata); /* a list that nobody has seen before */
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK), .metadata = metadata, .timeout = timeout});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    /* As large as it may be, with a field that is skipped. */
+    static uint8_t larger[HEALTH_REQUEST_MAX] = {0, 0, 0, (HEALTH_REQUEST_MAX - 5) >> 8, (HEALTH_REQUEST_MAX - 5) & 255, 10, 4, 'e', 'c', 'h', 'o', 18, 0xf2, 3};
+    for (uint32_t metadata = 0; metadata < 1000; metadata += 333) {
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(larger, CHECK), .metadata = metadata});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    assert_int_equal(rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+    assert_true(rig_destroy(r));
+}
+
 /* -- many watches -------------------------------------------------------------------------------------- */
 
 #define WATCHES 1200
@@ -1667,6 +1688,7 @@ int main(void)
         cmocka_unit_test(test_peer_takes_less),
         cmocka_unit_test(test_health_check),
         cmocka_unit_test(test_health_watch),
+        cmocka_unit_test(test_health_check_any_fields),
         cmocka_unit_test(test_watches_undisturbed),
         cmocka_unit_test(test_watches_in_turn),
         cmocka_unit_test(test_watch_follows_the_name),
