@@ -79,8 +79,8 @@ static bool message_read(const uint8_t *at, const uint8_t *end, const uint8_t **
 /* The one message of the request: a flag, its length, its bytes (PROTOCOL-HTTP2, "Length-Prefixed-Message"). */
 static bool request_name(const struct proxy_replay *r, const uint8_t **name, uint32_t *n)
 {
-    const uint8_t *b = r->space + r->near_at;
-    if (r->head != NULL || r->near < 5 || b[0] != 0)
+    const uint8_t *b = r->space;
+    if (r->near < 5 || b[0] != 0)
         return false;
     uint32_t len = (uint32_t)b[1] << 24 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 8 | b[4];
     return len == r->near - 5u && message_read(b + 5, b + 5 + len, name, n);
@@ -308,7 +308,7 @@ static void answer(struct proxy *p, const struct snapshot *s, struct proxy_rpc *
 
 void proxy_health_begin(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now)
 {
-    if (!replay_begin(p, rpc, h)) {
+    if (!replay_begin_body(p, rpc)) {
         proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
         return;
     }

@@ -178,6 +178,8 @@ static inline const struct snapshot_cluster *proxy_cluster(const struct snapshot
 /* replay.c */
 /* False: no record. */
 bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h);
+/* For DATA alone, HEALTH_REQUEST_MAX octets of which lie in one piece: its fields are not asked for. */
+bool replay_begin_body(struct proxy *p, struct proxy_rpc *rpc);
 void replay_drop(struct proxy *p, struct proxy_rpc *rpc); /* harmless where there is none */
 /* False: no buffer; the record is short of these bytes. */
 bool replay_add(struct proxy *p, struct proxy_rpc *rpc, const uint8_t *data, uint32_t n);
@@ -258,6 +260,7 @@ const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down
 
 /* health.c */
 #define HEALTH_REQUEST_MAX 512
+static_assert(HEALTH_REQUEST_MAX <= REPLAY_LARGE - sizeof(struct proxy_replay), "no part of it in a packet");
 bool proxy_is_health(const struct base_header *path);
 void proxy_health_begin(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
 void proxy_health_data(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now);

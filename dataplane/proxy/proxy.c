@@ -200,7 +200,9 @@ static void down_goes_on(struct proxy *p, const struct snapshot *s, struct proxy
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
     else if (rpc->up != NULL)
         ok = session_headers(rpc->up, ev->headers, ev->end_stream);
-    if (!ok)
+    if (!ok && !rpc->begun)
+        proxy_refuse(p, rpc, now);
+    else if (!ok)
         unsendable(p, rpc, rpc->up != NULL ? rpc->up->session : rpc->down->session, ev, now);
 }
 

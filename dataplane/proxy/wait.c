@@ -180,6 +180,10 @@ static void nobody(struct proxy *p, struct proxy_rpc *rpc, bool crowded, const c
 
 static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
+    if (!rpc->begun) {
+        proxy_refuse(p, rpc, now);
+        return;
+    }
     session_scarce(rpc->down->session);
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
 }

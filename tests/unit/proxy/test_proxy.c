@@ -304,6 +304,44 @@ static void test_queue_bounds(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Nothing of it has left, and the gateway is out of what it takes to send or to keep it: REFUSED_STREAM, which any client may send again. */
+static void test_waited_and_refused(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 2; what++) {
+        struct rig_config config;
+        rig_config_defaults(&config);
+        if (what == 0)
+            config.session_streams = 12; /* ten wait, two of them are sent on */
+        else
+            config.packets = 512; /* a quarter of them for what waits: four windows of 64 KiB need more */
+        struct rig *r = rig_create(&config);
+        struct snapshot_cluster *k = r->world->s.cluster[0];
+        k->no_ready_queue = true;
+        k->no_ready_max = 100;
+        k->no_ready_timeout_ns = 5 * RIG_S;
+        rig_touch(r);
+        rig_connect(rig_client(r, 0));
+        rig_run(r, 5 * RIG_MS);
+        for (int i = 0; i < 10; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = what == 0 ? 100 : 65000, .response = 100, .delay_ns = 10 * RIG_MS});
+        rig_run(r, 300 * RIG_MS);
+        rig_add(r, 0, 0, 0, 1);
+        assert_true(rig_settle(r, 10 * RIG_S));
+        uint32_t fine = 0, refused = 0;
+        for (int i = 0; i < 10; i++) {
+            const struct rig_call *c = r->call[i];
+            fine += c->grpc_status == 0;
+            refused += c->reset && c->reset_code == HTTP2_REFUSED_STREAM && !c->up_seen;
+        }
+        assert_int_equal(fine + refused, 10);
+        assert_true(fine > 0 && refused > 0);
+        assert_in_range(stats_read(&rig_gateway(r)->stats->clusters[0].pick_failures[STATS_REASON_OVERLOAD]), 1, refused); /* the others never were an RPC */
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0));
+        assert_true(rig_destroy(r));
+    }
+}
+
 /* -- streams that backends allow ----------------------------------------------------------------------- */
 
 /* Backends that allow `streams` at once, on one connection; calls of no deadline. */
@@ -1262,6 +1300,27 @@ static void test_health_watch(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Whatever fields come with it, and however many: the message alone counts. */
+static void test_health_check_any_fields(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    char timeout[16];
+    for (uint32_t metadata = 0; metadata < 1400; metadata += 7) {
+        snprintf(timeout, sizeof(timeout), "%um", 10000 + metadata); /* a list that nobody has seen before */
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK), .metadata = metadata, .timeout = timeout});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    /* As large as it may be, with a field that is skipped. */
+    static uint8_t larger[HEALTH_REQUEST_MAX] = {0, 0, 0, (HEALTH_REQUEST_MAX - 5) >> 8, (HEALTH_REQUEST_MAX - 5) & 255, 10, 4, 'e', 'c', 'h', 'o', 18, 0xf2, 3};
+    for (uint32_t metadata = 0; metadata < 1000; metadata += 333) {
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(larger, CHECK), .metadata = metadata});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    assert_int_equal(rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+    assert_true(rig_destroy(r));
+}
+
 /* -- many watches -------------------------------------------------------------------------------------- */
 
 #define WATCHES 1200
@@ -1635,6 +1694,7 @@ int main(void)
         cmocka_unit_test(test_deadline_phases),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_waited_and_refused),
         cmocka_unit_test(test_no_stream_anywhere),
         cmocka_unit_test(test_stuck_beside_a_free_one),
         cmocka_unit_test(test_first_free_stream),
@@ -1667,6 +1727,7 @@ int main(void)
         cmocka_unit_test(test_peer_takes_less),
         cmocka_unit_test(test_health_check),
         cmocka_unit_test(test_health_watch),
+        cmocka_unit_test(test_health_check_any_fields),
         cmocka_unit_test(test_watches_undisturbed),
         cmocka_unit_test(test_watches_in_turn),
         cmocka_unit_test(test_watch_follows_the_name),
