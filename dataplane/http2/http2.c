@@ -186,6 +186,16 @@ void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *rece
     *receive = c->recv_window;
 }
 
+uint32_t http2_peer_header_list(const struct http2_conn *c)
+{
+    return c->peer_max_list;
+}
+
+bool http2_conn_sendable(const struct http2_conn *c)
+{
+    return c->send_window > 0;
+}
+
 uint32_t http2_streams_active(const struct http2_conn *c)
 {
     return c->active;

@@ -191,6 +191,10 @@ void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code,
 void http2_end(struct http2_conn *c, enum http2_error code, const char *debug);
 /* By that, or by a connection error. */
 bool http2_ended(const struct http2_conn *c);
+/* The largest list of fields that the peer says it takes (SETTINGS_MAX_HEADER_LIST_SIZE); UINT32_MAX: it has not said. */
+uint32_t http2_peer_header_list(const struct http2_conn *c);
+/* The connection's window lets DATA through. */
+bool http2_conn_sendable(const struct http2_conn *c);
 /* The peer has lately said more than an eighth of what would end the connection (http2_bounds.rate): others may go first. */
 bool http2_suspect(struct http2_conn *c);
 uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */

@@ -105,8 +105,20 @@ static void failed(struct pool *p, struct pool_slot *e, uint64_t now)
     pool_replacing_set(p, e, false);
     if (usable(e) == 0)
         pool_state_set(p, e, MAILBOX_TRANSIENT_FAILURE);
+    else if (e->wanted_count > e->kept_count) /* further connections are there for the load: it asks again, behind the back-off */
+        e->wanted_count = (uint8_t)(pool_serving(e) > e->kept_count ? pool_serving(e) : e->kept_count);
     if (e->flags & SNAPSHOT_PRESENT)
         backoff(p, e, now);
+}
+
+/* Nothing is READY.  What was tried before, further connections say, had reasons of its own. */
+static void try_at_once(struct pool *p, struct pool_slot *e)
+{
+    e->tries = 0;
+    if (pool_serving(e) > 0)
+        return; /* a try is under way */
+    base_wheel_cancel(&p->wheel, &e->timer);
+    pool_want(p, e);
 }
 
 bool pool_connect_next(struct pool *p, struct pool_connect *out)
@@ -212,12 +224,14 @@ void pool_goaway(struct pool *p, struct session *s, uint64_t now)
     struct pool_slot *e = slot_of(p, s);
     if (e == NULL || (e->draining >> s->kept & 1))
         return;
-    bool last = usable(e) == UINT32_C(1) << s->kept;
+    bool last = usable(e) == UINT32_C(1) << s->kept, soon = left_soon(s, e->backoff_base_ns / POLITE, now);
     retire(p, e, s->kept);
-    if (!base_timer_armed(&e->timer) && left_soon(s, e->backoff_base_ns / POLITE, now))
+    if (!base_timer_armed(&e->timer) && soon)
         backoff(p, e, now);
     else if (last && (e->flags & SNAPSHOT_PRESENT))
         pool_replacing_set(p, e, true);
+    if (last && !soon)
+        try_at_once(p, e);
     pool_want_quietly(p, e);
 }
 
@@ -261,8 +275,11 @@ void pool_lost(struct pool *p, struct session *s, uint64_t now)
         failed(p, e, now);
         return;
     }
-    if (!was_draining)
+    if (!was_draining) {
         stats_add(&p->stats->slots[e->slot].failures, 1);
+        if (usable(e) == 0)
+            try_at_once(p, e);
+    }
     pool_want_quietly(p, e);
 }
 
@@ -289,6 +306,8 @@ struct session *pool_session(struct pool *p, uint32_t slot)
         struct session *roomy = least_busy(e, all, true);
         best = roomy != NULL ? roomy : best;
     }
+    if (best == NULL && e->state == MAILBOX_READY) /* broken in this turn, whose end looks after it; or its replacement is late */
+        pool_state_set(p, e, MAILBOX_CONNECTING);
     /* At 100,000 calls a second the 2^30 numbers of a connection last for three hours (RFC 9113 section 5.1.1). */
     if (best != NULL && http2_ids_left(best->h2) < IDS_LOW && !(e->spent >> best->kept & 1)) {
         e->spent |= UINT32_C(1) << best->kept;
@@ -364,10 +383,8 @@ void pool_reset_backoff(struct pool *p, uint32_t slot, uint32_t serial)
         return;
     struct pool_slot *e = &p->slots[slot];
     e->tries = 0;
-    if (usable(e) == 0 && pool_serving(e) == 0) {
-        base_wheel_cancel(&p->wheel, &e->timer);
-        pool_want(p, e);
-    }
+    if (usable(e) == 0)
+        try_at_once(p, e);
 }
 
 /* False: the ring is full. */
@@ -415,8 +432,11 @@ static void timer_fired(struct pool *p, struct pool_slot *e, uint64_t now)
         session_abandon(s); /* comes back through sessions_broken_next() and pool_lost() */
         timed_out = true;
     }
-    if (!timed_out)
-        pool_want(p, e);
+    if (timed_out)
+        return;
+    pool_want(p, e);
+    if (base_list_empty(&e->wanted) && e->wanted_count > e->kept_count)
+        arm(p, e, true, now + REST_NS);
 }
 
 void pool_tick(struct pool *p, uint64_t now)

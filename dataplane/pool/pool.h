@@ -58,7 +58,8 @@ void pool_aged(struct pool *p, struct session *s);                   /* it serve
 /* The session is gone or about to be; its streams have been dealt with. `s` is forgotten; the caller destroys it. */
 void pool_lost(struct pool *p, struct session *s, uint64_t now);
 
-/* The session for a new stream to this endpoint, the least busy one of those with room for it, where there is one; NULL: none READY. */
+/* The session for a new stream to this endpoint, the least busy one of those with room for it, where there is one; NULL: none is of use any more, and
+ * the slot is not READY from now on. */
 struct session *pool_session(struct pool *p, uint32_t slot);
 /* All streams that the endpoint allows are taken: a further connection is opened where there may be one. */
 void pool_crowded(struct pool *p, uint32_t slot);

@@ -60,18 +60,24 @@ struct proxy_replay {
     struct packet *head, *tail;           /* DATA behind that in space[], linked through the scratch areas */
     uint64_t patience_ns;                 /* WAITS_ENDPOINT: until then; 0: it has not waited since it was sent last */
     uint32_t bytes, credited;
-    uint16_t tried[REPLAY_TRIED]; /* slots that did not take it, or took it to no end, the last one first */
+    union {
+        uint16_t tried[REPLAY_TRIED]; /* slots that did not take it, or took it to no end, the last one first */
+        struct proxy_health {         /* HEALTH, which goes to none */
+            uint32_t name;            /* of the service, hashed */
+            uint16_t service;         /* in proxy.services; SERVICE_NONE: there is none of that name */
+            uint8_t told;             /* its state as the client knows it */
+            bool watch;               /* Watch, not Check */
+        } health;
+    };
     uint16_t near_at;        /* DATA in space[] */
-    uint32_t count, size;    /* of the fields in space[] */
     uint16_t near;           /* octets of that DATA */
+    uint32_t count, size;    /* of the fields in space[] */
     uint8_t attempts;        /* that failed, of those that the policy counts */
     uint8_t backoffs;        /* since the last pushback */
-    struct snapshot_retry policy; /* attempts 0: none */
-    bool watch;              /* HEALTH: Watch, not Check */
-    uint8_t told;            /* HEALTH: the status that it was told last */
     uint8_t retold[3];       /* times that it was sent again: by enum stats_retry, UNSENT GOAWAY REFUSED */
     bool large;
     uint8_t tried_count;
+    struct snapshot_retry policy; /* attempts 0: none */
     _Alignas(8) uint8_t space[]; /* struct replay_field[count], their values and names, DATA */
 };
 static_assert(sizeof(struct proxy_replay) <= 120, "a small record has room for a small message");
@@ -105,6 +111,17 @@ struct proxy_full {
 #define FULL_MARKS 16 /* found full by one try; the rest is found by the next */
 #define FULL_LOOKS 32 /* looked at again in one proxy_dispatch() */
 
+/* What grpc.health.v1 tells of: a cluster, or the gateway. */
+struct proxy_service {
+    struct base_list watches; /* RPCs that have been told `state` */
+    uint64_t version;         /* of the cluster whose name this is */
+    uint32_t name;            /* hashed; 0: the id has no cluster */
+    uint8_t state;            /* when it was looked at last */
+};
+#define SERVICE_NONE UINT16_MAX
+#define WATCH_NS     4000000ull /* states are looked at so often, while there are watches */
+#define WATCH_LOOKS  128        /* watches that are told of a change in one proxy_dispatch() */
+
 #define FORWARDED_MAX 1024 /* a longer value stays, and the client's address follows in a field of its own */
 
 struct proxy {
@@ -128,8 +145,13 @@ struct proxy {
     struct proxy_queue *cluster_queue; /* by id; touched when first used */
     struct proxy_full *slot_full;      /* by slot; likewise */
     struct proxy_budget *budget;       /* by cluster */
-    struct base_list watches;          /* RPCs: health's */
-    uint64_t watch_ns;                 /* when they are looked at again */
+    struct proxy_service *services;    /* by cluster id; behind them the gateway's own */
+    struct base_list behind;           /* watches whose service has changed, or may have */
+    struct base_list nameless;         /* those that have been told SERVICE_UNKNOWN */
+    struct base_list deaf;             /* those that have not read what they were told last */
+    uint32_t watch_count;              /* in all of these lists */
+    uint64_t watch_ns;                 /* when services are looked at again */
+    uint64_t watch_generation;         /* that their names are of */
     uint64_t draws;                    /* jitter */
     char attempts[12];                 /* the value of grpc-previous-rpc-attempts in `fields` */
     struct base_slab access;    /* records of RPCs that run */
@@ -146,9 +168,18 @@ static inline uint32_t replay_limit(const struct proxy_replay *r)
     return r->policy.attempts > 0 ? REPLAY_POLICY : REPLAY_KEPT;
 }
 
+/* NULL: there is none. */
+static inline const struct snapshot_cluster *proxy_cluster(const struct snapshot *s, uint32_t id)
+{
+    const struct snapshot_cluster *c = s != NULL && id < s->cluster_count ? s->cluster[id] : NULL;
+    return c != NULL && c->present ? c : NULL;
+}
+
 /* replay.c */
 /* False: no record. */
 bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h);
+/* For DATA alone, HEALTH_REQUEST_MAX octets of which lie in one piece: its fields are not asked for. */
+bool replay_begin_body(struct proxy *p, struct proxy_rpc *rpc);
 void replay_drop(struct proxy *p, struct proxy_rpc *rpc); /* harmless where there is none */
 /* False: no buffer; the record is short of these bytes. */
 bool replay_add(struct proxy *p, struct proxy_rpc *rpc, const uint8_t *data, uint32_t n);
@@ -162,9 +193,11 @@ bool replay_send(struct proxy *p, const struct proxy_rpc *rpc);
 void replay_unsent(struct proxy_rpc *rpc);
 
 /* wait.c */
-enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_REFUSED };
+enum proxy_try { TRY_STARTED, TRY_NOBODY, TRY_REFUSED, TRY_TOO_LARGE };
 /* A pick and a stream.  h: the fields, for a first try; NULL: from the record. */
 enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
+/* TRY_TOO_LARGE, told. */
+void proxy_too_large(struct proxy *p, struct proxy_rpc *rpc, uint64_t now);
 /* The one timer: when its patience, its back-off or its deadline ends. */
 void proxy_arm(struct proxy *p, struct proxy_rpc *rpc, uint64_t at_ns);
 /* It is tried at the end of this turn.  It has a record. */
@@ -227,9 +260,11 @@ const struct base_headers *proxy_forwarded(struct proxy *p, struct session *down
 
 /* health.c */
 #define HEALTH_REQUEST_MAX 512
+static_assert(HEALTH_REQUEST_MAX <= REPLAY_LARGE - sizeof(struct proxy_replay), "no part of it in a packet");
 bool proxy_is_health(const struct base_header *path);
 void proxy_health_begin(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct base_headers *h, uint64_t now);
 void proxy_health_data(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now);
+void proxy_health_create(struct proxy *p, struct base_arena *arena);
 /* Tells watches what has changed. There are some. */
 void proxy_health_turn(struct proxy *p, const struct snapshot *s, uint64_t now);
 

@@ -94,6 +94,9 @@ static void begin(struct proxy *p, struct proxy_rpc *rpc, const struct snapshot_
     case TRY_REFUSED:
         proxy_refuse(p, rpc, now);
         return;
+    case TRY_TOO_LARGE:
+        proxy_too_large(p, rpc, now);
+        return;
     case TRY_STARTED:
         return;
     }
@@ -137,11 +140,16 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
     begin(p, rpc, c, m, h, now);
 }
 
-/* Out of buffers in the middle of an RPC: both sides are told. */
-static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
+/* Out of buffers in the middle of an RPC, or fields that `to` does not take: both sides are told. */
+static void unsendable(struct proxy *p, struct proxy_rpc *rpc, const struct session *to, const struct http2_event *ev, uint64_t now)
 {
+    bool large = ev->type == HTTP2_EVENT_HEADERS && !session_takes(to, ev->headers);
+    const char *words = to->role == SESSION_UP ? "the request's trailers are larger than the backend takes" : "the response's header list is larger than the client takes";
     rpc_drop_up(p, rpc, HTTP2_CANCEL, PICKER_CANCELLED, now);
-    proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
+    if (large)
+        proxy_answer(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE, words, now);
+    else
+        proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of buffers", now);
 }
 
 /* The client is gone or has cancelled.  code: what the backend is told; gRPC's clients have one word for it (PROTOCOL-HTTP2, "Errors"). */
@@ -192,8 +200,10 @@ static void down_goes_on(struct proxy *p, const struct snapshot *s, struct proxy
         ok = session_data(rpc->up, ev->data, ev->len, ev->end_stream);
     else if (rpc->up != NULL)
         ok = session_headers(rpc->up, ev->headers, ev->end_stream);
-    if (!ok)
-        overload(p, rpc, now);
+    if (!ok && !rpc->begun)
+        proxy_refuse(p, rpc, now);
+    else if (!ok)
+        unsendable(p, rpc, rpc->up != NULL ? rpc->up->session : rpc->down->session, ev, now);
 }
 
 void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session *session, struct session_stream *st,
@@ -226,6 +236,11 @@ void proxy_down_event(struct proxy *p, const struct snapshot *s, struct session 
     default:
         return;
     }
+}
+
+void proxy_too_large(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
+{
+    proxy_answer(p, rpc, GRPC_RESOURCE_EXHAUSTED, STATS_REASON_HEADERS_TOO_LARGE, "the request's header list is larger than the backend takes", now);
 }
 
 /* The response is whole: both streams go their way, what is queued included. */
@@ -261,7 +276,7 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
     if (refused_by_status(p, rpc, ev, now))
         return;
     if (!session_headers(rpc->down, ev->headers, ev->end_stream)) {
-        overload(p, rpc, now);
+        unsendable(p, rpc, rpc->down->session, ev, now);
         return;
     }
     if (!rpc->headers_sent && !informational(ev->headers)) {
@@ -331,7 +346,7 @@ void proxy_up_event(struct proxy *p, struct session *session, struct session_str
     case HTTP2_EVENT_DATA:
         rpc->bytes += ev->len;
         if (!session_data(rpc->down, ev->data, ev->len, ev->end_stream))
-            overload(p, rpc, now);
+            unsendable(p, rpc, rpc->down->session, ev, now);
         else if (ev->end_stream)
             finish(p, rpc, rpc->grpc ? GRPC_UNKNOWN : GRPC_OK, now);
         return;

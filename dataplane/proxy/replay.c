@@ -90,19 +90,14 @@ static bool list_keep(struct proxy *p, struct proxy_replay *r, const struct base
     return r->held != NULL;
 }
 
-bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h)
+static inline struct proxy_replay *create(struct proxy *p, bool large)
 {
-    bool large = h->id == 0;
     struct proxy_replay *r = base_slab_alloc(&p->replays[large]);
     if (r == NULL) {
         stats_drop(p->stats, STATS_DROP_REPLAY_FULL);
-        return false;
+        return NULL;
     }
     r->large = large;
-    if (!list_keep(p, r, h)) {
-        base_slab_free(&p->replays[large], r);
-        return false;
-    }
     r->trailers = NULL;
     r->head = r->tail = NULL;
     r->bytes = r->credited = 0;
@@ -112,6 +107,30 @@ bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_head
     r->policy.attempts = 0;
     memset(r->retold, 0, sizeof(r->retold));
     r->patience_ns = 0;
+    return r;
+}
+
+bool replay_begin(struct proxy *p, struct proxy_rpc *rpc, const struct base_headers *h)
+{
+    struct proxy_replay *r = create(p, h->id == 0);
+    if (r == NULL)
+        return false;
+    if (!list_keep(p, r, h)) {
+        base_slab_free(&p->replays[r->large], r);
+        return false;
+    }
+    rpc->replay = r;
+    return true;
+}
+
+bool replay_begin_body(struct proxy *p, struct proxy_rpc *rpc)
+{
+    struct proxy_replay *r = create(p, true);
+    if (r == NULL)
+        return false;
+    r->known = NULL;
+    r->held = NULL;
+    r->near_at = 0;
     rpc->replay = r;
     return true;
 }

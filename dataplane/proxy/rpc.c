@@ -15,7 +15,7 @@ size_t proxy_footprint(uint32_t rpcs, uint32_t clusters, uint32_t slots)
 {
     return base_align(sizeof(struct proxy)) + base_slab_footprint(sizeof(struct proxy_rpc), rpcs) +
            base_slab_footprint(REPLAY_SMALL, replays(rpcs)) + base_slab_footprint(REPLAY_LARGE, replays(rpcs)) +
-           base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_budget) * clusters) + base_align(sizeof(struct proxy_full) * slots) +
+           base_align(sizeof(struct proxy_service) * (clusters + 1)) + base_align(sizeof(struct proxy_queue) * clusters) + base_align(sizeof(struct proxy_budget) * clusters) + base_align(sizeof(struct proxy_full) * slots) +
            base_slab_footprint(sizeof(struct mailbox_access), access_records(rpcs));
 }
 
@@ -32,7 +32,7 @@ struct proxy *proxy_create(struct base_arena *arena, uint32_t rpcs, uint32_t wor
     p->cluster_queue = base_arena_take(arena, sizeof(struct proxy_queue) * stats->cluster_count);
     p->slot_full = base_arena_take(arena, sizeof(struct proxy_full) * stats->slot_count);
     p->budget = base_arena_take(arena, sizeof(struct proxy_budget) * stats->cluster_count);
-    base_list_init(&p->watches);
+    proxy_health_create(p, arena);
     base_list_init(&p->fresh);
     base_list_init(&p->thronged);
     base_list_init(&p->full);

@@ -37,8 +37,10 @@ void proxy_unwait(struct proxy *p, struct proxy_rpc *rpc, enum stats_wait outcom
     switch ((enum rpc_phase)rpc->phase) {
     case RPC_RUNS:
         return;
-    case RPC_FRESH:
     case RPC_HEALTH:
+        p->watch_count -= !base_list_empty(&rpc->wait);
+        /* fall through */
+    case RPC_FRESH:
         rpc->phase = RPC_RUNS;
         base_list_remove(&rpc->wait);
         return;
@@ -79,7 +81,7 @@ static enum proxy_try open_stream(struct proxy *p, struct proxy_rpc *rpc, struct
     if (rpc->up == NULL) {
         rpc_unbind(p, rpc, PICKER_NOT_STARTED, now);
         rpc->slot = UINT32_MAX;
-        return TRY_REFUSED;
+        return session_takes(up, h) ? TRY_REFUSED : TRY_TOO_LARGE;
     }
     session_join(rpc->down, rpc->up);
     session_join(rpc->up, rpc->down);
@@ -162,9 +164,8 @@ enum proxy_try proxy_try(struct proxy *p, struct proxy_rpc *rpc, const struct ba
             return open_stream(p, rpc, up, h, now);
         }
         picker_done(p->picker, slot, PICKER_NOT_STARTED, 0, 0);
-        if (up == NULL)
-            return TRY_NOBODY;
-        has_none(p, rpc->cluster, slot);
+        if (up != NULL) /* else it is picked no more */
+            has_none(p, rpc->cluster, slot);
     }
     return TRY_NOBODY;
 }
@@ -179,6 +180,10 @@ static void nobody(struct proxy *p, struct proxy_rpc *rpc, bool crowded, const c
 
 static void overload(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
 {
+    if (!rpc->begun) {
+        proxy_refuse(p, rpc, now);
+        return;
+    }
     session_scarce(rpc->down->session);
     proxy_answer(p, rpc, GRPC_UNAVAILABLE, STATS_REASON_OVERLOAD, "the gateway is out of streams or buffers", now);
 }
@@ -188,12 +193,6 @@ void proxy_impatient(struct proxy *p, struct proxy_rpc *rpc, uint64_t now)
     bool crowded = proxy_crowded(p, rpc->cluster);
     proxy_unwait(p, rpc, STATS_WAIT_TIMEOUT);
     nobody(p, rpc, crowded, crowded ? "no endpoint of this cluster had a free stream in time" : "no endpoint of this cluster became ready in time", now);
-}
-
-static const struct snapshot_cluster *cluster_of(const struct snapshot *s, uint32_t id)
-{
-    const struct snapshot_cluster *c = s != NULL && id < s->cluster_count ? s->cluster[id] : NULL;
-    return c != NULL && c->present ? c : NULL;
 }
 
 /* How long an RPC may wait for an endpoint of this cluster; 0: not at all.  Where endpoints are only full, or a backend has said GOAWAY and its next
@@ -207,7 +206,7 @@ static uint64_t patience(const struct proxy *p, const struct snapshot_cluster *c
 
 static void wait_endpoint(struct proxy *p, const struct snapshot *s, struct proxy_rpc *rpc, uint64_t now)
 {
-    const struct snapshot_cluster *c = cluster_of(s, rpc->cluster);
+    const struct snapshot_cluster *c = proxy_cluster(s, rpc->cluster);
     struct proxy_queue *q = queue_of(&p->cluster_queue[rpc->cluster]);
     uint64_t ns = patience(p, c);
     if (ns == 0) {
@@ -234,6 +233,8 @@ static void tried(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
         wait_endpoint(p, s, rpc, now);
     else if (how == TRY_REFUSED)
         overload(p, rpc, now);
+    else if (how == TRY_TOO_LARGE)
+        proxy_too_large(p, rpc, now);
 }
 
 static struct proxy_rpc *first_of(const struct base_list *l)
@@ -247,7 +248,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
     for (uint32_t n = q->count; n > 0; n--) {
         struct proxy_rpc *rpc = first_of(&q->rpcs);
         enum proxy_try how = proxy_try(p, rpc, NULL, now);
-        if (how == TRY_NOBODY && patience(p, cluster_of(s, cluster)) > 0)
+        if (how == TRY_NOBODY && patience(p, proxy_cluster(s, cluster)) > 0)
             return; /* it is still the first */
         proxy_unwait(p, rpc, how == TRY_STARTED ? STATS_WAIT_STARTED : STATS_WAIT_REFUSED);
         proxy_arm(p, rpc, UINT64_MAX);
@@ -257,7 +258,7 @@ static void serve_cluster(struct proxy *p, const struct snapshot *s, uint32_t cl
 
 void proxy_dispatch(struct proxy *p, const struct snapshot *s, uint64_t now)
 {
-    if (!base_list_empty(&p->watches))
+    if (p->watch_count > 0)
         proxy_health_turn(p, s, now);
     if (p->full_count > 0)
         look(p);

@@ -77,7 +77,7 @@ static uint32_t waste_free(struct sessions *ss, uint32_t most)
     for (; ss->waste != NULL && n < most; n++) {
         struct packet *p = ss->waste;
         ss->waste = ((struct session_link *)packet_scratch(p))->next;
-        ss->waste_bytes -= packet_len(p);
+        ss->waste_count--;
         packet_free(p);
     }
     return n;
@@ -90,9 +90,9 @@ uint32_t sessions_reclaim(struct sessions *ss, bool busy)
 {
     if (ss->waste == NULL)
         return 0;
-    uint64_t buffers = ss->waste_bytes / PACKET_ROOM, most = packet_pool_size(ss->pool) / WASTE_PART;
-    if (buffers > most)
-        return waste_free(ss, (uint32_t)(buffers - most) + WASTE_A_TURN);
+    uint32_t most = packet_pool_size(ss->pool) / WASTE_PART;
+    if (ss->waste_count > most)
+        return waste_free(ss, ss->waste_count - most + WASTE_A_TURN);
     return busy ? 0 : waste_free(ss, WASTE_A_TURN);
 }
 
@@ -110,6 +110,7 @@ static struct packet *queue_grow(struct session_stream *st)
     else
         st->head = p;
     st->tail = p;
+    st->buffers++;
     return p;
 }
 
@@ -142,9 +143,10 @@ void queue_drop(struct session_stream *st)
     if (st->head != NULL) {
         ((struct session_link *)packet_scratch(st->tail))->next = ss->waste;
         ss->waste = st->head;
-        ss->waste_bytes += st->queued;
+        ss->waste_count += st->buffers;
     }
     st->head = st->tail = NULL;
+    st->buffers = 0;
     st->session->queued -= st->queued;
     st->queued = 0;
 }

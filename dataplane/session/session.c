@@ -88,6 +88,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     }
     *s = (struct session){.transport = transport, .home = ss, .role = (uint8_t)role};
     life_begin(s, now);
+    s->list_most = UINT32_MAX;
     s->h2 = http2_conn_create(ss->http2, config, s);
     if (s->h2 == NULL) {
         stats_drop(ss->stats, STATS_DROP_SESSION_FULL);
@@ -98,6 +99,7 @@ struct session *session_create(struct sessions *ss, struct transport transport, 
     base_list_init(&s->dirty);
     base_list_init(&s->ready);
     base_list_init(&s->blocked);
+    base_list_init(&s->starved);
     base_list_init(&s->waiting);
     base_list_init(&s->streams);
     base_list_init(&s->age);
@@ -217,6 +219,7 @@ void stream_free(struct session_stream *st)
         window_used_add(s->home, -st->h2->recv_extra);
     }
     base_list_remove(&st->queue);
+    s->waiting_count -= st->waits;
     base_list_remove(&st->link);
     if (--s->stream_count == 0)
         s->idle_since_ns = s->home->now_ns;
@@ -242,7 +245,7 @@ void stream_finish(struct session_stream *st)
 
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user)
 {
-    struct session_stream *st = stream_create(s, user);
+    struct session_stream *st = session_takes(s, h) ? stream_create(s, user) : NULL;
     if (st == NULL)
         return NULL;
     if (base_list_empty(&s->waiting) && write_headers(st, h, end)) {
@@ -256,6 +259,8 @@ struct session_stream *session_open(struct session *s, const struct base_headers
     }
     st->end = end;
     base_list_push_back(&s->waiting, &st->queue);
+    st->waits = true;
+    s->waiting_count++;
     session_mark(s);
     return st;
 }
@@ -323,6 +328,7 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
         return false;
     case HTTP2_EVENT_SETTINGS:
         unblock(s, NULL);
+        s->list_most = http2_peer_header_list(s->h2);
         session_mark(s);
         return true;
     case HTTP2_EVENT_FULL:

@@ -53,9 +53,12 @@ struct session {
     /* -- streams ------------------------------------------------------------------------- */
     struct base_list ready;   /* with something to write */
     struct base_list blocked; /* by their own window */
+    struct base_list starved; /* by the connection's */
     struct base_list waiting; /* for a stream number (role up) */
     struct base_list streams; /* all */
     uint32_t stream_count;
+    uint32_t waiting_count;
+    uint32_t list_most; /* the largest list of fields that the peer takes */
     uint32_t lowered; /* down: the limit of streams to go back to; 0: not lowered */
     uint64_t queued;  /* octets of DATA, of all streams */
     /* -- the user's ------------------------------------------------------------------------ */
@@ -109,9 +112,11 @@ struct session_stream {
     bool end;                      /* END_STREAM is due with the last thing queued */
     bool ended;                    /* END_STREAM was written */
     bool released;
+    bool waits;        /* in session.waiting */
     uint32_t due_us;   /* window.c: half of this stream's window had come back; 0: never */
     int32_t due_open;  /* and what the reader's was then */
-    struct base_list queue; /* ready, blocked or waiting */
+    uint32_t buffers;  /* from head to tail */
+    struct base_list queue; /* ready, blocked, starved or waiting */
     struct base_list link;  /* session.streams */
 };
 
@@ -135,7 +140,7 @@ struct sessions {
     struct base_list dirty;
     struct base_list retry; /* found no buffer: once more next turn */
     struct packet *waste;   /* what streams had kept and will not send; freed bit by bit */
-    uint64_t waste_bytes;
+    uint32_t waste_count;
     struct base_list broken;
     struct base_list aged, lowered, lingering;
     struct base_list postponed; /* have something to read, and are suspects */
@@ -184,9 +189,14 @@ void session_expect(const struct session *later, const struct session *next);
 /* session_open() on it is about to follow. */
 void session_expect_out(const struct session *s);
 
-/* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused. */
+/* The peer takes a list of this size (RFC 9113 section 6.5.2: advice.  But who does not take it may end the connection, and with it the calls of all others). */
+static inline bool session_takes(const struct session *s, const struct base_headers *h)
+{
+    return h->size <= s->list_most;
+}
+/* Sends a request (role up).  Waits for a stream number where there is none now. NULL: refused, or larger than the peer takes. */
 struct session_stream *session_open(struct session *s, const struct base_headers *h, bool end, void *user);
-/* Response headers, 1xx, or trailers, behind what is queued.  False: refused; the user resets the stream. */
+/* Response headers, 1xx, or trailers, behind what is queued.  False: refused, or larger than the peer takes; the user resets the stream. */
 bool session_headers(struct session_stream *st, const struct base_headers *h, bool end);
 /* DATA: written as far as windows and room go, the rest is copied.  False: no buffer; the user resets the stream. */
 bool session_data(struct session_stream *st, const uint8_t *data, uint32_t n, bool end);
@@ -229,10 +239,11 @@ static inline void session_writable(struct session *s)
     session_mark(s);
 }
 
-/* Streams that this session can take at once. */
+/* Streams that this session can take, beside those that wait for room in the transport. */
 static inline uint32_t session_available(const struct session *s)
 {
-    return http2_streams_available(s->h2);
+    uint32_t n = http2_streams_available(s->h2);
+    return n > s->waiting_count ? n - s->waiting_count : 0;
 }
 
 /* Whose it is. */

@@ -168,6 +168,8 @@ bool session_headers(struct session_stream *st, const struct base_headers *h, bo
 {
     struct session *s = st->session;
     bool behind = st->head != NULL || st->headers != NULL;
+    if (!session_takes(s, h))
+        return false;
     if (!behind && st->h2 != NULL && !st->end && write_headers(st, h, end)) {
         st->ended = end;
         return true;
@@ -247,6 +249,7 @@ static enum pump pump(struct session_stream *st)
         st->head = ((struct session_link *)packet_scratch(p))->next;
         if (st->head == NULL)
             st->tail = NULL;
+        st->buffers--;
         packet_free(p);
         if (sent >= PUMP_QUANTUM && st->head != NULL)
             return PUMP_AGAIN;
@@ -277,36 +280,59 @@ static bool start_waiting(struct session *s)
         held_drop(s->home, &st->headers);
         base_list_remove(&st->queue);
         base_list_push_back(&s->ready, &st->queue);
+        st->waits = false;
+        s->waiting_count--;
     }
     return true;
 }
 
-/* False: the transport could take no more. */
-static bool flush_ready(struct session *s)
+/* The first stream of a list has its turn.  False: the transport could take no more. */
+static bool pump_first(struct session *s, struct base_list *list)
 {
-    while (!s->broken && !base_list_empty(&s->ready)) {
-        struct session_stream *st = base_container(s->ready.next, struct session_stream, queue);
-        base_list_remove(&st->queue);
-        switch (pump(st)) {
-        case PUMP_DONE:
-            if (st->released)
-                stream_finish(st);
-            break;
-        case PUMP_AGAIN:
-            base_list_push_back(&s->ready, &st->queue);
-            break;
-        case PUMP_STREAM_BLOCKED:
-            base_list_push_back(&s->blocked, &st->queue);
-            break;
-        case PUMP_CONN_BLOCKED: /* WINDOW_UPDATE of the connection makes the session dirty again */
-            base_list_push_front(&s->ready, &st->queue);
-            return true;
-        case PUMP_NO_ROOM:
-            base_list_push_front(&s->ready, &st->queue);
-            return false;
-        }
+    struct session_stream *st = base_container(list->next, struct session_stream, queue);
+    base_list_remove(&st->queue);
+    switch (pump(st)) {
+    case PUMP_DONE:
+        if (st->released)
+            stream_finish(st);
+        break;
+    case PUMP_AGAIN:
+        base_list_push_back(&s->ready, &st->queue);
+        break;
+    case PUMP_STREAM_BLOCKED:
+        base_list_push_back(&s->blocked, &st->queue);
+        break;
+    case PUMP_CONN_BLOCKED: /* WINDOW_UPDATE of the connection makes the session dirty again */
+        base_list_push_back(&s->starved, &st->queue);
+        break;
+    case PUMP_NO_ROOM:
+        base_list_push_front(list, &st->queue);
+        return false;
     }
     return true;
+}
+
+/* Those whom the connection's window stopped, once each, as long as it lasts. */
+static bool flush_starved(struct session *s)
+{
+    struct base_list turn;
+    base_list_init(&turn);
+    base_list_splice_back(&turn, &s->starved);
+    bool fits = true;
+    while (fits && !s->broken && !base_list_empty(&turn) && http2_conn_sendable(s->h2))
+        fits = pump_first(s, &turn);
+    base_list_splice_back(&turn, &s->starved);
+    base_list_splice_back(&s->starved, &turn);
+    return fits;
+}
+
+/* False: the transport could take no more.  Who needs no window does not wait for it. */
+static bool flush_ready(struct session *s)
+{
+    bool fits = base_list_empty(&s->starved) || flush_starved(s);
+    while (fits && !s->broken && !base_list_empty(&s->ready))
+        fits = pump_first(s, &s->ready);
+    return fits;
 }
 
 #define FLUSH_LOW 32768 /* below this much room the transport will tell; above it was a buffer that lacked */

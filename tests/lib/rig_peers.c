@@ -545,6 +545,7 @@ static bool read_session(struct rig_host *h, struct session *s)
         }
         if (ev.type == HTTP2_EVENT_SETTINGS) {
             h->connected = true;
+            s->list_most = UINT32_MAX; /* what the gateway says of that is for the gateway to hold */
             if (h->goaway_at_once && s->role == SESSION_DOWN) {
                 http2_goaway(s->h2, 0, HTTP2_NO_ERROR, "");
                 session_mark(s);

@@ -314,6 +314,16 @@ static void hang_up(struct rig *r, struct side *s, bool graceful)
     s->conn = NULL;
 }
 
+/* Small limits, so that a run of 256 records comes to them: first clients that have to wait for others, then those that are told off. */
+static void limit(struct rig *r, const struct record *x)
+{
+    uint32_t few = 16 + x->a;
+    r->world->s.listener[0].bounds = (struct snapshot_bounds){.resets = few, .pings = few, .settings = few, .empty_data = few, .priority = few, .window_updates = few, .other_frames = few,
+                                                              .continuation_frames = 2, .header_fields = x->b & 1 ? 8 : 128, .buffered = x->b & 2 ? x->c * 1024u : 0};
+    rig_touch(r);
+    rig_run(r, RIG_MS);
+}
+
 static void act(struct rig *r, const struct record *x, bool *hold)
 {
     struct side *s = x->op & 1 ? backend() : &client;
@@ -346,6 +356,7 @@ static void act(struct rig *r, const struct record *x, bool *hold)
     case 21: frame(s, 6, x->a & 1, 0, (const uint8_t *)"pingpong", 8); break;
     case 22: headers(s, choose(s, x->id), requests, COUNT(requests), x); break;
     case 23: frame(s, 4, 1, 0, NULL, 0); break;
+    case 24: limit(r, x); break;
     default: data(s, x);
     }
 }

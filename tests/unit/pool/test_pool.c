@@ -583,6 +583,111 @@ static void test_further_connections(void **state)
     }
 }
 
+/* One connection is READY, another one is wanted and refused, again and again.  by_load: because all streams are taken; else because of connections_per_endpoint. */
+static struct rig *second_refused(bool by_load, uint64_t age_ns)
+{
+    struct rig *r = made(1);
+    rig_backend(r, 0)->h2.max_concurrent_streams = by_load ? 1 : 100;
+    r->world->s.cluster[0]->max_connections_per_endpoint = by_load ? 2 : 1;
+    rig_add(r, 0, 0, 0, 1);
+    rig_run(r, 10 * RIG_MS);
+    rig_listen(rig_backend(r, 0), false);
+    if (by_load) {
+        r->world->s.cluster[0]->no_ready_timeout_ns = 100 * RIG_S;
+        for (int i = 0; i < 2; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = age_ns + 2 * RIG_S});
+    } else {
+        r->world->s.cluster[0]->connections_per_endpoint = 2;
+    }
+    rig_touch(r);
+    rig_run(r, age_ns);
+    assert_int_equal(r->state[0], MAILBOX_READY);
+    assert_int_equal(rig_backend(r, 0)->accepted, 1);
+    return r;
+}
+
+/* The back-off of a further connection holds up nothing but further connections: the last one that goes is replaced at once. */
+static void test_last_is_replaced_at_once(void **state)
+{
+    (void)state;
+    for (int by_load = 0; by_load < 2; by_load++)
+        for (int how = 0; how < 3; how++) {
+            struct rig *r = second_refused(by_load, 20 * RIG_S);
+            uint64_t refused = failures(r, 0);
+            assert_in_range(refused, 3, 8);
+            rig_listen(rig_backend(r, 0), true);
+            if (how == 0)
+                rig_goaway(rig_backend(r, 0));
+            else
+                rig_kill(rig_backend(r, 0), how == 1);
+            rig_run(r, 20 * RIG_MS);
+            assert_true(rig_backend(r, 0)->accepted >= 2);
+            assert_int_equal(r->state[0], MAILBOX_READY);
+            rig_run(r, 5 * RIG_S);
+            calls(r, 1, &(struct rig_script){.request = 10});
+            /* Nobody there: as ever, the first pause is a short one. */
+            rig_listen(rig_backend(r, 0), false);
+            rig_kill(rig_backend(r, 0), true);
+            rig_run(r, 100 * RIG_MS);
+            assert_int_equal(r->state[0], MAILBOX_TRANSIENT_FAILURE);
+            rig_listen(rig_backend(r, 0), true);
+            rig_run(r, 1300 * RIG_MS);
+            assert_int_equal(r->state[0], MAILBOX_READY);
+            assert_true(rig_destroy(r));
+        }
+}
+
+/* It goes while a further connection is tried: if that fails, the pause is the first one's. */
+static void test_last_goes_during_a_try(void **state)
+{
+    (void)state;
+    struct rig *r = second_refused(false, 20 * RIG_S);
+    rig_listen(rig_backend(r, 0), true);
+    rig_backend(r, 0)->mute = true; /* the try lasts until its time is up */
+    for (uint32_t i = 0; rig_backend(r, 0)->accepted == 1 && rig_backend(r, 0)->muted_count == 0 && i < 15000; i++)
+        rig_run(r, RIG_MS);
+    rig_backend(r, 0)->mute = false;
+    rig_kill(rig_backend(r, 0), true);
+    rig_run(r, 3500 * RIG_MS); /* connect_timeout, the base, jitter */
+    assert_int_equal(r->state[0], MAILBOX_READY);
+    assert_true(rig_destroy(r));
+}
+
+/* What load asked for and did not get is not asked for any more when the load has gone, and what it got goes with it. */
+static void test_further_connections_refused(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    rig_backend(r, 0)->h2.max_concurrent_streams = 1;
+    r->world->s.cluster[0]->max_connections_per_endpoint = 4;
+    r->world->s.cluster[0]->no_ready_timeout_ns = 100 * RIG_S;
+    rig_add(r, 0, 0, 0, 1);
+    rig_run(r, 10 * RIG_MS);
+    for (int i = 0; i < 2; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = 4 * RIG_S});
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(rig_backend(r, 0)->accepted, 2);
+    rig_listen(rig_backend(r, 0), false);
+    struct rig_call *third = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100});
+    rig_run(r, 3 * RIG_S);
+    assert_true(failures(r, 0) >= 2); /* it is tried as long as somebody waits */
+    assert_true(rig_settle(r, 5 * RIG_S));
+    assert_true(rig_is(third, 0));
+    rig_run(r, 5 * RIG_S);
+    uint64_t f = failures(r, 0);
+    rig_run(r, 40 * RIG_S);
+    assert_int_equal(failures(r, 0), f);
+    assert_int_equal(rig_in_use(r, "session"), 2);
+    assert_int_equal(r->state[0], MAILBOX_READY);
+    rig_listen(rig_backend(r, 0), true);
+    for (int i = 0; i < 4; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .delay_ns = 4 * RIG_S});
+    rig_run(r, 100 * RIG_MS);
+    assert_int_equal(rig_backend(r, 0)->open, 4); /* and is there again when it is needed */
+    assert_true(rig_settle(r, 5 * RIG_S));
+    assert_true(rig_destroy(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -606,6 +711,9 @@ int main(void)
         cmocka_unit_test(test_share_moves),
         cmocka_unit_test(test_subset_is_cut),
         cmocka_unit_test(test_further_connections),
+        cmocka_unit_test(test_last_is_replaced_at_once),
+        cmocka_unit_test(test_last_goes_during_a_try),
+        cmocka_unit_test(test_further_connections_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "lib/rig.h"
 #include "lib/world.h"
+#include "proxy/internal.h"
 
 static struct rig *made(uint32_t backends)
 {
@@ -303,6 +304,44 @@ static void test_queue_bounds(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* Nothing of it has left, and the gateway is out of what it takes to send or to keep it: REFUSED_STREAM, which any client may send again. */
+static void test_waited_and_refused(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 2; what++) {
+        struct rig_config config;
+        rig_config_defaults(&config);
+        if (what == 0)
+            config.session_streams = 12; /* ten wait, two of them are sent on */
+        else
+            config.packets = 512; /* a quarter of them for what waits: four windows of 64 KiB need more */
+        struct rig *r = rig_create(&config);
+        struct snapshot_cluster *k = r->world->s.cluster[0];
+        k->no_ready_queue = true;
+        k->no_ready_max = 100;
+        k->no_ready_timeout_ns = 5 * RIG_S;
+        rig_touch(r);
+        rig_connect(rig_client(r, 0));
+        rig_run(r, 5 * RIG_MS);
+        for (int i = 0; i < 10; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = what == 0 ? 100 : 65000, .response = 100, .delay_ns = 10 * RIG_MS});
+        rig_run(r, 300 * RIG_MS);
+        rig_add(r, 0, 0, 0, 1);
+        assert_true(rig_settle(r, 10 * RIG_S));
+        uint32_t fine = 0, refused = 0;
+        for (int i = 0; i < 10; i++) {
+            const struct rig_call *c = r->call[i];
+            fine += c->grpc_status == 0;
+            refused += c->reset && c->reset_code == HTTP2_REFUSED_STREAM && !c->up_seen;
+        }
+        assert_int_equal(fine + refused, 10);
+        assert_true(fine > 0 && refused > 0);
+        assert_in_range(stats_read(&rig_gateway(r)->stats->clusters[0].pick_failures[STATS_REASON_OVERLOAD]), 1, refused); /* the others never were an RPC */
+        assert_true(rig_is(run_one(r, &(struct rig_script){.request = 100}), 0));
+        assert_true(rig_destroy(r));
+    }
+}
+
 /* -- streams that backends allow ----------------------------------------------------------------------- */
 
 /* Backends that allow `streams` at once, on one connection; calls of no deadline. */
@@ -452,6 +491,32 @@ static void test_connections_of_different_limits(void **state)
     for (int i = 0; i < 10; i++)
         assert_true(rig_is(c[i], 0));
     assert_true(rig_destroy(r));
+}
+
+/* A connection that broke in this turn is not looked after before its end: calls of the turn go to the other endpoint. */
+static void test_broken_in_this_turn(void **state)
+{
+    (void)state;
+    uint32_t lost = 0;
+    for (int steps = 0; steps < 12; steps++)
+        for (uint32_t which = 0; which < 2; which++) {
+            struct rig *r = made(2);
+            struct rig_call *c[9];
+            for (int i = 0; i < 9; i++)
+                c[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 100, .metadata = i == 8 ? 14000 : 0});
+            for (int i = 0; i < steps; i++)
+                rig_step(r, 200000);
+            session_abandon(rig_up(r, which));
+            rig_step(r, 200000);
+            assert_true(rig_settle(r, 10 * RIG_S));
+            for (int i = 0; i < 9; i++) {
+                bool flew = c[i]->grpc_status == 14 && strcmp(c[i]->reason, "upstream_lost") == 0;
+                assert_true(flew || rig_is(c[i], 0));
+                lost += flew;
+            }
+            assert_true(rig_destroy(r));
+        }
+    assert_true(lost > 0); /* steps enough for some to be on their way */
 }
 
 /* What is passed on of a deadline is what is left of it. */
@@ -1081,6 +1146,55 @@ static void test_response_headers_too_large(void **state)
     assert_true(rig_destroy(r));
 }
 
+/* A list that a peer says it does not take is not sent to it: it might end the connection, and with it others' calls. */
+static void test_peer_takes_less(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    struct rig *r = rig_create(&config);
+    rig_backend(r, 0)->h2.max_header_list_size = 8000;
+    rig_client(r, 0)->h2.max_header_list_size = 4000;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 5 * RIG_MS);
+    struct rig_call *beside = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10, .delay_ns = 2 * RIG_S});
+    rig_run(r, 5 * RIG_MS);
+    /* To the backend. */
+    own_answer(r, &(struct rig_script){.metadata = 8000, .request = 10}, 8, 431, "headers_too_large");
+    struct rig_script trailers = {.request = 100, .request_trailers = true, .trailer_metadata = 9000, .response = 10};
+    own_answer(r, &trailers, 8, 431, "headers_too_large");
+    assert_true(r->call[r->call_count - 1]->up_reset);
+    assert_true(rig_is(run_one(r, &(struct rig_script){.metadata = 3000, .request = 10, .response = 10}), 0));
+    /* To the client: in front of its answer, and behind it. */
+    struct rig_call *c = run_one(r, &(struct rig_script){.request = 10, .response_metadata = 4000, .response = 10});
+    assert_true(rig_is(c, 8));
+    assert_false(c->trailers);
+    assert_string_equal(c->reason, "headers_too_large");
+    c = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response_metadata = 4000, .response = 10}); /* who takes it gets it */
+    rig_run(r, 50 * RIG_MS);
+    assert_true(rig_is(c, 0));
+    /* Once more where it has to wait for its endpoint. */
+    rig_remove(r, 0, 0);
+    rig_run(r, 5 * RIG_MS);
+    r->world->s.cluster[0]->no_ready_queue = true;
+    r->world->s.cluster[0]->no_ready_max = 10;
+    r->world->s.cluster[0]->no_ready_timeout_ns = RIG_S;
+    rig_touch(r);
+    c = rig_start(rig_client(r, 1), &(struct rig_script){.metadata = 8000, .request = 10});
+    rig_run(r, 50 * RIG_MS);
+    assert_int_equal(c->ends, 0);
+    rig_add(r, 0, 1, 0, 1);
+    rig_run(r, 200 * RIG_MS);
+    assert_true(rig_is(c, 8));
+    assert_true(rig_settle(r, 5 * RIG_S));
+    assert_true(rig_is(beside, 0));
+    assert_true(rig_idle(r, 3) || rig_idle(r, 4));
+    assert_true(rig_destroy(r));
+}
+
 /* -- grpc.health.v1 ------------------------------------------------------------------------------------ */
 
 #define CHECK "/grpc.health.v1.Health/Check"
@@ -1183,6 +1297,245 @@ static void test_health_watch(void **state)
     assert_true(echo->answer[27] == 2 && all->answer[13] == 2);
     rig_run(r, 500 * RIG_MS);
     assert_int_equal(r->drained, 1);
+    assert_true(rig_destroy(r));
+}
+
+/* Whatever fields come with it, and however many: the message alone counts. */
+static void test_health_check_any_fields(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    char timeout[16];
+    for (uint32_t metadata = 0; metadata < 1400; metadata += 7) {
+        snprintf(timeout, sizeof(timeout), "%um", 10000 + metadata); /* a list that nobody has seen before */
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(ask_echo, CHECK), .metadata = metadata, .timeout = timeout});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    /* As large as it may be, with a field that is skipped. */
+    static uint8_t larger[HEALTH_REQUEST_MAX] = {0, 0, 0, (HEALTH_REQUEST_MAX - 5) >> 8, (HEALTH_REQUEST_MAX - 5) & 255, 10, 4, 'e', 'c', 'h', 'o', 18, 0xf2, 3};
+    for (uint32_t metadata = 0; metadata < 1000; metadata += 333) {
+        struct rig_call *c = run_one(r, &(struct rig_script){ASK(larger, CHECK), .metadata = metadata});
+        assert_true(rig_is(c, 0) && c->answer[6] == 1);
+    }
+    assert_int_equal(rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* -- many watches -------------------------------------------------------------------------------------- */
+
+#define WATCHES 1200
+
+/* Four clients with WATCHES watches, of a cluster, of the gateway, of a name that nobody has, in turn. */
+static struct rig *watched(struct rig_call **w)
+{
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.clients = 4;
+    c.backends = 1;
+    struct rig *r = rig_create(&c);
+    r->world->s.listener[0].health_service = true;
+    r->world->s.listener[0].max_concurrent_streams = 1000;
+    snprintf(r->world->s.cluster[0]->name, sizeof(r->world->s.cluster[0]->name), "echo");
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "two");
+    rig_add(r, 0, 0, 0, 1);
+    for (uint32_t i = 0; i < 4; i++)
+        rig_connect(rig_client(r, i));
+    rig_run(r, 5 * RIG_MS);
+    static const struct rig_script t[] = {{ASK(ask_echo, WATCH)}, {ASK(ask_all, WATCH)}, {ASK(ask_nobody, WATCH)}};
+    for (uint32_t i = 0; i < WATCHES; i++)
+        w[i] = rig_start(rig_client(r, i % 4), &t[i % 3]);
+    rig_run(r, 50 * RIG_MS);
+    return r;
+}
+
+/* What every third of them has been told in all, and last. */
+static bool told(struct rig_call *const *w, uint32_t from, uint32_t messages, uint8_t last)
+{
+    for (uint32_t i = from; i < WATCHES; i += 3)
+        if (w[i]->ends > 0 || w[i]->got != 7 * messages || w[i]->answer[7 * messages - 1] != last)
+            return false;
+    return true;
+}
+
+/* As if they had been told something else: whoever looks at one of them tells it. */
+static uint32_t forge(struct base_list *watches)
+{
+    uint32_t n = 0;
+    base_list_each(l, watches)
+    {
+        base_container(l, struct proxy_rpc, wait)->replay->health.told = 0;
+        n++;
+    }
+    return n;
+}
+
+static void test_watches_undisturbed(void **state)
+{
+    (void)state;
+    static struct rig_call *w[WATCHES];
+    struct rig *r = watched(w);
+    struct proxy *p = r->serve.proxy;
+    assert_true(told(w, 0, 1, 1) && told(w, 1, 1, 1) && told(w, 2, 1, 3));
+    assert_int_equal(p->watch_count, WATCHES);
+    assert_int_equal(forge(&p->services[0].watches), WATCHES / 3);
+    assert_int_equal(forge(&p->services[p->stats->cluster_count].watches), WATCHES / 3);
+    assert_int_equal(forge(&p->nameless), WATCHES / 3);
+    rig_run(r, 200 * RIG_MS); /* dozens of passes, and a generation that changes nothing */
+    rig_touch(r);
+    rig_run(r, 200 * RIG_MS);
+    assert_true(told(w, 0, 1, 1) && told(w, 1, 1, 1) && told(w, 2, 1, 3));
+    /* A cluster changes: its own are told, the others are not looked at. */
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    rig_run(r, 100 * RIG_MS);
+    assert_true(told(w, 0, 2, 2) && told(w, 1, 1, 1) && told(w, 2, 1, 3));
+    /* A name comes: those without one are. */
+    snprintf(r->world->s.cluster[1]->name, sizeof(r->world->s.cluster[1]->name), "no");
+    r->world->s.cluster[1]->present = true;
+    rig_touch(r);
+    rig_run(r, 100 * RIG_MS);
+    assert_true(told(w, 0, 2, 2) && told(w, 1, 1, 1) && told(w, 2, 2, 2));
+    /* All that go are forgotten, wherever they stand. */
+    rig_disconnect(rig_client(r, 0), false);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(p->watch_count, WATCHES / 4 * 3);
+    for (uint32_t i = 1; i < 4; i++)
+        rig_disconnect(rig_client(r, i), i % 2);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(p->watch_count, 0);
+    assert_int_equal(rig_in_use(r, "rpc") + rig_in_use(r, "replay") + rig_in_use(r, "replay_small"), 0);
+    assert_true(rig_destroy(r));
+}
+
+/* A few in a turn, all in few turns, and the rest of the turn's work goes on. */
+static void test_watches_in_turn(void **state)
+{
+    (void)state;
+    static struct rig_call *w[WATCHES];
+    struct rig *r = watched(w);
+    struct proxy *p = r->serve.proxy;
+    struct base_list *echo = &p->services[0].watches;
+    rig_listen(rig_backend(r, 0), false);
+    rig_kill(rig_backend(r, 0), false);
+    uint32_t turns = 0, most = 0;
+    for (uint32_t i = 0; p->services[0].state == 1 && i < 100; i++)
+        rig_step(r, RIG_MS);
+    assert_int_equal(p->services[0].state, 2);
+    for (uint32_t left = WATCHES / 3; !base_list_empty(&p->behind); turns++) {
+        uint32_t now_left = 0;
+        base_list_each(l, &p->behind)
+            now_left++;
+        most = left - now_left > most ? left - now_left : most;
+        left = now_left;
+        rig_step(r, RIG_MS);
+        assert_true(turns < 10);
+    }
+    assert_in_range(most, 1, 2 * WATCH_LOOKS); /* proxy_dispatch() runs twice a turn */
+    assert_in_range(turns, 1, (WATCHES / 3 - 1) / WATCH_LOOKS);
+    assert_false(base_list_empty(echo));
+    rig_run(r, 10 * RIG_MS);
+    assert_true(told(w, 0, 2, 2));
+    /* All of them go with the gateway, those that nothing was new for included. */
+    r->world->s.draining = true;
+    rig_touch(r);
+    rig_run(r, 100 * RIG_MS);
+    for (uint32_t i = 0; i < WATCHES; i++)
+        assert_true(rig_is(w[i], 14));
+    assert_int_equal(p->watch_count, 0);
+    assert_true(rig_destroy(r));
+}
+
+static void name(struct rig *r, uint32_t cluster, const char *to)
+{
+    struct snapshot_cluster *c = r->world->s.cluster[cluster];
+    c->present = to != NULL;
+    if (to != NULL)
+        snprintf(c->name, sizeof(c->name), "%s", to);
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+}
+
+/* Clusters come and go with a generation; their ids are given to others. */
+static void test_watch_follows_the_name(void **state)
+{
+    (void)state;
+    struct rig *r = healthy();
+    name(r, 1, NULL);
+    struct rig_call *no = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_nobody, WATCH)}), *echo = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH)});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(no->got == 7 && no->answer[6] == 3);
+    name(r, 1, "no");
+    assert_true(no->got == 14 && no->answer[13] == 2);
+    name(r, 1, NULL);
+    assert_true(no->got == 21 && no->answer[20] == 3);
+    name(r, 1, "other"); /* the same id */
+    assert_int_equal(no->got, 21);
+    name(r, 3, "no"); /* the same name elsewhere */
+    assert_true(no->got == 28 && no->answer[27] == 2);
+    assert_true(echo->got == 7 && echo->answer[6] == 1);
+    /* From one version to the next the two change places: what is served by id 0 goes by the other name. */
+    name(r, 3, NULL);
+    assert_true(no->got == 35 && no->answer[34] == 3);
+    name(r, 0, "no");
+    assert_true(no->got == 42 && no->answer[41] == 1);
+    assert_true(echo->got == 14 && echo->answer[13] == 3);
+    rig_remove(r, 0, 0);
+    rig_run(r, 20 * RIG_MS);
+    assert_true(no->got == 49 && no->answer[48] == 2);
+    /* One that begins with the name is told the right thing at once. */
+    snprintf(r->world->s.cluster[2]->name, sizeof(r->world->s.cluster[2]->name), "echo");
+    r->world->s.cluster[2]->present = true;
+    struct rig_call *late = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH)});
+    rig_touch(r);
+    rig_run(r, 20 * RIG_MS);
+    assert_true(late->got == 7 && late->answer[6] == 2);
+    assert_true(echo->got == 21 && echo->answer[20] == 2);
+    /* One that comes while the gateway drains is told, and ends. */
+    r->world->s.draining = true;
+    rig_touch(r);
+    late = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_nobody, WATCH)});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(rig_is(no, 14) && rig_is(echo, 14));
+    assert_true(rig_is(late, 14) && late->got == 7 && late->answer[6] == 2);
+    assert_int_equal(r->serve.proxy->watch_count, 0);
+    assert_true(rig_destroy(r));
+}
+
+/* It reads nothing: what it has not read does not pile up here, and what it is told when it reads again is the latest. */
+static void test_watch_deaf(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.backends = 1;
+    struct rig *r = rig_create(&config);
+    r->world->s.listener[0].health_service = true;
+    snprintf(r->world->s.cluster[0]->name, sizeof(r->world->s.cluster[0]->name), "echo");
+    rig_client(r, 0)->h2.initial_window = 7;
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    name(r, 0, "echo");
+    struct rig_call *c = rig_start(rig_client(r, 0), &(struct rig_script){ASK(ask_echo, WATCH), .no_read = true});
+    rig_run(r, 20 * RIG_MS);
+    assert_true(c->got == 7 && c->answer[6] == 2);
+    struct proxy *p = r->serve.proxy;
+    static const char *const names[] = {NULL, "echo"};
+    for (int i = 0; i < 8; i++)
+        name(r, 0, names[i % 2]);
+    assert_int_equal(c->got, 7);
+    struct session_stream *down = base_container(p->deaf.next, struct proxy_rpc, wait)->down;
+    assert_false(base_list_empty(&p->deaf));
+    assert_int_equal(down->queued, 7); /* SERVICE_UNKNOWN, the first that it did not read */
+    c->script.no_read = false;
+    http2_stream_credit(c->st->h2, 7);
+    session_mark(c->st->session);
+    rig_run(r, 20 * RIG_MS);
+    assert_true(c->got == 21 && c->answer[13] == 3 && c->answer[20] == 2);
+    assert_true(base_list_empty(&p->deaf) && base_list_empty(&p->behind));
+    assert_int_equal(p->watch_count, 1);
+    rig_cancel(c);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(p->watch_count, 0);
     assert_true(rig_destroy(r));
 }
 
@@ -1341,10 +1694,12 @@ int main(void)
         cmocka_unit_test(test_deadline_phases),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_waited_and_refused),
         cmocka_unit_test(test_no_stream_anywhere),
         cmocka_unit_test(test_stuck_beside_a_free_one),
         cmocka_unit_test(test_first_free_stream),
         cmocka_unit_test(test_connections_of_different_limits),
+        cmocka_unit_test(test_broken_in_this_turn),
         cmocka_unit_test(test_timeout_passed_on),
         cmocka_unit_test(test_trailers_only),
         cmocka_unit_test(test_reset_before_headers),
@@ -1369,8 +1724,14 @@ int main(void)
         cmocka_unit_test(test_request_trailers),
         cmocka_unit_test(test_request_trailers_too_large),
         cmocka_unit_test(test_response_headers_too_large),
+        cmocka_unit_test(test_peer_takes_less),
         cmocka_unit_test(test_health_check),
         cmocka_unit_test(test_health_watch),
+        cmocka_unit_test(test_health_check_any_fields),
+        cmocka_unit_test(test_watches_undisturbed),
+        cmocka_unit_test(test_watches_in_turn),
+        cmocka_unit_test(test_watch_follows_the_name),
+        cmocka_unit_test(test_watch_deaf),
         cmocka_unit_test(test_client_cancels),
         cmocka_unit_test(test_client_lost),
         cmocka_unit_test(test_sizes),

@@ -642,6 +642,105 @@ static void test_buffered(void **state)
     assert_true(rig_destroy(r));
 }
 
+static uint32_t postponed(struct rig *r)
+{
+    return (uint32_t)stats_read(&rig_gateway(r)->stats->counters[STATS_CLIENTS_POSTPONED]);
+}
+
+/* Requests of client 0, and as many RST_STREAMs. */
+static void resets(struct rig *r, int n)
+{
+    for (int i = 0; i < n; i += 20) {
+        uint32_t first = r->call_count;
+        for (int k = 0; k < 20; k++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .delay_ns = RIG_S});
+        rig_run(r, RIG_MS / 2);
+        while (first < r->call_count)
+            rig_cancel(r->call[first++]);
+        rig_run(r, RIG_MS / 2);
+    }
+}
+
+/* A client that resets much is read when the others have been: all that it says is heard nevertheless, and when it has calmed down it is as the others. */
+static void test_suspect(void **state)
+{
+    (void)state;
+    struct rig_config config;
+    rig_config_defaults(&config);
+    config.clients = 2;
+    struct rig *r = rig_create(&config);
+    listener(r)->max_concurrent_streams = 1000;
+    rig_add(r, 0, 0, 0, 1);
+    rig_connect(rig_client(r, 0));
+    rig_connect(rig_client(r, 1));
+    rig_run(r, 5 * RIG_MS);
+    struct session *down[2] = {rig_down(r, 0), rig_down(r, 1)};
+    if (session_flow(down[0])->remote_port != 0 && !base_addr_eq(&session_flow(down[0])->remote, &rig_client(r, 0)->addr)) {
+        struct session *first = down[0];
+        down[0] = down[1];
+        down[1] = first;
+    }
+    resets(r, 400);
+    rig_run(r, 5 * RIG_MS);
+    assert_true(http2_suspect(down[0]->h2));
+    assert_false(http2_suspect(down[1]->h2));
+    assert_true(postponed(r) >= 1);
+    /* In one turn: the suspect's call is there first, the other one's is served first. */
+    struct rig_call *a[8], *b;
+    for (int i = 0; i < 8; i++)
+        a[i] = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+    b = rig_start(rig_client(r, 1), &(struct rig_script){.request = 10, .response = 10});
+    assert_true(rig_settle(r, RIG_S));
+    assert_true(rig_is(b, 0));
+    for (int i = 0; i < 8; i++) {
+        assert_true(rig_is(a[i], 0));
+        assert_true(b->up_order < a[i]->up_order);
+    }
+    assert_true(base_list_empty(&r->serve.sessions->postponed));
+    struct rig_call *last = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .delay_ns = 10 * RIG_MS});
+    rig_run(r, 2 * RIG_S);
+    uint32_t before = postponed(r);
+    assert_true(rig_is(last, 0));
+    assert_false(http2_suspect(down[0]->h2)); /* time has earned it */
+    rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10});
+    assert_true(rig_settle(r, RIG_S));
+    assert_int_equal(postponed(r), before);
+    assert_true(rig_destroy(r));
+}
+
+/* It goes while it is postponed. */
+static void test_suspect_leaves(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct rig_config config;
+        rig_config_defaults(&config);
+        config.clients = 1;
+        struct rig *r = rig_create(&config);
+        listener(r)->max_concurrent_streams = 1000;
+        rig_add(r, 0, 0, 0, 1);
+        rig_connect(rig_client(r, 0));
+        rig_run(r, 5 * RIG_MS);
+        struct session *s = rig_down(r, 0);
+        resets(r, 400);
+        for (int i = 0; i < 20; i++)
+            rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .delay_ns = RIG_S});
+        for (int i = 0; i < 2000 && base_list_empty(&s->later); i++)
+            rig_step(r, RIG_MS / 100);
+        assert_false(base_list_empty(&s->later));
+        if (how == 0)
+            rig_disconnect(rig_client(r, 0), true);
+        else if (how == 1)
+            rig_disconnect(rig_client(r, 0), false);
+        else
+            session_end(s, HTTP2_NO_ERROR, "a test", STATS_DROP_H2_HOARDER);
+        rig_run(r, 2 * RIG_S);
+        assert_true(base_list_empty(&r->serve.sessions->postponed));
+        assert_int_equal(rig_in_use(r, "session_stream"), 0);
+        assert_true(rig_destroy(r));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -668,6 +767,8 @@ int main(void)
         cmocka_unit_test(test_overload),
         cmocka_unit_test(test_scarce),
         cmocka_unit_test(test_buffered),
+        cmocka_unit_test(test_suspect),
+        cmocka_unit_test(test_suspect_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

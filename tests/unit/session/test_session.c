@@ -115,7 +115,11 @@ static void test_given_up(void **state)
         queue_drop(base_container(l, struct session_stream, link));
     assert_int_equal(down->queued, 0);
     assert_int_equal(packet_pool_in_use(ss->pool) - before, kept); /* nothing yet */
-    uint32_t waste = (uint32_t)(ss->waste_bytes / PACKET_ROOM), freed = sessions_reclaim(ss, true);
+    uint32_t listed = 0;
+    for (const struct packet *p = ss->waste; p != NULL; p = ((const struct session_link *)packet_scratch((struct packet *)(uintptr_t)p))->next)
+        listed++;
+    assert_int_equal(ss->waste_count, listed);
+    uint32_t waste = ss->waste_count, freed = sessions_reclaim(ss, true);
     assert_true(waste > bound && freed >= waste - bound && freed <= waste - bound + 8);
     assert_int_equal(sessions_reclaim(ss, true), 0);
     assert_int_equal(sessions_reclaim(ss, false), 8);
@@ -128,7 +132,7 @@ static void test_given_up(void **state)
     static const uint8_t octets[100];
     assert_true(queue_append(base_container(down->streams.next, struct session_stream, link), octets, sizeof(octets)));
     assert_null(ss->waste);
-    assert_int_equal(ss->waste_bytes, 0);
+    assert_int_equal(ss->waste_count, 0);
     while (n > 0)
         packet_free(held[--n]);
     for (int i = 0; i < 24; i++)
@@ -136,6 +140,112 @@ static void test_given_up(void **state)
     rig_run(r, 100 * RIG_MS);
     assert_null(ss->waste);
     assert_true(rig_idle(r, 2));
+    assert_true(rig_destroy(r));
+}
+
+/* A few octets of each hold a buffer as much as 2,000. */
+static void test_given_up_little(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    r->world->s.listener[0].max_concurrent_streams = 2000;
+    rig_client(r, 0)->h2.initial_window = 1;
+    rig_backend(r, 0)->h2.max_concurrent_streams = 2000;
+    go(r);
+    struct sessions *ss = r->serve.sessions;
+    uint32_t bound = packet_pool_size(ss->pool) / 64, n = bound + 100;
+    for (uint32_t i = 0; i < n; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .no_read = true});
+    rig_run(r, 100 * RIG_MS);
+    uint32_t kept = packet_pool_in_use(ss->pool);
+    struct session *down = base_container(ss->all[SESSION_DOWN].next, struct session, link);
+    base_list_each_safe(l, &down->streams)
+        queue_drop(base_container(l, struct session_stream, link));
+    assert_int_equal(ss->waste_count, n);
+    assert_int_equal(sessions_reclaim(ss, true), 100 + 8);
+    assert_int_equal(packet_pool_in_use(ss->pool), kept - 108);
+    for (uint32_t i = 0; i < r->call_count; i++)
+        rig_cancel(r->call[i]);
+    rig_run(r, 100 * RIG_MS);
+    assert_true(rig_idle(r, 2));
+    assert_true(rig_destroy(r));
+}
+
+/* A backend whose connection takes no octet now: no more calls wait for it than it will take, the others go elsewhere. */
+static void test_transport_full(void **state)
+{
+    (void)state;
+    struct rig_config c;
+    rig_config_defaults(&c);
+    c.backends = 2;
+    struct rig *r = rig_create(&c);
+    r->world->s.listener[0].max_concurrent_streams = 2000;
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_backend(r, i)->h2 = (struct http2_config){.initial_window = 16 << 20, .conn_window = 16 << 20, .max_concurrent_streams = i == 0 ? 10 : 1000, .max_frame_size = 16384,
+                                                      .max_header_list_size = 16384, .header_table_size = 4096, .encoder_table_size = 4096};
+        rig_add(r, 0, i, i, 1);
+    }
+    rig_connect(rig_client(r, 0));
+    rig_run(r, 5 * RIG_MS);
+    rig_backend(r, 0)->deaf = true;
+    for (int i = 0; i < 2; i++) /* one of them has to wait */
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 4 << 20, .response = 10});
+    rig_run(r, 500 * RIG_MS);
+    for (int i = 0; i < 60; i++)
+        rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 10, .metadata = 2000});
+    rig_run(r, 100 * RIG_MS);
+    struct session *up = rig_up(r, 0)->waiting_count > 0 ? rig_up(r, 0) : rig_up(r, 1);
+    assert_int_equal(up->waiting_count, 9);
+    assert_int_equal(session_available(up), 0);
+    uint32_t ended = 0;
+    for (uint32_t i = 2; i < r->call_count; i++)
+        ended += r->call[i]->ends;
+    assert_int_equal(ended, 60 - 9);
+    rig_cancel(r->call[r->call_count - 1]); /* not one of them, or one: the count is kept */
+    rig_backend(r, 0)->deaf = false;
+    assert_true(rig_settle(r, 30 * RIG_S));
+    for (uint32_t i = 0; i + 1 < r->call_count; i++)
+        assert_true(rig_is(r->call[i], 0));
+    assert_int_equal(up->waiting_count, 0);
+    assert_true(rig_destroy(r));
+}
+
+/* Header fields need no window: who has nothing else to say does not wait behind one that the connection's window stops. */
+static void test_headers_pass_the_window(void **state)
+{
+    (void)state;
+    struct rig *r = plain(1);
+    rig_client(r, 0)->h2.initial_window = 16 << 20;
+    rig_client(r, 0)->h2.conn_window = 16 << 20;
+    go(r);
+    struct rig_call *bulk = rig_start(rig_client(r, 0), &(struct rig_script){.request = 10, .response = 4 << 20});
+    rig_run(r, 3 * RIG_MS);
+    rig_client(r, 0)->deaf = true;
+    rig_run(r, 300 * RIG_MS);
+    struct rig_call *brief[20];
+    for (int i = 0; i < 20; i++) /* the first ones still find room */
+        brief[i] = rig_start(rig_client(r, 0), &(struct rig_script){.act = i < 19 ? RIG_TRAILERS_ONLY : RIG_ANSWER, .request = 10, .metadata = 300, .response = (uint32_t)(i < 19 ? 0 : 10)});
+    rig_run(r, 100 * RIG_MS);
+    struct session *down = rig_down(r, 0);
+    uint32_t behind = 0;
+    base_list_each(l, &down->ready)
+        behind++;
+    assert_true(behind >= 3);
+    const int32_t much = 1 << 30;
+    down->h2->send_window -= much; /* as if the client kept all of it */
+    rig_client(r, 0)->deaf = false;
+    rig_run(r, 300 * RIG_MS);
+    assert_int_equal(bulk->ends, 0);
+    for (int i = 0; i < 19; i++)
+        assert_true(rig_is(brief[i], 0));
+    assert_true(brief[19]->headers);
+    assert_int_equal(brief[19]->ends, 0);
+    down->h2->send_window += much;
+    session_mark(down);
+    assert_true(rig_settle(r, 30 * RIG_S));
+    assert_true(rig_is(bulk, 0));
+    assert_true(rig_is(brief[19], 0));
+    all_windows_whole(r);
     assert_true(rig_destroy(r));
 }
 
@@ -363,6 +473,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream_never_read),
         cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_given_up_little),
+        cmocka_unit_test(test_transport_full),
+        cmocka_unit_test(test_headers_pass_the_window),
         cmocka_unit_test(test_client_never_reads),
         cmocka_unit_test(test_stream_limit),
         cmocka_unit_test(test_no_streams_allowed),
