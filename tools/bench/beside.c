@@ -4,7 +4,7 @@
  * in that time.  The attack's rate is tried out first: as much as makes the worker busy_percent busy in all.
  *
  * Where the machine takes the core away, time stands still: neither the load nor the attack makes up for it, and RPCs that were inside then do not count.  A guest is not told
- * of that: it shows as a turn that took much longer than what it had to do, STALL_US and STALL_FRAME_US for each frame (a frame is worked on in 1 to 4 us, a stall has 40
+ * of that: it shows as a turn that took much longer than what it had to do, STALL_US and STALL_FRAME_US for each frame (a frame is worked on in 1 to 9 us, a stall has 40
  * and more).  What an attack makes long it makes long by what it sends, or how much of it; how many RPCs are apart is told for both, so that an attack that stalls is seen. */
 #include "bench.h"
 
