@@ -114,6 +114,7 @@ class Copy:
                 status, words = run(['meson', 'setup', directory, self.source, '-Dpeers=false', '-Dbuildtype=debugoptimized', '-Dwerror=false'] + BUILDS[kind], 600)
                 if status != 0:
                     raise RuntimeError(words[-2000:])
+            run(['ninja', '-C', directory, 'build.ninja'], 600)  # as meson.build is now
             listed = subprocess.run(['meson', 'introspect', '--tests', directory], capture_output=True, text=True, check=True)
             self.known[kind] = {}
             for test in json.loads(listed.stdout):
