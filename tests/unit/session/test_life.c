@@ -712,7 +712,7 @@ static void test_suspect(void **state)
 static void test_suspect_leaves(void **state)
 {
     (void)state;
-    for (int how = 0; how < 3; how++) {
+    for (int how = 0; how < 4; how++) {
         struct rig_config config;
         rig_config_defaults(&config);
         config.clients = 1;
@@ -732,8 +732,11 @@ static void test_suspect_leaves(void **state)
             rig_disconnect(rig_client(r, 0), true);
         else if (how == 1)
             rig_disconnect(rig_client(r, 0), false);
-        else
+        else if (how == 2)
             session_end(s, HTTP2_NO_ERROR, "a test", STATS_DROP_H2_HOARDER);
+        else
+            worker_session_end(&r->serve, s, false, r->now);
+        assert_true(how < 3 || base_list_empty(&r->serve.sessions->postponed));
         rig_run(r, 2 * RIG_S);
         assert_true(base_list_empty(&r->serve.sessions->postponed));
         assert_int_equal(rig_in_use(r, "session_stream"), 0);
