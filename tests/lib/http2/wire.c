@@ -38,7 +38,7 @@ void wire_init(struct wire *w, const char *name, bool we_serve)
     w->we_serve = we_serve;
     w->in.preface = we_serve ? 0 : 24;
     w->out.preface = we_serve ? 24 : 0;
-    w->send = w->recv = w->peer_initial = w->recv_initial = 65535;
+    w->send = w->recv = w->peer_initial = w->peer_initial_most = w->recv_initial = 65535;
     w->peer_frame = w->peer_frame_before = 16384;
     w->peer_streams = w->peer_streams_before = UINT32_MAX;
     w->goaway_last = MAX;
@@ -59,7 +59,9 @@ static struct wire_stream *make(struct wire *w, uint32_t id)
         return NULL;
     }
     struct wire_stream *s = &w->stream[w->count++];
-    *s = (struct wire_stream){.id = id, .send = w->peer_initial, .recv = w->recv_initial, .may_flow = id <= w->early};
+    /* SETTINGS that are not acknowledged yet may have crossed the stream's beginning. */
+    int64_t debt = w->acks_out < w->settings_in ? (int64_t)w->peer_initial_most - w->peer_initial : 0;
+    *s = (struct wire_stream){.id = id, .send = w->peer_initial, .debt = debt, .recv = w->recv_initial, .may_flow = id <= w->early};
     return s;
 }
 
@@ -112,6 +114,8 @@ static void in_settings(struct wire *w, const struct frame *f)
         return;
     int64_t change = initial - w->peer_initial;
     w->peer_initial = (uint32_t)initial;
+    if (w->peer_initial > w->peer_initial_most)
+        w->peer_initial_most = w->peer_initial;
     for (uint32_t i = 0; i < w->count; i++) {
         struct wire_stream *s = &w->stream[i];
         s->send += change;
@@ -434,6 +438,7 @@ void wire_settled(struct wire *w, bool closed)
         RULE(!must_reset || s->reset_out || s->reset_in || (s->peer_end && s->our_end) || gone, "5.4.2", "the peer has broken stream %u, and we go on", s->id);
     }
     w->goaway_in |= w->goaway_in_pending;
+    w->peer_initial_most = w->peer_initial;
     w->peer_frame_before = w->peer_frame;
     w->peer_streams_before = w->peer_streams;
 }

@@ -47,7 +47,7 @@ struct wire {
     uint32_t last_in, last_out; /* highest stream that each has opened */
     uint32_t early;             /* highest stream that the peer has spoken of since wire_settled() before we opened it */
     int64_t send, recv;
-    uint32_t peer_initial, recv_initial, peer_frame, peer_frame_before, peer_streams, peer_streams_before;
+    uint32_t peer_initial, peer_initial_most /* since wire_settled() */, recv_initial, peer_frame, peer_frame_before, peer_streams, peer_streams_before;
     bool goaway_in, goaway_in_pending;
     bool goaway_out;
     uint32_t goaway_last, goaway_code;
