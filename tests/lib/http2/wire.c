@@ -120,8 +120,8 @@ static void in_settings(struct wire *w, const struct frame *f)
         struct wire_stream *s = &w->stream[i];
         s->send += change;
         s->debt += change < 0 ? -change : 0;
-        if (s->send > MAX && !over(s))
-            w->broken = w->may_flow = true;
+        s->by_settings |= s->send > MAX && !over(s);
+        w->may_flow |= s->by_settings; /* what it means is seen when all has settled: we may have reset the stream before we read this */
     }
 }
 
@@ -427,6 +427,8 @@ void wire_settled(struct wire *w, bool closed)
 {
     bool gone = closed || (w->goaway_out && w->goaway_code != 0);
     w->broken |= w->early > w->last_out;
+    for (uint32_t i = 0; i < w->count; i++)
+        w->broken |= w->stream[i].by_settings && !over(&w->stream[i]); /* section 6.9.2 */
     w->early = 0;
     RULE(!w->broken || gone, "5.4.1", "the peer has broken the connection, and we go on");
     RULE(w->recv >= 0 || gone, "6.9.1", "the peer has exceeded the connection's window, and we go on");

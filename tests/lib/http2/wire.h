@@ -24,6 +24,7 @@ struct wire_stream {
     bool may_flow;
     int64_t send, recv;
     int64_t debt;       /* of `send`: taken back, not yet in force */
+    bool by_settings;   /* SETTINGS have made `send` larger than may be */
 };
 
 struct wire_half {
