@@ -132,15 +132,20 @@ void overload_tick(struct sessions *ss, uint64_t now)
         restore_all(ss);
 }
 
+/* Behind those that wait already. */
+static void put_off(struct session *s)
+{
+    s->later_ns = s->home->now_ns;
+    base_list_push_back(&s->home->postponed, &s->later);
+}
+
 bool session_postpone(struct session *s)
 {
-    struct sessions *ss = s->home;
     if (s->role != SESSION_DOWN || !http2_suspect(s->h2))
         return false;
     if (base_list_empty(&s->later)) {
-        s->later_ns = ss->now_ns;
-        base_list_push_back(&ss->postponed, &s->later);
-        stats_count(ss->stats, STATS_CLIENTS_POSTPONED, 1);
+        put_off(s);
+        stats_count(s->home->stats, STATS_CLIENTS_POSTPONED, 1);
     }
     return true;
 }
@@ -156,8 +161,6 @@ struct session *sessions_postponed_next(struct sessions *ss, bool idle)
 void session_resume(struct session *s, bool more)
 {
     base_list_remove(&s->later);
-    if (!more)
-        return;
-    s->later_ns = s->home->now_ns;
-    base_list_push_back(&s->home->postponed, &s->later);
+    if (more)
+        put_off(s);
 }

@@ -320,6 +320,11 @@ struct run {
     bool launched;
 };
 void run_turn(struct run *r);
+/* Cycles: had the last turn taken more, it was interrupted. */
+static inline uint64_t run_longest(const struct run *r)
+{
+    return r->longest + r->frames * r->longest_frame;
+}
 bool beside_measure(struct run *r, struct beside *out); /* beside.c */
 /* Once a process.  False: it did not come to its end, or something was wrong; what is known stands in the figures. */
 bool run(const struct options *o, struct figures *f);

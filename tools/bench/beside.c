@@ -40,7 +40,7 @@ static double turns(struct run *r, uint64_t ns)
         uint64_t began = rte_rdtsc(), cycles = p->gateway_cycles;
         run_turn(r);
         uint64_t took = rte_rdtsc() - began;
-        if (took < r->longest + r->frames * r->longest_frame) {
+        if (took < run_longest(r)) {
             all += took;
             busy += p->gateway_cycles - cycles;
             continue;

@@ -73,7 +73,7 @@ static bool lockstep_turn(struct run *r)
     bool whole = preemptions() == preempted;
     p->gateway_cycles += cycles;
     r->frames = lab_counter(&r->lab, STATS_PORT_RX_PACKETS) - frames;
-    p->interruptions += !whole || cycles > r->longest + r->frames * r->longest_frame;
+    p->interruptions += !whole || cycles > run_longest(r);
     read_mail(r);
     r->idle = busy ? 0 : r->idle + 1;
     if (busy)
