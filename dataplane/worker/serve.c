@@ -45,13 +45,18 @@ static void backend_goes(struct serve *v, struct session *s, const struct http2_
     pool_goaway(v->pool, s, now);
 }
 
+static const char *peer_text(const struct session *s, char text[BASE_ENDPOINT_TEXT])
+{
+    const struct base_flow *f = transport_flow(&s->transport);
+    struct base_endpoint peer = {f->remote, f->remote_port};
+    return base_endpoint_format(&peer, text);
+}
+
 static void broke(struct serve *v, struct session *s, const struct http2_event *ev, uint64_t now)
 {
     char text[BASE_ENDPOINT_TEXT];
-    const struct base_flow *f = transport_flow(&s->transport);
-    struct base_endpoint peer = {f->remote, f->remote_port};
     mailbox_log(v->mailbox, now, 1, "%s %s broke HTTP/2: %.*s (error %u, stream %u); connection closed", s->role == SESSION_DOWN ? "client" : "backend",
-                base_endpoint_format(&peer, text), (int)ev->len, (const char *)ev->data, ev->code, ev->last_id);
+                peer_text(s, text), (int)ev->len, (const char *)ev->data, ev->code, ev->last_id);
     worker_session_end(v, s, true, now);
 }
 
@@ -146,10 +151,8 @@ void worker_serve_events(struct serve *v, uint64_t now)
 static void log_end(struct serve *v, const struct session *s, uint64_t now)
 {
     char text[BASE_ENDPOINT_TEXT];
-    const struct base_flow *f = transport_flow(&s->transport);
-    struct base_endpoint peer = {f->remote, f->remote_port};
     mailbox_log(v->mailbox, now, 1, "%s %s: %s; connection closed", s->role == SESSION_DOWN ? "client" : "backend",
-                base_endpoint_format(&peer, text), s->why);
+                peer_text(s, text), s->why);
 }
 
 uint32_t worker_serve_finish(struct serve *v, bool busy, uint64_t now)
