@@ -125,16 +125,20 @@ static void rst_stream(struct http2_conn *c, struct http2_event *ev)
 {
     struct stream *s = http2_stream_find(c, c->id);
     bool idle = s != NULL ? s->s.state == HTTP2_STREAM_IDLE : http2_stream_idle(c, c->id);
-    /* DEVIATION: section 6.4 wants a connection error.  gRPC's C++ client sends RST_STREAM for a call that is cancelled between getting its
-     * number and having its HEADERS written: on a connection that has had streams it is counted as a reset, and the others live on. */
-    bool cancelled_unsent = idle && !c->client && c->last_seen > 0 && (c->id & 1) == 1;
+    /* DEVIATION: section 6.4 wants a connection error.  gRPC's core sends RST_STREAM for a call that is cancelled between getting its number and
+     * having its HEADERS written (all its languages do, in every release): where there are other streams, they live on. */
+    bool cancelled_unsent = idle && !c->client && (c->id & 1) == 1;
     if (idle && !cancelled_unsent) {
         http2_fatal(c, ev, HTTP2_PROTOCOL_ERROR, "RST_STREAM on an idle stream");
         return;
     }
     if (s == NULL || s->s.state == HTTP2_STREAM_CLOSED_STATE) {
-        if (http2_flood(c, HTTP2_RATE_OTHER, ev) && s != NULL)
+        if (!http2_flood(c, HTTP2_RATE_OTHER, ev))
+            return;
+        if (s != NULL)
             http2_stream_forget_reset(s);
+        else if (!c->client && c->last_seen == 0)
+            ev->type = HTTP2_EVENT_UNSENT;
         return;
     }
     if (!c->client && !s->s.headers_out && !http2_flood(c, HTTP2_RATE_RESETS, ev))

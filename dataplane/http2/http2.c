@@ -175,6 +175,11 @@ void *http2_conn_user(const struct http2_conn *c)
     return c->user;
 }
 
+bool http2_opened(const struct http2_conn *c)
+{
+    return c->last_seen > 0;
+}
+
 uint32_t http2_last_id(const struct http2_conn *c)
 {
     return c->last_let;

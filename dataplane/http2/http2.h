@@ -99,6 +99,7 @@ enum http2_event_type {
     HTTP2_EVENT_WINDOW,   /* `stream` (NULL: the connection) may send again */
     HTTP2_EVENT_PING,     /* the peer's; its answer is pending */
     HTTP2_EVENT_PING_ACK, /* `opaque` */
+    HTTP2_EVENT_UNSENT,   /* a client has reset its stream before any HEADERS came: section 6.4's error, where http2_opened() does not become true soon */
     HTTP2_EVENT_FULL,     /* a new stream of the peer's was refused: no object was left for it */
     HTTP2_EVENT_FATAL     /* connection error `code`, `data`: words for people, `last_id`: the frame's stream; write the control output, then close */
 };
@@ -198,6 +199,8 @@ bool http2_conn_sendable(const struct http2_conn *c);
 /* The peer has lately said more than an eighth of what would end the connection (http2_bounds.rate): others may go first. */
 bool http2_suspect(struct http2_conn *c);
 uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
+/* A stream of the peer's has come, whether we let it through or not. */
+bool http2_opened(const struct http2_conn *c);
 /* False: one is on its way already. */
 bool http2_ping(struct http2_conn *c, uint64_t opaque);
 /* Server: announce another limit (overload). Gives the one before. */

@@ -43,6 +43,8 @@ void life_linger(struct session *s, uint64_t now);
 void life_evicted(struct sessions *ss);
 /* At the end of what was read: the stream whose header block is half here, or 0. */
 void life_block(struct session *s, uint32_t id);
+/* HTTP2_EVENT_UNSENT. */
+void life_unsent(struct session *s);
 
 /* overload.c */
 void overload_tick(struct sessions *ss, uint64_t now);

@@ -11,6 +11,7 @@
 #define WARNING_NS     5000000000ull /* RFC 9113 section 6.8: at least a round trip; for a peer that does not answer PINGs, or is held up: what it sends meanwhile is taken */
 #define IDLE_PINGS_NS  (7200ull * 1000000000ull) /* gRFC A8: PINGs without a stream, where they are not permitted */
 #define STRIKES_MAX    2             /* as gRPC's servers count */
+#define UNSENT_NS      200000000ull  /* for the calls beside the one that was cancelled before it was sent: they are under way */
 #define NEVER          UINT64_MAX
 #define LINGER_NS      1000000000ull /* for one that did wrong */
 #define FAREWELL_NS    5000000000ull /* for one that has done nothing wrong, and may have been held up */
@@ -63,6 +64,8 @@ static uint64_t due(const struct session *s, uint64_t now)
         return earlier(at, s->aged ? NEVER : age_due(s));
     if (!http2_settings_received(s->h2) && l->handshake_ns != 0)
         at = earlier(at, s->opened_ns + l->handshake_ns);
+    if (s->unsent_ns != 0)
+        at = earlier(at, s->unsent_ns + UNSENT_NS);
     if (s->closing)
         return earlier(at, s->grace_ns != 0 ? s->grace_ns : NEVER);
     if (s->drain_ns != 0)
@@ -242,6 +245,23 @@ static void keepalive(struct session *s, uint64_t now)
     session_break(s);
 }
 
+/* -- a call that was cancelled before it was sent ----------------------------------------------- */
+
+void life_unsent(struct session *s)
+{
+    if (s->unsent_ns != 0)
+        return;
+    s->unsent_ns = s->home->now_ns;
+    arm(s, s->home->now_ns);
+}
+
+static void unsent_over(struct session *s)
+{
+    s->unsent_ns = 0;
+    if (!http2_opened(s->h2))
+        session_end(s, HTTP2_PROTOCOL_ERROR, "RST_STREAM on an idle stream", STATS_DROP_H2_PROTOCOL);
+}
+
 /* -- the timer -------------------------------------------------------------------------------- */
 
 static void expire(struct session *s, uint64_t now)
@@ -251,6 +271,8 @@ static void expire(struct session *s, uint64_t now)
         session_end(s, HTTP2_SETTINGS_TIMEOUT, "no preface and SETTINGS in time", STATS_DROP_H2_HANDSHAKE_TIMEOUT);
     if (s->block_ns != 0 && l->header_ns != 0 && now >= s->block_ns + l->header_ns)
         session_end(s, HTTP2_ENHANCE_YOUR_CALM, "a header block was not finished in time", STATS_DROP_H2_HEADER_TIMEOUT);
+    if (s->unsent_ns != 0 && now >= s->unsent_ns + UNSENT_NS)
+        unsent_over(s);
     keepalive(s, now);
     if (s->broken)
         return;

@@ -334,6 +334,9 @@ static bool take_event(struct session *s, struct http2_event *ev, struct session
     case HTTP2_EVENT_FULL:
         session_scarce(s);
         return false;
+    case HTTP2_EVENT_UNSENT:
+        life_unsent(s);
+        return false;
     case HTTP2_EVENT_HEADERS:
         if (!ev->opened)
             return st != NULL && !st->released;

@@ -75,6 +75,7 @@ struct session {
     uint64_t pinged_ns;          /* our PING is out; 0: none */
     uint64_t peer_pinged_ns;     /* the peer's last PING */
     uint64_t block_ns;           /* since when; 0: not */
+    uint64_t unsent_ns;          /* since HTTP2_EVENT_UNSENT; 0: none, or forgiven */
     uint64_t drain_ns, grace_ns; /* down: when the final GOAWAY is due (0: not draining), and the end */
     uint64_t acked;
     const char *why, *drain_why; /* it ended */

@@ -48,8 +48,19 @@ def curl(report, work, build, asan):
     report.ok("curl over HTTP/2: the gateway's own answers have status, message and penstock-reason")
 
 
+def cancelled_at_once(report, work, build, asan):
+    """gRPC's core sends RST_STREAM for a call that was cancelled before it was sent: on a connection that has had no other, too."""
+    lab = Lab(work, build).start()
+    rounds = 1000
+    status, lines = lab.client("cancel", "--count", rounds, "--beside", 3)
+    summary = lines[-1]
+    expect(status == 0 and summary["beside"] == {"OK": 3 * rounds}, f"{summary}, {lines[:3]}")
+    report.ok(f"{3 * rounds} calls on {rounds} connections whose first call is cancelled as it begins ({summary['cancelled']}): none failed")
+
+
 CHECKS = [
     {"name": "calls-ipv4", "run": calls("IPv4", GATEWAY4, "198.18.0.1:50061"), "limit": 240},
     {"name": "calls-ipv6", "run": calls("IPv6", GATEWAY6, "[2001:db8::1]:50061"), "limit": 240},
     {"name": "curl", "run": curl},
+    {"name": "cancelled-at-once", "run": cancelled_at_once},
 ]

@@ -17,6 +17,7 @@ const char help_text[] =
     "  calls  --direct IP:PORT (and --target): every kind of call both ways, compared field by field;\n"
     "         --only WORD: cases whose name holds WORD; --list\n"
     "  slow   --seconds S --same-channel: a reader of 1 KB/s beside one at full speed\n"
+    "  cancel --count N --beside K --seed N: on N connections a first call that is cancelled as it begins, and K that are not\n"
     "  mixed  --seconds S --threads N --channels K --seed N --rate N --interval-ms N --show N: all kinds, sizes, deadlines and\n"
     "         cancels at random; the first N (50) that end otherwise than asked one by one; SIGTERM ends it as --seconds does";
 
@@ -28,7 +29,7 @@ int main(int argc, char **argv)
         return puts(help_text), argc < 2 ? 2 : 0;
     setvbuf(stdout, nullptr, _IOLBF, 0);
     static const struct { const char *name; int (*run)(Options &); } modes[] = {
-        {"load", mode_load}, {"ping", mode_ping}, {"calls", mode_calls}, {"hold", mode_hold}, {"slow", mode_slow}, {"mixed", mode_mixed}};
+        {"load", mode_load}, {"ping", mode_ping}, {"calls", mode_calls}, {"hold", mode_hold}, {"slow", mode_slow}, {"cancel", mode_cancel}, {"mixed", mode_mixed}};
     Options options(argc, argv, 2);
     for (auto &mode : modes)
         if (strcmp(argv[1], mode.name) == 0)

@@ -110,6 +110,9 @@ static inline void script_event(struct script *s, const struct http2_event *ev)
     case HTTP2_EVENT_FULL:
         trace(s, "F");
         break;
+    case HTTP2_EVENT_UNSENT:
+        trace(s, "U");
+        break;
     case HTTP2_EVENT_PING_ACK:
         trace(s, "P");
         break;

@@ -459,6 +459,45 @@ static void test_no_handshake(void **state)
     assert_true(rig_destroy(r));
 }
 
+static const uint8_t unsent[] = {0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8};
+
+/* RST_STREAM for a stream whose HEADERS never came: a connection error, where that is all that comes. */
+static void test_reset_of_an_idle_stream(void **state)
+{
+    (void)state;
+    struct rig *r = world(NULL, NULL, 1);
+    struct rig_host *c = rig_client(r, 0);
+    rig_run(r, 10 * RIG_MS);
+    transport_write(&c->session->transport, unsent, sizeof(unsent));
+    rig_run(r, 100 * RIG_MS);
+    transport_write(&c->session->transport, unsent, sizeof(unsent)); /* another puts nothing off */
+    rig_run(r, 90 * RIG_MS);
+    assert_non_null(c->session);
+    rig_run(r, 20 * RIG_MS);
+    assert_null(c->session);
+    assert_int_equal(c->goaway_code, HTTP2_PROTOCOL_ERROR);
+    assert_string_equal(c->goaway_debug, "RST_STREAM on an idle stream");
+    assert_int_equal(drops(r, STATS_DROP_H2_PROTOCOL), 1);
+    assert_true(rig_destroy(r));
+}
+
+/* gRPC's core says the same of a call that was cancelled before it was sent: the others on the connection live on. */
+static void test_reset_of_an_unsent_call(void **state)
+{
+    (void)state;
+    struct rig *r = world(NULL, NULL, 1);
+    struct rig_host *c = rig_client(r, 0);
+    rig_run(r, 10 * RIG_MS);
+    transport_write(&c->session->transport, unsent, sizeof(unsent));
+    rig_run(r, 150 * RIG_MS);
+    struct rig_call *next = rig_start(c, &(struct rig_script){.request = 10, .response = 10, .delay_ns = 300 * RIG_MS});
+    rig_run(r, RIG_S);
+    assert_true(rig_is(next, 0));
+    assert_non_null(c->session);
+    assert_int_equal(drops(r, STATS_DROP_H2_PROTOCOL), 0);
+    assert_true(rig_destroy(r));
+}
+
 static void test_half_a_header_block(void **state)
 {
     (void)state;
@@ -765,6 +804,8 @@ int main(void)
         cmocka_unit_test(test_limits_at_run_time),
         cmocka_unit_test(test_age_up),
         cmocka_unit_test(test_no_handshake),
+        cmocka_unit_test(test_reset_of_an_idle_stream),
+        cmocka_unit_test(test_reset_of_an_unsent_call),
         cmocka_unit_test(test_half_a_header_block),
         cmocka_unit_test(test_half_blocks_of_many),
         cmocka_unit_test(test_overload),
