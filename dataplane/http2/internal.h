@@ -111,7 +111,10 @@ struct http2_conn {
     uint8_t small[SMALL];
     /* streams */
     uint32_t last_seen;    /* highest id of the peer's streams */
-    uint32_t last_let;     /* highest that was let through */
+    union {
+        uint32_t last_let;    /* server: highest that was let through */
+        uint32_t goaway_left; /* client: streams above were left out by the peer's GOAWAY */
+    };
     uint32_t gap_low, gap_high; /* ids between them were skipped by the peer, last time it did */
     uint32_t next_id;      /* client: the next */
     uint32_t last_written; /* client: highest id whose HEADERS are out */

@@ -171,8 +171,11 @@ void http2_stream_reset(struct http2_stream *stream, enum http2_error code)
     struct stream *s = stream_of(stream);
     if (s->s.state == HTTP2_STREAM_CLOSED_STATE)
         return;
-    /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. */
-    bool on_wire = s->s.state != HTTP2_STREAM_IDLE && s->s.conn->phase != PHASE_DEAD;
+    /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. Nor for a stream that the
+     * peer's GOAWAY left out: it knows nothing of it, and Netty ends the connection, with the calls that it had let through. */
+    const struct http2_conn *c = s->s.conn;
+    bool left_out = c->client && s->s.id > c->goaway_left;
+    bool on_wire = s->s.state != HTTP2_STREAM_IDLE && c->phase != PHASE_DEAD && !left_out;
     s->s.reset = true;
     if (s->s.state == HTTP2_STREAM_OPEN || s->s.state == HTTP2_STREAM_HALF_LOCAL)
         http2_stream_late_allow(s->s.conn, s->s.recv_window);
