@@ -141,7 +141,7 @@ static void rst_stream(struct http2_conn *c, struct http2_event *ev)
             ev->type = HTTP2_EVENT_UNSENT;
         return;
     }
-    if (!c->client && !s->s.headers_out && !http2_flood(c, HTTP2_RATE_RESETS, ev))
+    if (!c->client && !s->s.headers_out && !http2_flood_reset(s, ev))
         return;
     http2_stream_close_reset(s);
     ev->type = HTTP2_EVENT_RESET;

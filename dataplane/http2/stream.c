@@ -52,6 +52,7 @@ struct stream *http2_stream_make(struct http2_conn *c, uint32_t id)
     s->s.conn = c;
     s->s.send_window = (int32_t)c->peer_initial;
     s->s.recv_window = (int32_t)c->recv_initial;
+    s->born = (uint32_t)(c->h->now_ns >> BORN_SHIFT);
     s->flags = STREAM_COUNTED;
     c->active++;
     base_list_init(&s->control);
@@ -197,7 +198,7 @@ void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_err
     assert(code < sizeof(drops) && drops[code] != 0);
     stats_drop(c->h->stats, (enum stats_drop)drops[code]);
     bool client = !c->client; /* of ours: each such stream has cost a pick, and work at a backend, whether its answer had begun or not */
-    if (client && !http2_flood(c, HTTP2_RATE_RESETS, ev))
+    if (client && !http2_flood_reset(s, ev))
         return;
     http2_stream_reset(&s->s, code);
     if (!(s->flags & STREAM_REPORTED)) {
