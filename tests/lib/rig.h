@@ -204,7 +204,7 @@ void rig_cancel(struct rig_call *c);
 
 /* Links, buffers and behaviour as they should be. */
 void rig_heal(struct rig *r);
-/* Ends sessions of the gateway whose peer knows nothing of them any more (its RST was lost): what keepalive is to do one day. */
+/* Ends sessions, of the gateway and of clients, whose peer knows nothing of them any more (its RST was lost): what keepalive does for real ones. */
 void rig_sweep(struct rig *r);
 void rig_step(struct rig *r, uint64_t ns); /* at most: stops at the next frame */
 void rig_run(struct rig *r, uint64_t ns);
