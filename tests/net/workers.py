@@ -119,10 +119,10 @@ def ptrace(request, thread):
         raise OSError(ctypes.get_errno(), "ptrace")
 
 
-def hold(thread, seconds):
+def hold(thread, seconds, wait=time.sleep):
     ptrace(PTRACE_ATTACH, thread)
     os.waitpid(thread, WALL)
-    time.sleep(seconds)
+    wait(seconds)
     ptrace(PTRACE_DETACH, thread)
 
 
