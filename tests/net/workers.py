@@ -79,7 +79,7 @@ def return_ok(report, lab, words):
 def silence(report, work, build, asan):
     """The kernel forgets on which queue a flow was after seconds of silence, and then chooses anew."""
     lab = workers_lab(work, build).start()
-    loads = [Load(lab, "--channels", 1, "--rate", 50, target=target) for target in 4 * [GATEWAY4] + 2 * [GATEWAY6]]
+    loads = [Load(lab, "--channels", 1, "--rate", 20, target=target) for target in 12 * [GATEWAY4] + 4 * [GATEWAY6]]  # each changes its queue or not
     for load in loads:
         load.flowing()
     for turn in range(2):
