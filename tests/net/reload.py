@@ -75,6 +75,14 @@ class Live(Lab):
         run = self.ctl("reload")
         expect(run.returncode == 0, f"a good configuration is refused: {run.stderr}")
 
+    def reload_by_signal(self, words):
+        """The log tells when it is taken up."""
+        self.write()
+        said = len(self.log_lines("SIGHUP:"))
+        self.gateway.send_signal(signal.SIGHUP)
+        wait_for(10, f"SIGHUP ({words}) is taken up", lambda: len(self.log_lines("SIGHUP:")) > said)
+        wait_for(20, f"SIGHUP ({words}) is done", lambda: not self.status()["reloading"])
+
     def generation(self):
         return self.metric("penstock_snapshot_generation")
 
@@ -86,8 +94,8 @@ class Live(Lab):
             now = self.generation()
             if now != last[0]:
                 last[:] = [now, time.monotonic()]
-            return time.monotonic() - last[1] > 0.3 and now
-        return wait_for(10, "the generation stands still", stands)
+            return time.monotonic() - last[1] > 0.3 and not self.status()["reloading"] and now
+        return wait_for(20, "the generation stands still", stands)
 
     def status(self):
         return json.loads(self.http("/api/v1/status")[1])
@@ -263,11 +271,8 @@ def reloads(report, work, build, asan, gateway_build=None, count=100, rate=400, 
         kind = kinds.pop(0)
         kind(lab.settings, number)
         done += 1
-        if number % 4 == 1:  # by signal: the log tells when it is done
-            lab.write()
-            lab.gateway.send_signal(signal.SIGHUP)
-            time.sleep(0.1)
-            wait_for(10, f"SIGHUP ({kind.__name__}) is done", lambda: not lab.status()["reloading"])
+        if number % 4 == 1:
+            lab.reload_by_signal(kind.__name__)
         else:
             lab.reload()
         failures = [f for load in loads for f in load.failures()]
