@@ -77,10 +77,7 @@ class Director:
         kind = self.kinds.pop()
         kind(self.lab.settings, self.step)
         if self.choice.random() < 0.25:
-            self.lab.write()
-            self.lab.gateway.send_signal(signal.SIGHUP)
-            time.sleep(0.1)
-            wait_for(20, f"SIGHUP ({kind.__name__}) is done", lambda: not self.lab.status()["reloading"])
+            self.lab.reload_by_signal(kind.__name__)
         else:
             self.lab.reload()
         if self.lab.settings.values["idle"] == "poll":  # it works, and is no way to spend an hour of somebody's machine
@@ -178,6 +175,7 @@ class Director:
         backend.process.send_signal(signal.SIGSTOP)
         self.pause(0.3, 2)
         backend.process.send_signal(signal.SIGCONT)
+        self.wait_all_ready()
         return "stopped for a while"
 
     def restart_etcd(self):

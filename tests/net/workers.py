@@ -79,7 +79,7 @@ def return_ok(report, lab, words):
 def silence(report, work, build, asan):
     """The kernel forgets on which queue a flow was after seconds of silence, and then chooses anew."""
     lab = workers_lab(work, build).start()
-    loads = [Load(lab, "--channels", 1, "--rate", 50, target=target) for target in 4 * [GATEWAY4] + 2 * [GATEWAY6]]
+    loads = [Load(lab, "--channels", 1, "--rate", 20, target=target) for target in 12 * [GATEWAY4] + 4 * [GATEWAY6]]  # each changes its queue or not
     for load in loads:
         load.flowing()
     for turn in range(2):
@@ -119,10 +119,10 @@ def ptrace(request, thread):
         raise OSError(ctypes.get_errno(), "ptrace")
 
 
-def hold(thread, seconds):
+def hold(thread, seconds, wait=time.sleep):
     ptrace(PTRACE_ATTACH, thread)
     os.waitpid(thread, WALL)
-    time.sleep(seconds)
+    wait(seconds)
     ptrace(PTRACE_DETACH, thread)
 
 
