@@ -283,7 +283,7 @@ static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struc
     const struct base_header *http = ev->trailers ? NULL : base_headers_find(ev->headers, BASE_HEADER_STATUS);
     bool final = http != NULL && http->value[0] != '1';
     if (final)
-        rpc->unsaid = (uint8_t)(rpc->grpc && !(rpc->web && ok(http)) ? grpc_status_of_http(http) : GRPC_OK);
+        rpc->unsaid = (uint8_t)(!rpc->grpc ? GRPC_OK : !ok(http) ? grpc_status_of_http(http) : rpc->web ? GRPC_OK : GRPC_UNKNOWN);
     if (refused_by_status(p, rpc, ev, final && !ok(http), now))
         return;
     if (!session_headers(rpc->down, ev->headers, ev->end_stream)) {
