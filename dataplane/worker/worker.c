@@ -178,25 +178,27 @@ void worker_turn(struct worker *w)
     if (w->tap != NULL)
         worker_tap_stamp(w);
     uint32_t in = worker_receive(w, began);
-    tick(w, began);
-    worker_serve_events(&w->serve, began);
-    connect_wanted(w, began);
-    uint32_t freed = worker_serve_finish(&w->serve, in > 0, began);
+    /* Where the thread stood still between the clock and the frames, those have come later than it says: a deadline that counted from there would pass early. */
+    uint64_t now = in > 0 ? worker_now(w) : began;
+    tick(w, now);
+    worker_serve_events(&w->serve, now);
+    connect_wanted(w, now);
+    uint32_t freed = worker_serve_finish(&w->serve, in > 0, now);
     if (w->tap != NULL)
         worker_tap_stamp(w);
-    uint32_t out = worker_transmit(w, began);
+    uint32_t out = worker_transmit(w, now);
     obey(w);
     if (w->dump != NULL)
-        worker_dump_turn(w, began);
+        worker_dump_turn(w, now);
     w->serve.snapshot = NULL;
     snapshot_quiescent(w->door, w->index);
     stats_count(w->stats, STATS_TURNS, 1);
     if (worker_turns(w) % COUNT_BUFFERS_TURNS == 0)
         count_buffers(w);
-    uint64_t now = worker_now(w);
+    uint64_t over = worker_now(w);
     if (in > 0 && out > 0)
-        stats_residence_add(w->stats, now - began);
-    worker_rest(w, in + out + freed > 0, began, now);
+        stats_residence_add(w->stats, over - began);
+    worker_rest(w, in + out + freed > 0, began, over);
 }
 
 int worker_run(void *arg)
