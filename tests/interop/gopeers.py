@@ -10,7 +10,7 @@ from h2spec import find_go, go_version
 SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "peers", "go")
 LEAST = (1, 22)
 PROGRAMS = {"interop-client": "google.golang.org/grpc/interop/client", "interop-server": "google.golang.org/grpc/interop/server",
-            "ledger": "./ledger", "cells": "./cells", "health": "./health"}
+            "ledger": "./ledger", "cells": "./cells", "health": "./health", "mixed": "./mixed"}
 
 
 def program(build, name):

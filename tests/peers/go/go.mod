@@ -2,7 +2,10 @@ module penstock/peers
 
 go 1.22.0
 
-require google.golang.org/grpc v1.71.3
+require (
+	google.golang.org/grpc v1.71.3
+	google.golang.org/protobuf v1.36.4
+)
 
 require (
 	cel.dev/expr v0.19.1 // indirect
@@ -20,5 +23,4 @@ require (
 	golang.org/x/text v0.21.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20250106144421-5f5ef82da422 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20250115164207-1a7da9e5054f // indirect
-	google.golang.org/protobuf v1.36.4 // indirect
 )
