@@ -55,10 +55,11 @@ def where(build, language):
     return f"{PEERS}/{language}", os.path.abspath(f"{build}/cache/{language}")
 
 
-def prepare(build):
+def prepare(build, languages=tuple(LANGUAGES)):
     """Builds what is missing or older than its source; gives why a language cannot be had, by its name."""
     missing = {}
-    for language, it in LANGUAGES.items():
+    for language in languages:
+        it = LANGUAGES[language]
         source, cache = where(build, language)
         absent = [tool for tool in it.tools if shutil.which(tool) is None]
         if os.path.exists(f"{cache}/built") and os.path.getmtime(f"{cache}/built") >= newest(source):

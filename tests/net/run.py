@@ -42,7 +42,7 @@ TIERS = {
         "slow",
         "far",
     ],
-    "interop": ["conformance", "h2spec", "cases", "health", "grpc_matrix", "ledger", "ledger_bench"],
+    "interop": ["conformance", "h2spec", "cases", "health", "grpc_matrix", "ledger", "ledger_bench", "mixed_go"],
     "soak": ["soak", "reload_sanitized"],
     "tsan": ["race"],
     "nic": ["nic"],
