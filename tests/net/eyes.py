@@ -162,9 +162,10 @@ def tshark_finds_nothing(report, path, frames):
     if shutil.which("tshark") is None:
         report.skipped("tshark over the captured run", "apt-get install tshark, then tests/run net")
         return False
+    allowed = "tcp.checksum.ffff && (ip.src == 198.18.0.1 || ipv6.src == 2001:db8::1)"  # Linux writes ffff where the sum is 0, one in 65,536
     bad = subprocess.run(["tshark", "-r", path, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
                           "-d", "tcp.port==50051-50070,data",  # no guess at what it begins to see in the middle: it takes some for SMPP
-                          "-Y", "tcp.checksum.status==Bad || ip.checksum.status==Bad || _ws.malformed"], capture_output=True, text=True, timeout=150)
+                          "-Y", f"(tcp.checksum.status==Bad && !({allowed})) || ip.checksum.status==Bad || _ws.malformed"], capture_output=True, text=True, timeout=150)
     expect(bad.returncode == 0, f"tshark: {bad.stderr.strip()}")
     expect(bad.stdout.strip() == "", f"tshark finds: {bad.stdout.splitlines()[:5]}")
     report.ok(f"tshark: no bad checksum and nothing malformed in {frames} frames")
