@@ -103,7 +103,7 @@ static const struct config_table listener_keepalive_table = {KEYS(listener_keepa
 #define BOUND(field) offsetof(struct config_bounds, field)
 #define RATE(name, field, usual, words) {name, CONFIG_KEY_INT, .offset = BOUND(field), .initial = usual, .low = 1, .high = 10000000, .example = usual, .help = words}
 static const struct config_key bounds_keys[] = {
-    RATE("resets", resets, "2000", "Streams reset before their answer, by the client or for its errors (rapid reset, MadeYouReset); each answer earns one more."),
+    RATE("resets", resets, "2000", "Streams reset within 50 ms and before their answer, by the client or for its errors (rapid reset, MadeYouReset); each answer earns one more."),
     RATE("pings", pings, "1000", "PING frames."),
     RATE("settings", settings, "200", "SETTINGS frames."),
     RATE("empty_data", empty_data, "1000", "DATA frames without octets and without END_STREAM."),

@@ -11,7 +11,7 @@ void http2_fatal(struct http2_conn *c, struct http2_event *ev, enum http2_error 
         [HTTP2_COMPRESSION_ERROR] = STATS_DROP_H2_COMPRESSION};
     if (code < sizeof(drops) && drops[code] != 0) /* others are counted where they arise */
         stats_drop(c->h->stats, (enum stats_drop)drops[code]);
-    http2_goaway(c, c->last_let, code, debug);
+    http2_goaway(c, http2_last_id(c), code, debug);
     c->phase = PHASE_DEAD;
     memset(ev, 0, sizeof(*ev));
     ev->type = HTTP2_EVENT_FATAL;
@@ -124,7 +124,7 @@ void http2_goaway(struct http2_conn *c, uint32_t last_id, enum http2_error code,
 
 void http2_end(struct http2_conn *c, enum http2_error code, const char *debug)
 {
-    http2_goaway(c, c->client ? 0 : http2_last_id(c), code, debug);
+    http2_goaway(c, http2_last_id(c), code, debug);
     c->phase = PHASE_DEAD;
 }
 

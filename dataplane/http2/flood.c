@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #define FLOOD_PROGRESS 4 /* frames without effect that go with one that means something */
+#define RAPID_TICKS    48 /* of 2^BORN_SHIFT ns: 50 ms */
 #define SUSPECT_PART   8 /* of a bucket */
 #define SUSPECT_LOOK   16 /* frames between two looks */
 
@@ -76,6 +77,14 @@ bool http2_flood(struct http2_conn *c, enum http2_rate kind, struct http2_event 
     stats_drop(c->h->stats, kinds[kind].drop);
     http2_fatal(c, ev, HTTP2_ENHANCE_YOUR_CALM, kinds[kind].text);
     return false;
+}
+
+/* One that has lived for a while made no room for others at once: there can be max_concurrent_streams of such in RAPID_TICKS, as many as calls that are let run
+ * so long.  An honest client whose calls all run into their deadlines, as their backend hangs, is no flood. */
+bool http2_flood_reset(const struct stream *s, struct http2_event *ev)
+{
+    struct http2_conn *c = s->s.conn;
+    return (uint32_t)(c->h->now_ns >> BORN_SHIFT) - s->born > RAPID_TICKS || http2_flood(c, HTTP2_RATE_RESETS, ev);
 }
 
 void http2_tick(struct http2 *h, uint64_t now)

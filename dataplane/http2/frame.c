@@ -141,7 +141,7 @@ static void rst_stream(struct http2_conn *c, struct http2_event *ev)
             ev->type = HTTP2_EVENT_UNSENT;
         return;
     }
-    if (!c->client && !s->s.headers_out && !http2_flood(c, HTTP2_RATE_RESETS, ev))
+    if (!c->client && !s->s.headers_out && !http2_flood_reset(s, ev))
         return;
     http2_stream_close_reset(s);
     ev->type = HTTP2_EVENT_RESET;
@@ -194,6 +194,8 @@ static void goaway(struct http2_conn *c, struct http2_event *ev)
     c->goaway_received = true;
     ev->type = HTTP2_EVENT_GOAWAY;
     ev->last_id = load_be32(c->small) & ID_MAX;
+    if (c->client && ev->last_id < c->goaway_left)
+        c->goaway_left = ev->last_id;
     ev->code = load_be32(c->small + 4);
     ev->data = c->small + 8;
     ev->len = (uint32_t)c->small_have - 8;

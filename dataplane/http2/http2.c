@@ -113,6 +113,8 @@ struct http2_conn *http2_conn_create(struct http2 *h, const struct http2_config 
     c->client = config->role == HTTP2_CLIENT;
     c->phase = c->client ? PHASE_HEADER : PHASE_PREFACE;
     c->next_id = 1;
+    if (c->client)
+        c->goaway_left = UINT32_MAX;
     c->preface_pending = true;
     c->send_window = c->recv_window = WINDOW_DEFAULT;
     c->recv_credit = c->config.conn_window - WINDOW_DEFAULT;
@@ -182,7 +184,7 @@ bool http2_opened(const struct http2_conn *c)
 
 uint32_t http2_last_id(const struct http2_conn *c)
 {
-    return c->last_let;
+    return c->client ? 0 : c->last_let;
 }
 
 void http2_conn_windows(const struct http2_conn *c, int32_t *send, int32_t *receive)

@@ -198,7 +198,7 @@ uint32_t http2_peer_header_list(const struct http2_conn *c);
 bool http2_conn_sendable(const struct http2_conn *c);
 /* The peer has lately said more than an eighth of what would end the connection (http2_bounds.rate): others may go first. */
 bool http2_suspect(struct http2_conn *c);
-uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through */
+uint32_t http2_last_id(const struct http2_conn *c); /* highest stream of the peer that we let through; client: 0 */
 /* A stream of the peer's has come, whether we let it through or not. */
 bool http2_opened(const struct http2_conn *c);
 /* False: one is on its way already. */

@@ -30,6 +30,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define RESETS_LOOKS        16  /* connections that are looked at for one to make room */
 #define BLOCK_BEYOND        (7 * HPACK_BLOCK) /* octets of a header block beyond what is kept of it, in however many frames */
 #define ENDED_RING          16
+#define BORN_SHIFT          20 /* of struct stream.born */
 #define DEBUG_MAX           64
 #define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
 
@@ -52,6 +53,7 @@ struct stream { /* what a struct http2_stream is in here */
     uint64_t length_left;
     uint32_t index;     /* of this one in its slab: kept, as finding it is a division */
     uint32_t hash_next; /* index + 1 */
+    uint32_t born;      /* in ticks of 2^BORN_SHIFT ns: about a ms */
     uint16_t flags;
     uint8_t reset_code;
 };
@@ -111,7 +113,10 @@ struct http2_conn {
     uint8_t small[SMALL];
     /* streams */
     uint32_t last_seen;    /* highest id of the peer's streams */
-    uint32_t last_let;     /* highest that was let through */
+    union {
+        uint32_t last_let;    /* server: highest that was let through */
+        uint32_t goaway_left; /* client: streams above were left out by the peer's GOAWAY */
+    };
     uint32_t gap_low, gap_high; /* ids between them were skipped by the peer, last time it did */
     uint32_t next_id;      /* client: the next */
     uint32_t last_written; /* client: highest id whose HEADERS are out */
@@ -282,6 +287,8 @@ bool http2_known_validate(const struct base_headers *h, enum section section, st
 /* flood.c */
 /* False: too much; the connection was ended. */
 bool http2_flood(struct http2_conn *c, enum http2_rate kind, struct http2_event *ev);
+/* A client has reset this one, or made us reset it. */
+bool http2_flood_reset(const struct stream *s, struct http2_event *ev);
 /* DATA or HEADERS that mean something, either way. */
 static inline void http2_flood_progress(struct http2_conn *c)
 {

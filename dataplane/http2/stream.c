@@ -52,6 +52,7 @@ struct stream *http2_stream_make(struct http2_conn *c, uint32_t id)
     s->s.conn = c;
     s->s.send_window = (int32_t)c->peer_initial;
     s->s.recv_window = (int32_t)c->recv_initial;
+    s->born = (uint32_t)(c->h->now_ns >> BORN_SHIFT);
     s->flags = STREAM_COUNTED;
     c->active++;
     base_list_init(&s->control);
@@ -171,8 +172,11 @@ void http2_stream_reset(struct http2_stream *stream, enum http2_error code)
     struct stream *s = stream_of(stream);
     if (s->s.state == HTTP2_STREAM_CLOSED_STATE)
         return;
-    /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. */
-    bool on_wire = s->s.state != HTTP2_STREAM_IDLE && s->s.conn->phase != PHASE_DEAD;
+    /* Section 6.4: never for an idle stream.  Nor behind a GOAWAY that ends the connection: that says more than a CANCEL. Nor for a stream that the
+     * peer's GOAWAY left out: it knows nothing of it, and Netty ends the connection, with the calls that it had let through. */
+    const struct http2_conn *c = s->s.conn;
+    bool left_out = c->client && s->s.id > c->goaway_left;
+    bool on_wire = s->s.state != HTTP2_STREAM_IDLE && c->phase != PHASE_DEAD && !left_out;
     s->s.reset = true;
     if (s->s.state == HTTP2_STREAM_OPEN || s->s.state == HTTP2_STREAM_HALF_LOCAL)
         http2_stream_late_allow(s->s.conn, s->s.recv_window);
@@ -194,7 +198,7 @@ void http2_stream_error(struct stream *s, struct http2_event *ev, enum http2_err
     assert(code < sizeof(drops) && drops[code] != 0);
     stats_drop(c->h->stats, (enum stats_drop)drops[code]);
     bool client = !c->client; /* of ours: each such stream has cost a pick, and work at a backend, whether its answer had begun or not */
-    if (client && !http2_flood(c, HTTP2_RATE_RESETS, ev))
+    if (client && !http2_flood_reset(s, ev))
         return;
     http2_stream_reset(&s->s, code);
     if (!(s->flags & STREAM_REPORTED)) {

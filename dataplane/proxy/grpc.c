@@ -1,10 +1,19 @@
 /* What gRPC puts on HTTP/2 (grpc/doc/PROTOCOL-HTTP2.md), read without any state. */
 #include "internal.h"
 
+static bool begins(const struct base_header *h, const char *with, size_t n)
+{
+    return h != NULL && h->value_len >= n && memcmp(h->value, with, n) == 0;
+}
+
 bool grpc_is_content_type(const struct base_header *h)
 {
-    static const char want[] = "application/grpc";
-    return h != NULL && h->value_len >= sizeof(want) - 1 && memcmp(h->value, want, sizeof(want) - 1) == 0;
+    return begins(h, "application/grpc", 16);
+}
+
+bool grpc_is_web(const struct base_header *h)
+{
+    return begins(h, "application/grpc-web", 20);
 }
 
 bool grpc_timeout_parse(const struct base_header *h, uint64_t *ns)
@@ -76,6 +85,30 @@ enum grpc_code grpc_status_parse(const struct base_header *h)
         v = v * 10 + (unsigned)(h->value[i] - '0');
     }
     return v < STATS_GRPC_CODES ? (enum grpc_code)v : GRPC_UNKNOWN;
+}
+
+enum grpc_code grpc_status_of_http(const struct base_header *status)
+{
+    unsigned v = 0;
+    for (uint32_t i = 0; i < status->value_len && i < 3; i++)
+        v = v * 10 + (unsigned)(status->value[i] - '0');
+    switch (v) {
+    case 400:
+        return GRPC_INTERNAL;
+    case 401:
+        return GRPC_UNAUTHENTICATED;
+    case 403:
+        return GRPC_PERMISSION_DENIED;
+    case 404:
+        return GRPC_UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return GRPC_UNAVAILABLE;
+    default:
+        return GRPC_UNKNOWN;
+    }
 }
 
 enum grpc_code grpc_status_of_reset(uint32_t code)

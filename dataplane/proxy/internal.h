@@ -27,6 +27,7 @@ struct proxy_rpc {
     uint32_t slot, serial;
     uint16_t cluster, listener;
     bool grpc;          /* content-type application/grpc* */
+    bool web;           /* and that is application/grpc-web: once it has headers, trailers say nothing to it */
     bool routed;        /* cluster is known, started was counted */
     bool bound;         /* slot is valid, the pool counts this stream */
     bool headers_sent;  /* response headers went down */
@@ -34,6 +35,7 @@ struct proxy_rpc {
     bool request_ended; /* the client's END_STREAM was seen */
     bool begun;         /* a stream to a backend was: it may have been seen there */
     uint8_t phase;      /* enum rpc_phase */
+    uint8_t unsaid;     /* enum grpc_code: of a response that says none */
     struct base_list wait;       /* in the queue of its phase */
     uint64_t deadline_ns;        /* UINT64_MAX: none */
     struct proxy_replay *replay; /* NULL: it can't be sent again */
@@ -232,6 +234,10 @@ void proxy_succeeded(struct proxy *p, uint32_t cluster);
 
 /* grpc.c: pure functions of the wire. */
 bool grpc_is_content_type(const struct base_header *h);
+/* Of those: gRPC-Web, whose status is in the body behind a 200. */
+bool grpc_is_web(const struct base_header *h);
+/* Of a response without grpc-status: what clients make of its :status (grpc/doc/http-grpc-status-mapping.md). */
+enum grpc_code grpc_status_of_http(const struct base_header *status);
 /* RFC-like grammar of PROTOCOL-HTTP2: 1-8 digits and a unit.  False: malformed, treated as absent. */
 bool grpc_timeout_parse(const struct base_header *h, uint64_t *ns);
 /* At most 8 digits and a unit, rounded down, at least 1n. Returns the length. */

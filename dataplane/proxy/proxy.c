@@ -107,6 +107,7 @@ static void start(struct proxy *p, const struct snapshot *s, struct proxy_rpc *r
 {
     const struct base_headers *h = ev->headers;
     const struct base_header *type = base_headers_find(h, BASE_HEADER_CONTENT_TYPE);
+    rpc->web = grpc_is_web(type);
     rpc->grpc = grpc_is_content_type(type) || (ev->too_large && type == NULL); /* not among what fitted: most likely it was gRPC's */
     rpc->request_ended = ev->end_stream;
     if (s != NULL && s->access_every != 0 && ++p->access_skipped >= s->access_every) {
@@ -256,37 +257,45 @@ static void finish(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, 
     rpc_free(p, rpc);
 }
 
-static bool informational(const struct base_headers *h)
+/* What the client makes of a response that ends with these fields. */
+static enum grpc_code status_of(const struct proxy_rpc *rpc, const struct base_headers *h)
 {
-    const struct base_header *st = base_headers_find(h, BASE_HEADER_STATUS);
-    return st != NULL && st->value_len == 3 && st->value[0] == '1';
+    const struct base_header *status = base_headers_find(h, BASE_HEADER_GRPC_STATUS);
+    return status != NULL ? grpc_status_parse(status) : (enum grpc_code)rpc->unsaid;
 }
 
-/* Trailers-only with a status that the retry policy names. */
-static bool refused_by_status(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
+/* Trailers-only, or something else than 200 that no gRPC server says, with a status that the retry policy names. */
+static bool refused_by_status(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, bool not_grpc, uint64_t now)
 {
-    if (!ev->end_stream || rpc->replay == NULL || rpc->replay->policy.attempts == 0 || !rpc->grpc)
+    if ((!ev->end_stream && !not_grpc) || rpc->replay == NULL || rpc->replay->policy.attempts == 0 || !rpc->grpc)
         return false;
-    enum grpc_code code = grpc_status_parse(base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS));
+    enum grpc_code code = status_of(rpc, ev->headers);
     return code != GRPC_OK && proxy_retry(p, rpc, code, base_headers_find(ev->headers, BASE_HEADER_GRPC_RETRY_PUSHBACK_MS), now);
+}
+
+static bool ok(const struct base_header *http_status)
+{
+    return memcmp(http_status->value, "200", 3) == 0;
 }
 
 static void response_headers(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
 {
-    if (refused_by_status(p, rpc, ev, now))
+    const struct base_header *http = ev->trailers ? NULL : base_headers_find(ev->headers, BASE_HEADER_STATUS);
+    bool final = http != NULL && http->value[0] != '1';
+    if (final)
+        rpc->unsaid = (uint8_t)(!rpc->grpc ? GRPC_OK : !ok(http) ? grpc_status_of_http(http) : rpc->web ? GRPC_OK : GRPC_UNKNOWN);
+    if (refused_by_status(p, rpc, ev, final && !ok(http), now))
         return;
     if (!session_headers(rpc->down, ev->headers, ev->end_stream)) {
         unsendable(p, rpc, rpc->down->session, ev, now);
         return;
     }
-    if (!rpc->headers_sent && !informational(ev->headers)) {
+    if (!rpc->headers_sent && final) {
         rpc->headers_sent = true;
         replay_drop(p, rpc); /* whatever becomes of it now, it has been looked at */
     }
-    if (!ev->end_stream)
-        return;
-    const struct base_header *status = base_headers_find(ev->headers, BASE_HEADER_GRPC_STATUS);
-    finish(p, rpc, rpc->grpc || status != NULL ? grpc_status_parse(status) : GRPC_OK, now);
+    if (ev->end_stream)
+        finish(p, rpc, status_of(rpc, ev->headers), now);
 }
 
 static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_event *ev, uint64_t now)
@@ -296,7 +305,7 @@ static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_
     if (proxy_retry(p, rpc, grpc_status_of_reset(ev->code), NULL, now))
         return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
-    if (!rpc->grpc && rpc->headers_sent && !ev->local) { /* nobody to translate for */
+    if ((!rpc->grpc || rpc->web) && rpc->headers_sent && !ev->local) { /* nobody to translate for */
         proxy_pass_reset(p, rpc, (enum http2_error)ev->code, now);
         return;
     }
@@ -348,7 +357,7 @@ void proxy_up_event(struct proxy *p, struct session *session, struct session_str
         if (!session_data(rpc->down, ev->data, ev->len, ev->end_stream))
             unsendable(p, rpc, rpc->down->session, ev, now);
         else if (ev->end_stream)
-            finish(p, rpc, rpc->grpc ? GRPC_UNKNOWN : GRPC_OK, now);
+            finish(p, rpc, (enum grpc_code)rpc->unsaid, now);
         return;
     case HTTP2_EVENT_RESET:
         up_reset(p, rpc, ev, now);

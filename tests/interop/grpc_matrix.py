@@ -26,8 +26,8 @@ EXPLAINED = [
      "does not."),
     (lambda c: c["act"] == "GOAWAY before",
      lambda c: c.update(backend=", ".join(w for w in c["backend"].split(", ") if not w.startswith("RST_STREAM"))),
-     "The stream that the GOAWAY left out is nobody's: the gateway ends it with RST_STREAM CANCEL, C-core with NO_ERROR, grpc-go not at all where the request was whole. "
-     "The backend ignores what comes for it."),
+     "The stream that the GOAWAY left out is nobody's: the gateway says no more of it (Netty would end the connection for a RST_STREAM of it), grpc-go neither where the request "
+     "was whole, C-core ends it with NO_ERROR."),
 ]
 
 

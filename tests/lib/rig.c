@@ -505,15 +505,22 @@ static bool has_other_end(struct rig *r, const struct base_flow *f)
     return false;
 }
 
-void rig_sweep(struct rig *r)
+static void sweep(struct rig *r, struct sessions *sessions)
 {
     for (int role = 0; role < 2; role++)
-        base_list_each(l, &r->serve.sessions->all[role])
+        base_list_each(l, &sessions->all[role])
         {
             struct session *s = base_container(l, struct session, link);
             if (!s->broken && !has_other_end(r, transport_flow(&s->transport)))
                 session_abandon(s);
         }
+}
+
+void rig_sweep(struct rig *r)
+{
+    sweep(r, r->serve.sessions);
+    for (uint32_t i = 0; i < r->config.clients; i++)
+        sweep(r, rig_client(r, i)->sessions);
 }
 
 bool rig_destroy(struct rig *r)

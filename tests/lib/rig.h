@@ -44,11 +44,13 @@ struct rig_script {
     bool no_read;       /* the client gives no stream window back */
     bool never_ends;    /* the client's request has no END_STREAM */
     bool plain;         /* not gRPC */
+    bool web;           /* gRPC-Web: as plain, but for its content-type */
     bool request_trailers;
     uint32_t trailer_metadata; /* bytes of further fields in them */
     bool lingers;       /* the backend does not end a request that it has answered: no RST_STREAM */
     uint8_t informational; /* 103s before the HEADERS */
     uint8_t grpc_status;
+    const char *http_status; /* the backend's :status, not gRPC's: a page without grpc-status */
     uint32_t request, response, partial; /* bytes */
     uint32_t metadata; /* bytes of further fields, both ways */
     uint32_t response_metadata; /* and more in the response */
@@ -204,7 +206,7 @@ void rig_cancel(struct rig_call *c);
 
 /* Links, buffers and behaviour as they should be. */
 void rig_heal(struct rig *r);
-/* Ends sessions of the gateway whose peer knows nothing of them any more (its RST was lost): what keepalive is to do one day. */
+/* Ends sessions, of the gateway and of clients, whose peer knows nothing of them any more (its RST was lost): what keepalive does for real ones. */
 void rig_sweep(struct rig *r);
 void rig_step(struct rig *r, uint64_t ns); /* at most: stops at the next frame */
 void rig_run(struct rig *r, uint64_t ns);

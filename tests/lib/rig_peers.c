@@ -116,7 +116,8 @@ static void open_call(struct rig_call *c)
     base_headers_add(&h, BASE_HEADER_SCHEME, "http", 4);
     base_headers_add(&h, BASE_HEADER_PATH, path, strlen(path));
     base_headers_add(&h, BASE_HEADER_AUTHORITY, authority, strlen(authority));
-    base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, s->plain ? "text/plain" : "application/grpc", s->plain ? 10 : 16);
+    const char *type = s->web ? "application/grpc-web+proto" : s->plain ? "text/plain" : "application/grpc";
+    base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, type, strlen(type));
     base_headers_add(&h, BASE_HEADER_TE, "trailers", 8);
     if (s->timeout != NULL)
         base_headers_add(&h, BASE_HEADER_GRPC_TIMEOUT, s->timeout, strlen(s->timeout));
@@ -321,6 +322,7 @@ static void seen_again(struct rig_call *c)
     c->script.act = c->script.again;
     c->script.again = c->script.third;
     c->script.grpc_status = c->script.status_again;
+    c->script.http_status = NULL;
     c->script.pushback = NULL;
     c->script.headers_first = false;
     c->up_refused = c->up_end = c->up_reset = c->up_headers_sent = c->up_done = c->up_trailers = false;
@@ -376,8 +378,9 @@ static void up_send_headers(struct rig_call *c)
             rig_die("a backend is out of held blocks");
     }
     h.count = h.size = 0;
-    base_headers_add(&h, BASE_HEADER_STATUS, "200", 3);
-    base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, c->script.plain ? "text/plain" : "application/grpc", c->script.plain ? 10 : 16);
+    bool grpc = !c->script.plain && !c->script.web && c->script.http_status == NULL;
+    base_headers_add(&h, BASE_HEADER_STATUS, c->script.http_status != NULL ? c->script.http_status : "200", 3);
+    base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, grpc ? "application/grpc" : "text/plain", grpc ? 16 : 10);
     add_metadata(&h, c->script.metadata + c->script.response_metadata);
     if (!session_headers(c->up, &h, false))
         rig_die("a backend is out of held blocks");
@@ -402,10 +405,10 @@ static void up_send_status(struct rig_call *c)
     char text[4];
     int n = snprintf(text, sizeof(text), "%u", c->script.grpc_status);
     if (!c->up_headers_sent) {
-        base_headers_add(&h, BASE_HEADER_STATUS, "200", 3);
+        base_headers_add(&h, BASE_HEADER_STATUS, c->script.http_status != NULL ? c->script.http_status : "200", 3);
         base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, "application/grpc", 16);
     }
-    if (c->script.plain)
+    if (c->script.plain || c->script.web || c->script.http_status != NULL)
         add_other(&h, "x-plain", "1", 1);
     else
         base_headers_add(&h, BASE_HEADER_GRPC_STATUS, text, (size_t)n);

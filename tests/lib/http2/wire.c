@@ -213,7 +213,7 @@ static void in_frame(struct wire *w, const struct frame *f)
     case PRIORITY: w->broken |= f->id == 0; break;
     case RST_STREAM:
         w->broken |= f->len != 4 || f->id == 0;
-        if (idle(w, f->id))
+        if (idle(w, f->id) && (!w->we_serve || f->id % 2 == 0)) /* a call of gRPC's core that was cancelled before it was sent is borne: docs/GRPC.md */
             in_idle(w, f->id);
         if (s != NULL)
             s->reset_pending = true;

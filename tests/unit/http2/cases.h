@@ -227,6 +227,9 @@ static const struct script_case client_cases[] = {
     {"ids go out in order", "> open\n> open\n> request 3 end\n> request 1 end", "open:1 open:3 h:3e h:5e"},
     {"100 streams at first, no more after SETTINGS said so", "settings 3=1\n> open\n> open\n> request 1 end\nresponse 1 end\n> open\n> request 3",
      "S open:1 open:0 H1e(1) open:3 h:1e h:3 ack"},
+    {"nothing is said of streams that a GOAWAY left out", "> open\n> request 1\n> open\n> request 3\n> open\n> request 5\n> open\n> request 7\n> drop\ngoaway 5 0\n> reset 7 8\n"
+     "> reset 5 8\n> write\ngoaway 1 0\n> reset 3 8\n> reset 1 8\n> write\ngoaway 7 0\nreset 7 7\nheaders 3 | :status=200",
+     "open:1 open:3 open:5 open:7 G:5:0:why rst:5:8 G:1:0:why rst:1:8 G:7:0:why"},
     {"streams end with GOAWAY", "> open\n> request 1 end\ngoaway 1 0\n> open\nresponse 1 end", "open:1 G:1:0:why open:0 H1e(1) h:1e"},
     {"a reset before anything was sent", "> open\n> reset 1 8\n> release 1\n> open\n> request 3 end", "open:1 open:3 h:3e"},
     {"release before anything was sent", "> open\n> release 1", "open:1"},

@@ -339,6 +339,58 @@ static void rapid_reset(void **state)
     }
 }
 
+static bool input_all(uint64_t now)
+{
+    bool fatal = false;
+    http2_tick(sc.w.h, now);
+    for (size_t done = 0; done < sc.in.len;) {
+        struct http2_event ev;
+        done += http2_input(sc.conn, sc.in.bytes + done, sc.in.len - done, &ev);
+        fatal |= ev.type == HTTP2_EVENT_FATAL;
+        if (ev.type == HTTP2_EVENT_RESET)
+            http2_stream_release(ev.stream);
+    }
+    sc.in.len = 0;
+    return !fatal;
+}
+
+/* A backend hangs, and all of a client's calls run into their deadlines: so much later it resets as many as it may have at once (or says what makes us do
+ * it), again and again. */
+static bool deadlines(uint64_t age_ns, bool twin)
+{
+    begin(false);
+    struct http2_bounds bounds = http2_bounds_default;
+    bounds.rate[HTTP2_RATE_RESETS] = 10;
+    sc.conn->config.bounds = &bounds;
+    uint64_t now = 1000000000;
+    bool borne = true;
+    for (uint32_t id = 1; id < 1200 && borne; id += 6) {
+        uint8_t request[] = {0x82, 0x86, 0x84};
+        for (uint32_t k = 0; k < 3; k++)
+            put_frame(&sc.in, 1, 4, id + 2 * k, request, 3);
+        borne &= input_all(now);
+        now += age_ns;
+        for (uint32_t k = 0; k < 3; k++)
+            put_word(&sc.in, twin ? 8 : 3, id + 2 * k, twin ? 0 : 8);
+        borne &= input_all(now);
+        script_write(&sc, false);
+    }
+    script_write(&sc, true);
+    end();
+    return borne;
+}
+
+static void deadlines_of_many(void **state)
+{
+    (void)state;
+    for (int twin = 0; twin < 2; twin++) {
+        assert_true(deadlines(60000000, twin));
+        assert_true(deadlines(1ull << 51, twin));
+        assert_false(deadlines(40000000, twin));
+        assert_false(deadlines(1, twin));
+    }
+}
+
 static uint32_t stream_objects(void)
 {
     return sc.w.h->streams.in_use;
@@ -434,6 +486,7 @@ int main(void)
         cmocka_unit_test(suspects_bear_as_much),
         cmocka_unit_test(late_windows),
         cmocka_unit_test(rapid_reset),
+        cmocka_unit_test(deadlines_of_many),
         cmocka_unit_test(resets_never_read),
         cmocka_unit_test(honest_client),
     };

@@ -872,8 +872,11 @@ static void test_policy(void **state)
         {.act = RIG_ABORT, .request = 100},
         {.act = RIG_CLOSE, .request = 40000},
         {.act = RIG_RESET, .code = HTTP2_REFUSED_STREAM, .request = 100, .again = RIG_RESET},
+        {.act = RIG_TRAILERS_ONLY, .http_status = "503", .request = 100},
+        {.act = RIG_DATA_END, .http_status = "502", .request = 20000, .response = 50},
+        {.act = RIG_DATA_END, .http_status = "429", .informational = 2, .request = 100, .early = true},
     };
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 9; i++) {
         struct rig_script s = t[i];
         s.may_run_again = true;
         s.status_again = 0;
@@ -891,7 +894,7 @@ static void test_policy(void **state)
             assert_in_range(c->up_timeout_ns, 4860 * RIG_MS, 4925 * RIG_MS);
         rig_run(r, 1500 * RIG_MS);
     }
-    assert_int_equal(retries(r, STATS_RETRY_POLICY), 6);
+    assert_int_equal(retries(r, STATS_RETRY_POLICY), 9);
     assert_int_equal(retries(r, STATS_RETRY_REFUSED), 1);
     assert_true(rig_destroy(r));
 }
@@ -912,6 +915,10 @@ static void test_policy_ends(void **state)
     s.grpc_status = 13;
     c = run_one(r, &s);
     assert_true(rig_is(c, 13) && c->up_times == 1);
+    s = base;
+    s.http_status = "404";
+    c = run_one(r, &s);
+    assert_true(rig_is(c, -1) && c->up_times == 1);
     s = base;
     s.act = RIG_RESET;
     s.code = HTTP2_INTERNAL_ERROR;
@@ -1078,6 +1085,58 @@ static void test_end_without_trailers(void **state)
     assert_true(rig_is(c, -1)); /* passed on as it is; gRPC calls it UNKNOWN, and so do we */
     assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[2]), 1);
     assert_true(rig_destroy(r));
+}
+
+/* A page of something that is no gRPC server: passed on as it is, and counted as what the client makes of it. */
+static void test_http_status(void **state)
+{
+    (void)state;
+    static const struct { const char *http; int grpc; } t[] = {{"400", 13}, {"401", 16}, {"403", 7}, {"404", 12}, {"429", 14}, {"502", 14}, {"503", 14}, {"504", 14}, {"500", 2}, {"204", 2}};
+    struct rig *r = made(1);
+    uint32_t have[STATS_GRPC_CODES] = {0};
+    for (unsigned i = 0; i < 3 * sizeof(t) / sizeof(t[0]); i++) {
+        unsigned k = i / 3;
+        struct rig_script s = {.act = i % 3 == 0 ? RIG_TRAILERS_ONLY : i % 3 == 1 ? RIG_DATA_END : RIG_ANSWER, .http_status = t[k].http, .request = 10, .response = 100};
+        struct rig_call *c = run_one(r, &s);
+        assert_true(rig_is(c, -1));
+        assert_int_equal(c->http_status, atoi(t[k].http));
+        assert_int_equal(c->got, i % 3 == 0 ? 0 : 100);
+        have[t[k].grpc]++;
+        assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[t[k].grpc]), have[t[k].grpc]);
+    }
+    assert_true(rig_destroy(r));
+}
+
+/* gRPC-Web has its status in the body: our own answers are gRPC's before response headers, and behind them a body that was cut short does not look whole. */
+static void test_web(void **state)
+{
+    (void)state;
+    struct rig *r = made(1);
+    struct rig_call *c = run_one(r, &(struct rig_script){.act = RIG_DATA_END, .web = true, .request = 10, .response = 5000});
+    assert_true(rig_is(c, -1) && c->got == 5000 && !c->trailers);
+    assert_int_equal(stats_read(&rig_gateway(r)->stats->slots[0].rpcs[0]), 1);
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .web = true, .code = HTTP2_CANCEL, .request = 10, .delay_ns = RIG_MS});
+    assert_true(rig_is(c, 1) && c->http_status == 200);
+    c = run_one(r, &(struct rig_script){.act = RIG_RESET, .web = true, .code = HTTP2_INTERNAL_ERROR, .headers_first = true, .partial = 2000, .request = 10, .delay_ns = RIG_MS});
+    assert_true(c->reset && c->reset_code == HTTP2_INTERNAL_ERROR && c->got == 2000);
+    c = run_one(r, &(struct rig_script){.act = RIG_ABORT, .web = true, .headers_first = true, .partial = 2000, .request = 10, .delay_ns = 5 * RIG_MS});
+    assert_true(c->reset && c->reset_code == HTTP2_INTERNAL_ERROR);
+    assert_true(rig_destroy(r));
+}
+
+static void test_content_type(void **state)
+{
+    (void)state;
+    static const struct { const char *text; bool grpc; } t[] = {
+        {"application/grpc", true}, {"application/grpc+proto", true}, {"application/grpc;charset=utf-8", true}, {"application/grpc-web", true},
+        {"application/grpc-web+proto", true}, {"application/grp", false}, {"text/html", false}, {"", false}};
+    for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct base_headers h = {0};
+        base_headers_add(&h, BASE_HEADER_CONTENT_TYPE, t[i].text, strlen(t[i].text));
+        assert_int_equal(grpc_is_content_type(base_headers_find(&h, BASE_HEADER_CONTENT_TYPE)), t[i].grpc);
+        assert_int_equal(grpc_is_web(base_headers_find(&h, BASE_HEADER_CONTENT_TYPE)), strstr(t[i].text, "-web") != NULL);
+    }
+    assert_false(grpc_is_content_type(NULL));
 }
 
 static void test_informational(void **state)
@@ -1720,6 +1779,9 @@ int main(void)
         cmocka_unit_test(test_policy_survives_kills),
         cmocka_unit_test(test_early_answer),
         cmocka_unit_test(test_end_without_trailers),
+        cmocka_unit_test(test_http_status),
+        cmocka_unit_test(test_web),
+        cmocka_unit_test(test_content_type),
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_request_trailers),
         cmocka_unit_test(test_request_trailers_too_large),
