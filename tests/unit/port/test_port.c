@@ -299,7 +299,7 @@ static void two_queues_are_heard(void **state)
         run(&h,
             "bash -c 'for i in {1..64}; do (exec 3<>/dev/tcp/198.18.0.2/80) 2>&1 | grep -q refused || exit 1; done'"),
         0);
-    assert_int_equal(h.tcp_segments, 64);
+    assert_in_range(h.tcp_segments, 64, 96); /* who is answered late asks again; each heard twice would be 128 */
     assert_true(h.second_seen > 0);
     host_close(&h);
 }
