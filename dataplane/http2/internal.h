@@ -30,7 +30,7 @@ enum setting { SETTING_HEADER_TABLE_SIZE = 1, SETTING_ENABLE_PUSH, SETTING_MAX_C
 #define RESETS_LOOKS        16  /* connections that are looked at for one to make room */
 #define BLOCK_BEYOND        (7 * HPACK_BLOCK) /* octets of a header block beyond what is kept of it, in however many frames */
 #define ENDED_RING          16
-#define BORN_SHIFT          20
+#define BORN_SHIFT          20 /* of struct stream.born */
 #define DEBUG_MAX           64
 #define SMALL               (8 + DEBUG_MAX) /* GOAWAY and the beginning of its debug data */
 

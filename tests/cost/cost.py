@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MARGIN = 0.05
-SPREAD = {'two-workers': 0.04} # who owns a connection goes by a secret key: from run to run
+SPREAD = {'two-workers': 0.04} # who owns a connection goes by a secret key: from run to run; above its bound the median of three counts
 A1 = '-c 256 --endpoints 256 -n 4096'
 PATHS = {
     'A1.static': A1,
@@ -74,6 +75,10 @@ def move(compiler, lines, figures, reason):
         f.write('\n'.join([line] + lines) + '\n')
 
 
+def too_much(name, value, old):
+    return bool(old) and name in old and value / old[name] - 1 > MARGIN + SPREAD.get(name, 0)
+
+
 def compare(compiler, figures):
     old, _ = baseline(compiler)
     failed = False
@@ -83,7 +88,7 @@ def compare(compiler, figures):
         before = old.get(name) if old else None
         change = value / before - 1 if before else None
         told = f'{value:9,.0f} instructions an RPC' + (f', {100 * change:+.1f} % of {before:,}' if before else ', no baseline')
-        bad = change is not None and change > MARGIN + SPREAD.get(name, 0)
+        bad = too_much(name, value, old)
         failed |= bad
         print(f'{"FAILED" if bad else "ok"} {name:16} {told}', flush=True)
     if failed:
@@ -166,6 +171,9 @@ def main():
         results = dict(zip(names, pool.map(lambda n: measure(a.bench, n), names)))
     compiler = next(iter(results.values()))[1]
     figures = {n: v for n, (v, _) in results.items()}
+    for n in filter(figures.get, SPREAD):
+        if too_much(n, figures[n], baseline(compiler)[0]):
+            figures[n] = statistics.median([figures[n], measure(a.bench, n)[0], measure(a.bench, n)[0]])
     if a.move is not None:
         old, lines = baseline(compiler)
         move(compiler, lines, {**(old or {}), **figures}, a.move)

@@ -1,5 +1,5 @@
-"""gRPC's official interop cases: each client (grpc-go's own, ours on C++ and Python, and where they can be had on grpc-js and grpc-java) with each server, through
-the gateway, membership by etcd."""
+"""gRPC's official interop cases: each client (grpc-go's own, ours on C++ and Python, and where they can be had on grpc-js, grpc-java and tonic) with each server,
+through the gateway, membership by etcd."""
 import json
 import os
 import subprocess
@@ -14,7 +14,6 @@ CASES = ("empty_unary large_unary client_streaming server_streaming ping_pong em
          "unimplemented_service cancel_after_begin cancel_after_first_response timeout_on_sleeping_server custom_metadata").split()
 SOAKS = ["rpc_soak", "channel_soak"]
 PYTHON = ["/usr/bin/python3", f"{HERE}/testservice.py"]  # Debian's, with Debian's gRPC
-MISSING = {}  # of the other languages: why not
 
 
 class Peers:
@@ -95,7 +94,7 @@ def interop(report, work, build, asan):
     known = languages(build)
     if "go" not in known:
         report.skipped("the interop cases with grpc-go (no Go >= 1.22, or no network when it was to be built)", "sudo tests/run interop")
-    for language, why in MISSING.items():
+    for language, why in otherpeers.missing(build).items():
         report.skipped(f"the interop cases with {language} ({why})", "sudo tests/run interop")
     lab, peers = lab_with(work, build, known)
     wrong = []
@@ -129,7 +128,7 @@ def soak(report, work, build, asan):
 
 def prepare(build):
     gopeers.prepare(build)  # without it: a language fewer
-    MISSING.update(otherpeers.prepare(build))
+    otherpeers.prepare(build)
     return None
 
 

@@ -156,7 +156,7 @@ def mixed(workers):
         report.ok(f"{calls} calls of every kind, grpc-go{' or grpc-js' if has_node(build) else ''} at one end or both, {workers} worker(s), sanitizer build: all ended as they asked, "
                   "every object is back, no report")
         if not has_node(build):
-            report.skipped("mixed calls with grpc-js (Node.js, npm or its packages are not to be had here)", "sudo tests/run interop")
+            report.skipped(f"mixed calls with grpc-js ({otherpeers.missing(build).get('node', 'it is not built')})", "sudo tests/run interop")
     return run
 
 

@@ -1,4 +1,5 @@
-"""Peers in languages whose tools and packages are not Debian's: gRPC's interop cases on grpc-js (tests/peers/node) and on grpc-java (tests/peers/java).
+"""Peers in languages whose tools and packages are not Debian's: gRPC's interop cases on grpc-js (tests/peers/node), on grpc-java (tests/peers/java) and on tonic
+(tests/peers/rust).
 
 Built once into build/cache; where a language's tools or its packages are not to be had, it is left out, and the check says so."""
 import glob
@@ -10,15 +11,15 @@ PEERS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def newest(path):
-    return max((os.path.getmtime(f) for f in glob.glob(f"{path}/*") + [f"{PEERS}/interop.proto"]), default=0)
+    return max((os.path.getmtime(f) for f in glob.glob(f"{path}/**", recursive=True) + [f"{PEERS}/interop.proto"]), default=0)
 
 
 def step(cache, *command):
     try:
-        run = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        run = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL, env={**os.environ, "PENSTOCK_PROTO": PEERS})
         return None if run.returncode == 0 else f"{command[0]}: {' '.join((run.stderr or run.stdout).split())[-200:]}"
     except subprocess.TimeoutExpired:
-        return f"{command[0]} took longer than 300 s"
+        return f"{command[0]} took longer than 600 s"
 
 
 class Node:
@@ -48,7 +49,20 @@ class Java:
         return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{cache}/classes:{cache}/lib/*", "TestService"]
 
 
-LANGUAGES = {"node": Node, "java": Java}
+class Rust:
+    tools = ["cargo", "protoc"]
+
+    @staticmethod
+    def build(source, cache):
+        shutil.copytree(source, f"{cache}/source")  # cargo leaves a file beside Cargo.toml
+        return step(f"{cache}/source", "cargo", "build", "--quiet", "--target-dir", f"{cache}/target")
+
+    @staticmethod
+    def command(_source, cache):
+        return [f"{cache}/target/debug/testservice"]
+
+
+LANGUAGES = {"node": Node, "java": Java, "rust": Rust}
 
 
 def where(build, language):
@@ -56,26 +70,30 @@ def where(build, language):
 
 
 def prepare(build, languages=tuple(LANGUAGES)):
-    """Builds what is missing or older than its source; gives why a language cannot be had, by its name."""
-    missing = {}
+    """Builds what is missing or older than its source.  The checks run in processes of their own: missing() tells them why a language is."""
     for language in languages:
         it = LANGUAGES[language]
         source, cache = where(build, language)
         absent = [tool for tool in it.tools if shutil.which(tool) is None]
         if os.path.exists(f"{cache}/built") and os.path.getmtime(f"{cache}/built") >= newest(source):
             continue
-        if absent:
-            missing[language] = f"no {', '.join(absent)} here"
-            continue
         shutil.rmtree(cache, ignore_errors=True)
         os.makedirs(cache)
-        why = it.build(source, cache)
-        if why is not None:
-            missing[language] = why
-            continue
-        with open(f"{cache}/built", "w", encoding="ascii"):
+        why = f"no {', '.join(absent)} here" if absent else it.build(source, cache)
+        with open(f"{cache}/{'why' if why else 'built'}", "w", encoding="utf-8") as file:
+            file.write(why or "")
+
+
+def missing(build):
+    """{language: why it cannot be had}"""
+    out = {}
+    for language in LANGUAGES:
+        try:
+            with open(f"{where(build, language)[1]}/why", encoding="utf-8") as file:
+                out[language] = file.read()
+        except OSError:
             pass
-    return missing
+    return out
 
 
 def ready(build):

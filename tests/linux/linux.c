@@ -4,8 +4,8 @@
  *     linux long FILE              10,000; FILE says how far an earlier run came
  *     linux one SEED               both sides of one of them, and what differs
  *
- * After TCP-Fuzz (ATC '21).  A difference belongs to a class with a name (classes.c), or is not explained: then the sequence is played to Linux twice more, as a machine
- * with other work may be late, and if it stays, the run fails. */
+ * After TCP-Fuzz (ATC '21).  A difference belongs to a class with a name (classes.c), or is not explained: then the sequence is played to Linux up to seven times more, as a
+ * machine with other work may be late, and if it stays, the run fails. */
 #include "play.h"
 
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #define BATCH   500
 #define CLASSES 40
 #define WHOLE   10000
+#define ROUNDS  8
 
 struct tally {
     const char *name;
@@ -77,11 +78,11 @@ static void batch(uint64_t first, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         draw(&sequences[i], first + i);
-    for (int round = 0; round < 3 && count > 0; round++) {
+    for (int round = 0; round < ROUNDS && count > 0; round++) {
         uint32_t left = 0;
         kernel_play(sequences, kernels, count);
         for (uint32_t i = 0; i < count; i++)
-            if (!judge(i, round == 2, false))
+            if (!judge(i, round == ROUNDS - 1, false))
                 sequences[left++] = sequences[i];
         count = left;
     }

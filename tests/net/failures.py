@@ -7,7 +7,7 @@ from lab import Lab, Load, expect, naming, wait_for
 def killed(report, work, build, asan):
     """kill -9 under load, and the backend's return in the two ways that etcd may show it."""
     lab = Lab(work, build).start()
-    load = Load(lab, "--rate", 500, "--delay-ms", 40, "--interval-ms", 200).flowing()
+    load = Load(lab, "--rate", 500, "--delay-ms", 200, "--interval-ms", 200).flowing()
     time.sleep(1)
     victim = lab.backends["b2"]
     load.window()
@@ -16,7 +16,7 @@ def killed(report, work, build, asan):
     later = load.count(2)
     lost = lab.streams_lost(victim.address)
     failures = load.failures()
-    expect(lost > 0, "the log states no stream in flight though calls of 40 ms came at 500 a second")
+    expect(lost > 0, "the log states no stream in flight though calls of 200 ms came at 500 a second")
     expect(len(failures) <= lost, f"{len(failures)} calls failed, {lost} streams were in flight by the log")
     expect(all(f["failure"] == "UNAVAILABLE" for f in failures), f"failures: {failures[:5]}")
     expect(later["failed"] == 0 and set(later["backends"]) == {"b1", "b3"}, f"calls begun a second later: {later}")
@@ -39,7 +39,7 @@ def killed(report, work, build, asan):
 def came_back(lab, load, name, words):
     began = time.monotonic()
     first = len(load.lines)
-    wait_for(2.2, f"{name} has calls again, {words}; endpoints: {[(e['address'], e['state']) for e in lab.endpoints()]}",
+    wait_for(2.4, f"{name} has calls again, {words}; endpoints: {[(e['address'], e['state']) for e in lab.endpoints()]}",
              lambda: any(line.get("backends", {}).get(name) for line in load.lines[first:] if "interval" in line))
     return time.monotonic() - began
 

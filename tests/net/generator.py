@@ -44,4 +44,4 @@ def over_memif(report, work, build, asan):
     report.ok(f"penstock-bench over memif: {len(LOADS)} loads through a gateway of its own, every RPC checked at both ends")
 
 
-CHECKS = [{"name": "generator-memif", "run": over_memif, "limit": 240}]
+CHECKS = [{"name": "generator-memif", "run": over_memif, "limit": 480}]

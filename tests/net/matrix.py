@@ -23,11 +23,11 @@ def backend(lab, name, v6):
 
 def weights_move(lab, load, words):
     connects = lab.metric("penstock_endpoint_connects_total")
-    shares_right(load.count(2), {"b1": 1, "b2": 1, "b3": 1}, 200)
+    shares_right(load, 2, {"b1": 1, "b2": 1, "b3": 1}, 200)
     for name, weight in (("b1", 5), ("b2", 3), ("b3", 2)):
         lab.backends[name].register(weight)
     time.sleep(1)
-    shares_right(load.count(4), {"b1": 5, "b2": 3, "b3": 2}, 400)
+    shares_right(load, 4, {"b1": 5, "b2": 3, "b3": 2}, 400)
     expect(lab.metric("penstock_endpoint_connects_total") == connects, f"{words}: a weight reconnected somebody")
     for name in ("b1", "b2", "b3"):
         lab.backends[name].register(1)
@@ -51,7 +51,7 @@ def killed_and_back(lab, load, words):
 def added_and_taken_away(lab, load, words, v6):
     backend(lab, "b4", v6).register(1)
     time.sleep(1)
-    shares_right(load.count(2), {"b1": 1, "b2": 1, "b3": 1, "b4": 1}, 200)
+    shares_right(load, 2, {"b1": 1, "b2": 1, "b3": 1, "b4": 1}, 200)
     lab.etcd.delete("b4")
     time.sleep(1)
     result = load.count(1)

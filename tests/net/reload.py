@@ -357,7 +357,7 @@ def by_hand(report, work, build, asan):
 
     def shares(words, **weights):
         time.sleep(0.3)
-        shares_right(load.count(2), weights, 600)
+        shares_right(load, 2, weights, 600)
         report.ok(f"{words}: shares {weights}")
     connects = lab.connects()
     order("weight", "echo", a, 4)

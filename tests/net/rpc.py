@@ -61,7 +61,7 @@ def queue(report, work, build, asan):
 
 def stream_limit(report, work, build, asan):
     """Two streams a connection: no call is refused; further connections are opened, as many as may be; where all streams hang calls wait so long, and so many."""
-    lab = Lab(work, build, cluster='max_connections_per_endpoint = 3; no_ready: { max = 20; timeout = "1s"; };').start(backends=0, registered=False)
+    lab = Lab(work, build, cluster='max_connections_per_endpoint = 3; no_ready: { max = 20; timeout = "2s"; };').start(backends=0, registered=False)
     lab.add("b1", max_streams=2).register()
     lab.wait_ready(1)
     load = Load(lab, "--in-flight", 20, "--count", 400, "--delay-ms", 20)
@@ -70,7 +70,7 @@ def stream_limit(report, work, build, asan):
     expect(summary["ok"] == 400 and summary["failed"] == 0, f"{summary}; {load.failures()[:3]}")
     expect(lab.metric("penstock_endpoint_connects_total") == 3, f"{lab.metric('penstock_endpoint_connects_total')} connects")
     before = {how: lab.metric("penstock_rpcs_waited_total", outcome=how) or 0 for how in ("timeout", "refused")}
-    hanging = Load(lab, "--in-flight", 6, "--count", 6, "--delay-ms", 3000)
+    hanging = Load(lab, "--in-flight", 6, "--count", 6, "--delay-ms", 7000)
     wait_for(5, "all streams hang", lambda: lab.metric("penstock_streams_active", cluster="echo") == 6)
     load = Load(lab, "--in-flight", 30, "--count", 30)
     summary = load.finish()
@@ -81,7 +81,7 @@ def stream_limit(report, work, build, asan):
     expect(lab.metric("penstock_rpcs_waiting", cluster="echo") == 0, "nobody waits any more")
     summary = hanging.finish()
     expect(summary["ok"] == 6 and summary["failed"] == 0, f"{summary}; {hanging.failures()[:3]}")
-    report.ok("20 calls at once to a backend that takes 2 a connection: 3 connections, 400 of 400 calls right; with all 6 streams hanging 20 of 30 calls of no deadline waited a second, 10 not at all")
+    report.ok("20 calls at once to a backend that takes 2 a connection: 3 connections, 400 of 400 calls right; with all 6 streams hanging 20 of 30 calls of no deadline waited two seconds, 10 not at all")
 
 
 POLICY = ('{\\"methodConfig\\": [{\\"name\\": [{\\"service\\": \\"echo.Echo\\"}], \\"retryPolicy\\": {\\"maxAttempts\\": 5, \\"initialBackoff\\": \\"0.05s\\", '

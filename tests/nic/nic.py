@@ -97,10 +97,10 @@ def load_spread(report, lab, words):
 
 def link(report, lab, words, loads):
     lab.gateway.link(False)
-    wait_for(5, "readiness goes with the link", lambda: lab.http("/readyz")[0] == 503)
+    wait_for(20, "readiness goes with the link", lambda: lab.http("/readyz")[0] == 503)
     time.sleep(1)
     lab.gateway.link(True)
-    wait_for(10, "readiness comes back", lambda: lab.http("/readyz")[0] == 200)
+    wait_for(20, "readiness comes back", lambda: lab.http("/readyz")[0] == 200)
     time.sleep(2)
     results = [load.count(1) for load in loads]
     expect(all(r["ok"] > 10 for r in results), f"after the link is up again: {results}")
@@ -166,6 +166,6 @@ def whole(nic, words):
 
 
 CHECKS = [
-    {"name": "nic-igb", "run": whole("igb", "Intel 82576 (igb)"), "limit": 240},
-    {"name": "nic-virtio", "run": whole("virtio", "virtio of two queue pairs"), "limit": 240},
+    {"name": "nic-igb", "run": whole("igb", "Intel 82576 (igb)"), "limit": 480},
+    {"name": "nic-virtio", "run": whole("virtio", "virtio of two queue pairs"), "limit": 480},
 ]
