@@ -15,7 +15,7 @@ void proxy_answer(struct proxy *p, struct proxy_rpc *rpc, enum grpc_code code, e
     char status[4], grpc[4];
     const char *why = stats_reason_labels[reason];
     h->count = h->size = 0;
-    bool cut = rpc->headers_sent && (!rpc->grpc || rpc->web); /* a body without gRPC's trailers, cut short, must not look whole */
+    bool cut = proxy_rpc_bare(rpc); /* a body without gRPC's trailers, cut short, must not look whole */
     enum http2_error refusal = cut || rpc->begun ? HTTP2_INTERNAL_ERROR : HTTP2_REFUSED_STREAM; /* the latter: nobody has seen it */
     if (!rpc->headers_sent) {
         unsigned n = decimal(rpc->grpc ? 200 : grpc_http_status(reason), status);

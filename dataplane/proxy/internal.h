@@ -42,6 +42,12 @@ struct proxy_rpc {
 };
 static_assert(sizeof(struct proxy_rpc) <= 128, "two cache lines");
 
+/* Its response has headers, and is none that gRPC's trailers can end. */
+static inline bool proxy_rpc_bare(const struct proxy_rpc *rpc)
+{
+    return rpc->headers_sent && (!rpc->grpc || rpc->web);
+}
+
 /* A request, to be sent later or again. */
 #define REPLAY_KEPT   16384u /* bytes of DATA of a request that runs */
 #define REPLAY_POLICY 65536u /* where a retry policy asks for it */

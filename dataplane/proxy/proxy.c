@@ -305,7 +305,7 @@ static void up_reset(struct proxy *p, struct proxy_rpc *rpc, const struct http2_
     if (proxy_retry(p, rpc, grpc_status_of_reset(ev->code), NULL, now))
         return;
     rpc_release_up(p, rpc, PICKER_FAILED, now);
-    if ((!rpc->grpc || rpc->web) && rpc->headers_sent && !ev->local) { /* nobody to translate for */
+    if (proxy_rpc_bare(rpc) && !ev->local) { /* nobody to translate for */
         proxy_pass_reset(p, rpc, (enum http2_error)ev->code, now);
         return;
     }
