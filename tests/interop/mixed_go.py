@@ -78,8 +78,7 @@ def cpp_load(lab, name, target, seconds, rate, seed):
 
 
 def node_program(build):
-    source, cache = otherpeers.where(build, "node")
-    return ["env", f"NODE_PATH={cache}/node_modules", f"PENSTOCK_PROTO={otherpeers.PEERS}/echo.proto", "node", f"{source}/mixed.js"]
+    return otherpeers.Node.command(*otherpeers.where(build, "node"), "mixed.js", "echo.proto")
 
 
 def node_load(lab, name, target, seconds, rate, *more):

@@ -31,8 +31,8 @@ class Node:
         return step(cache, "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
 
     @staticmethod
-    def command(source, cache):
-        return ["env", f"NODE_PATH={cache}/node_modules", f"PENSTOCK_PROTO={PEERS}/interop.proto", "node", f"{source}/testservice.js"]
+    def command(source, cache, script="testservice.js", proto="interop.proto"):
+        return ["env", f"NODE_PATH={cache}/node_modules", f"PENSTOCK_PROTO={PEERS}/{proto}", "node", f"{source}/{script}"]
 
 
 class Java:
